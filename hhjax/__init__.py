@@ -1,0 +1,42 @@
+"""Hodgkin-Huxley neurons in JAX: simulate, sweep and fit.
+
+Units, everywhere: ms, mV, µA/cm², mS/cm², µF/cm², mM, °C.
+"""
+
+from . import steppers as steppers
+from ._channel import (
+    AlphaBeta as AlphaBeta,
+    Channel as Channel,
+    InfTau as InfTau,
+    Instantaneous as Instantaneous,
+    q10 as q10,
+)
+from ._coupling import AbstractCoupling as AbstractCoupling, GradedSynapse as GradedSynapse
+from ._diffrax import as_diffrax as as_diffrax
+from ._math import exprel as exprel
+from ._network import Network as Network, vector_field as vector_field
+from ._neuron import Neuron as Neuron, State as State
+from ._parameters import param as param
+from ._simulate import reference as reference, save_V as save_V, simulate as simulate
+from ._solution import NonFiniteError as NonFiniteError, Solution as Solution
+from ._spikes import (
+    firing_rate as firing_rate,
+    isi as isi,
+    isi_cv as isi_cv,
+    spike_times as spike_times,
+)
+from ._stimulus import (
+    Constant as Constant,
+    Pulses as Pulses,
+    Ramp as Ramp,
+    Sampled as Sampled,
+    Sine as Sine,
+    Step as Step,
+    Stimulus as Stimulus,
+    Sum as Sum,
+)
+from .channels import Leak as Leak, Potassium as Potassium, Sodium as Sodium
+from .neurons import squid_axon as squid_axon
+from .steppers import AbstractStepper as AbstractStepper
+
+__version__ = "0.1.0"

@@ -1,0 +1,89 @@
+"""Couplings: conductances that depend on the state of the presynaptic neurons."""
+
+import abc
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from ._parameters import as_float_array, is_concrete, param
+
+
+class AbstractCoupling(eqx.Module):
+    """A way in which neurons act on each other.
+
+    Its state is a pytree with leaves of shape (n,), of which each obeys
+    dx/dt = drive − rate·x.
+    """
+
+    @abc.abstractmethod
+    def steady_state(self, V: Float[Array, " n"]) -> Any:
+        """The state at rest when every neuron j is held at V_j (mV)."""
+
+    @abc.abstractmethod
+    def linear_form(self, V: Float[Array, " n"], s: Any) -> tuple[Any, Any]:
+        """(drive, rate) of the coupling's own state, in 1/ms."""
+
+    @abc.abstractmethod
+    def linear_current(self, V: Float[Array, " n"], s: Any) -> tuple[Array, Array]:
+        """(drive µA/cm², conductance mS/cm²): the inward current drive − conductance·V."""
+
+    @abc.abstractmethod
+    def check(self, n: int) -> None:
+        """Refuse parameters that do not fit a network of n neurons."""
+
+    @property
+    def V_is_linear(self) -> bool:
+        """Whether the current is linear in V at fixed s, each neuron by itself."""
+        return True
+
+
+class GradedSynapse(AbstractCoupling):
+    r"""Graded synaptic coupling through an activation s of each presynaptic neuron.
+
+    The current into neuron i is $\frac{V_r - V_i}{w}\sum_j E_{ij} s_j$, with
+    $ds_j/dt = \alpha\,(1 - s_j)/(1 + e^{-(V_j - V_{1/2})/k}) - \beta s_j$. With the
+    default constants this is ds/dt = 5(1 − s)/(1 + e^(−(V + 3)/8)) − s. The form is that
+    of X.-J. Wang and G. Buzsáki, J. Neurosci. 16 (1996) 6402-6413.
+
+    **Fields:**
+
+    - `E`: coupling matrix, mS/cm² (with `width` 1), shape (n, n); row i receives,
+        column j sends.
+    - `reversal`: V_r, mV, scalar or one per receiving neuron.
+    - `width`: w, dimensionless divisor of the coupling, not zero.
+    - `alpha`, `beta`: rates of rise and decay, 1/ms.
+    - `half`, `slope`: half-activation potential and slope, mV.
+    """
+
+    E: Float[Array, "..."] = eqx.field(converter=as_float_array)
+    reversal: Float[Array, "..."] = param(20.0, unit="mV")
+    width: Float[Array, "..."] = param(1.0, positive=True)
+    alpha: Float[Array, "..."] = param(5.0, unit="1/ms", minimum=0.0)
+    beta: Float[Array, "..."] = param(1.0, unit="1/ms", positive=True)
+    half: Float[Array, "..."] = param(-3.0, unit="mV")
+    slope: Float[Array, "..."] = param(8.0, unit="mV", positive=True)
+
+    def linear_form(self, V: Float[Array, " n"], s: Any) -> tuple[Array, Array]:
+        rise = self.alpha * jax.nn.sigmoid((V - self.half) / self.slope)
+        return rise, rise + self.beta
+
+    def steady_state(self, V: Float[Array, " n"]) -> Array:
+        drive, rate = self.linear_form(V, None)
+        return drive / rate
+
+    def linear_current(self, V: Float[Array, " n"], s: Array) -> tuple[Array, Array]:
+        conductance = jnp.matmul(self.E, s, precision="highest") / self.width
+        return conductance * self.reversal, conductance
+
+    def check(self, n: int) -> None:
+        if self.E.shape != (n, n):
+            raise ValueError(
+                f"`coupling.E` must have shape (n, n) = ({n}, {n}), row = receiving neuron, "
+                f"got {self.E.shape}."
+            )
+        if is_concrete(self.E) and not np.isfinite(np.asarray(self.E)).all():
+            raise ValueError("`coupling.E` must be finite, got NaN or infinity.")

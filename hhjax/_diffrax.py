@@ -1,0 +1,152 @@
+"""The two adapters: our steppers under diffrax, and diffrax's solvers in our loop."""
+
+import difflib
+from typing import Any, ClassVar
+
+import diffrax
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import optimistix
+from jaxtyping import Array
+
+from ._network import Network, vector_field
+from ._neuron import State
+from ._stimulus import as_stimulus, Stimulus
+from .steppers import AbstractStepper, by_name
+
+
+class _AsDiffrax(diffrax.AbstractSolver):
+    """One of our steppers as a diffrax solver."""
+
+    stepper: AbstractStepper
+
+    term_structure: ClassVar = diffrax.ODETerm
+    interpolation_cls: ClassVar = diffrax.LocalLinearInterpolation
+
+    def order(self, terms: Any) -> int:
+        return self.stepper.order
+
+    def init(self, terms: Any, t0: Any, t1: Any, y0: State, args: Any) -> Any:
+        _check_term(terms)
+        network, stimulus = args
+        return self.stepper.init(network, t0, t1 - t0, y0, as_stimulus(stimulus))
+
+    def step(
+        self, terms: Any, t0: Any, t1: Any, y0: State, args: Any, solver_state: Any, made_jump: Any
+    ) -> Any:
+        network, stimulus = args
+        dt = t1 - t0
+        seen = as_stimulus(stimulus).within(t0, dt)
+        z = self.stepper.step(network, t0, dt, solver_state, seen, None)
+        y1 = self.stepper.output(network, z)
+        return y1, None, dict(y0=y0, y1=y1), z, diffrax.RESULTS.successful
+
+    def func(self, terms: Any, t0: Any, y0: State, args: Any) -> State:
+        return terms.vf(t0, y0, args)
+
+
+def _check_term(terms: Any) -> None:
+    term = terms
+    while hasattr(term, "term"):  # diffeqsolve wraps terms, to run backwards in time
+        term = term.term
+    if getattr(term, "vector_field", None) is not vector_field:
+        raise ValueError(
+            "An hhjax stepper integrates `diffrax.ODETerm(hh.vector_field)` with "
+            f"`args=(network, stimulus)` and nothing else, got {term!r}."
+        )
+
+
+class _DiffraxStepper(AbstractStepper):
+    """A diffrax ODE solver as one of our steppers, at fixed steps."""
+
+    solver: diffrax.AbstractSolver
+
+    @property
+    def order(self) -> int | None:  # pyright: ignore
+        return self.solver.order(diffrax.ODETerm(vector_field))
+
+    def _problem(self, network: Network, t: Array, dt: Array, stimulus: Stimulus) -> tuple:
+        # In time relative to the step, t1 - t0 is dt to the last bit; the leapfrog
+        # method alone remembers times from step to step.
+        origin = 0.0 if isinstance(self.solver, diffrax.LeapfrogMidpoint) else t
+        start = t - origin
+        term = diffrax.ODETerm(lambda s, y, args: vector_field(s + origin, y, args))
+        return term, start, start + dt, (network, stimulus)
+
+    def init(self, network: Network, t: Array, dt: Array, y0: State, stimulus: Stimulus) -> Any:
+        solver = self._at_fixed_steps(y0.V.dtype)
+        term, start, end, args = self._problem(network, t, dt, stimulus)
+        return y0, solver.init(term, start, end, y0, args)
+
+    def step(self, network, t, dt, z, stimulus, key):
+        y, solver_state = z
+        solver = self._at_fixed_steps(y.V.dtype)
+        term, start, end, args = self._problem(network, t, dt, stimulus)
+        # Always a jump: a slope kept from the last step belongs to its stimulus.
+        step = solver.step(term, start, end, y, args, solver_state, made_jump=True)
+        y, _, _, solver_state, result = step
+        failed = result != diffrax.RESULTS.successful
+        return jax.tree.map(lambda x: jnp.where(failed, jnp.nan, x), y), solver_state
+
+    def output(self, network: Network, z: Any) -> State:
+        return z[0]
+
+    def _at_fixed_steps(self, dtype: Any) -> diffrax.AbstractSolver:
+        """The solver, an implicit one with a root finder that does not give up early.
+
+        diffrax's default root finder has no tolerances of its own and fails at the first
+        slow convergence, for an adaptive controller to try a smaller step.
+        """
+        finder = getattr(self.solver, "root_finder", None)
+        if finder is None or eqx.is_array_like(finder.rtol):
+            return self.solver
+        tolerance = 1e-5 if dtype == jnp.float32 else 1e-9
+        newton = optimistix.Newton(rtol=tolerance, atol=tolerance, norm=optimistix.max_norm)
+        return eqx.tree_at(lambda s: s.root_finder, self.solver, newton)
+
+
+def as_diffrax(solver: str | AbstractStepper) -> diffrax.AbstractSolver:
+    """A stepper of ours as a solver for `diffrax.diffeqsolve`.
+
+    ```python
+    diffrax.diffeqsolve(
+        diffrax.ODETerm(hh.vector_field), hh.as_diffrax("strang"), t0=0.0, t1=100.0, dt0=0.025,
+        y0=network.init(), args=(network, 10.0), max_steps=None,
+        stepsize_controller=diffrax.ConstantStepSize(),
+    )
+    ```
+
+    diffrax works out the step as t1 − t0 and so, in float32, not exactly; on step sizes
+    that are powers of two the result equals that of [`hh.simulate`][].
+
+    **Arguments:** `solver`: a name (see [`hh.simulate`][]) or a stepper.
+    """
+    stepper = as_stepper(solver)
+    if isinstance(stepper, _DiffraxStepper):
+        return stepper.solver
+    if stepper.stochastic:
+        raise ValueError(f"`solver` {type(stepper).__name__} is stochastic; as_diffrax takes ODE steppers.")
+    return _AsDiffrax(stepper)
+
+
+def as_stepper(solver: Any) -> AbstractStepper:
+    """The stepper that `solver` names or is; diffrax solvers are adapted.
+
+    **Raises:** `ValueError` for an unknown name, with the nearest match; `TypeError`.
+    """
+    if isinstance(solver, AbstractStepper):
+        return solver
+    if isinstance(solver, diffrax.AbstractSolver):
+        return _DiffraxStepper(solver)
+    if isinstance(solver, str):
+        if solver in by_name:
+            return by_name[solver]
+        near = difflib.get_close_matches(solver.lower(), by_name, n=1, cutoff=0.4)
+        hint = f" Did you mean {near[0]!r}?" if near else ""
+        raise ValueError(f"Unknown `solver` {solver!r}.{hint} Known are {', '.join(by_name)}.")
+    if isinstance(solver, type) and issubclass(solver, (AbstractStepper, diffrax.AbstractSolver)):
+        raise TypeError(f"`solver` must be an object: write {solver.__name__}(), with parentheses.")
+    raise TypeError(
+        f"`solver` must be a name ({', '.join(by_name)}), a stepper or a diffrax solver, got {solver!r}."
+    )

@@ -1,0 +1,109 @@
+"""A network of n neurons, and its vector field."""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from ._coupling import AbstractCoupling
+from ._neuron import Neuron, State
+from ._parameters import as_float_array, check_parameters, is_concrete
+from ._stimulus import as_stimulus, Stimulus
+
+
+class Network(eqx.Module):
+    """n neurons of one kind, coupled or not.
+
+    **Fields:**
+
+    - `neuron`: the neuron; each of its parameters is a scalar or has shape (n,).
+    - `n`: how many there are.
+    - `coupling`: how they act on each other, `None` for not at all.
+    """
+
+    neuron: Neuron
+    n: int = eqx.field(static=True, default=1)
+    coupling: AbstractCoupling | None = None
+
+    def __check_init__(self) -> None:
+        if not isinstance(self.neuron, Neuron):
+            raise TypeError(f"`neuron` must be an hh.Neuron, got {self.neuron!r}.")
+        if isinstance(self.n, bool) or not isinstance(self.n, (int, np.integer)) or self.n < 1:
+            raise ValueError(f"`n` must be a whole number of at least 1, got {self.n!r}.")
+        if self.coupling is not None and not isinstance(self.coupling, AbstractCoupling):
+            raise TypeError(
+                f"`coupling` must be a coupling such as hh.GradedSynapse(E), got {self.coupling!r}."
+            )
+        self.check()
+
+    def check(self) -> None:
+        """Refuse parameters that are NaN, out of range or do not fit n neurons.
+
+        Called on construction and again by [`hh.simulate`][], because `eqx.tree_at` can
+        put anything into a module that exists.
+        """
+        check_parameters(self.neuron, "network.neuron", self.n)
+        if self.coupling is not None:
+            self.coupling.check(self.n)
+            check_parameters(self.coupling, "network.coupling", self.n)
+
+    @property
+    def V_is_linear(self) -> bool:
+        """Whether dV_i/dt is linear in V_i, and free of other V_j, at fixed gates and s."""
+        coupled = self.coupling is None or self.coupling.V_is_linear
+        return coupled and self.neuron.V_is_linear
+
+    def init(self, v0: float | Float[Array, "..."] = -65.0) -> State:
+        """The state with all gates and the coupling at rest for membrane potential `v0`.
+
+        **Arguments:** `v0`: mV, scalar or shape (n,).
+        """
+        v0 = as_float_array(v0)
+        if v0.shape not in ((), (self.n,)):
+            raise ValueError(f"`v0` must be a scalar or have shape ({self.n},), got shape {v0.shape}.")
+        if is_concrete(v0) and not np.isfinite(np.asarray(v0)).all():
+            raise ValueError(f"`v0` must be finite (mV), got {v0}.")
+        V = jnp.broadcast_to(v0, (self.n,))
+        s = None if self.coupling is None else self.coupling.steady_state(V)
+        return State(V, self.neuron.steady_gates(V), s)
+
+    def linear_form(self, t: Array, y: State, stimulus: Stimulus) -> tuple[State, State]:
+        """The conditionally linear form (drive, rate) of dx/dt = drive − rate·x.
+
+        For every leaf x of the state, `drive` and `rate` are free of x itself (but for
+        instantaneous gates in V's own equation, see `V_is_linear`). The vector field and
+        all exponential steppers derive from this one statement of the equations.
+
+        **Arguments:** `t`: ms; `y`: the state; `stimulus`: see [`hh.simulate`][].
+
+        **Returns:** two `State`s whose leaves have the shape of those of `y`; the rate
+        in 1/ms, the drive in units of x per ms.
+        """
+        current = as_stimulus(stimulus)(t)
+        conductance, coupling_form = 0.0, (None, None)
+        if self.coupling is not None:
+            driven, conductance = self.coupling.linear_current(y.V, y.s)
+            current = current + driven
+            coupling_form = self.coupling.linear_form(y.V, y.s)
+        drive, rate = self.neuron.linear_form(y.V, y.gates, current, conductance)
+        drive = State(drive.V, drive.gates, coupling_form[0])
+        rate = State(rate.V, rate.gates, coupling_form[1])
+        fit = lambda form: jax.tree.map(lambda f, x: jnp.broadcast_to(f, x.shape), form, y)
+        return fit(drive), fit(rate)
+
+
+def vector_field(t: Array, y: State, args: tuple[Network, Stimulus]) -> State:
+    """The right-hand side dy/dt of the coupled system, as `diffrax.ODETerm` takes it.
+
+    **Arguments:**
+
+    - `t`: time, ms.
+    - `y`: the state, see `Network.init`.
+    - `args`: `(network, stimulus)`.
+
+    **Returns:** a `State` of derivatives, in mV/ms and 1/ms.
+    """
+    network, stimulus = args
+    drive, rate = network.linear_form(t, y, stimulus)
+    return jax.tree.map(lambda b, a, x: b - a * x, drive, rate, y)

@@ -1,0 +1,117 @@
+"""Parameters as differentiable arrays, and the checks on them that need no compilation."""
+
+import dataclasses
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array
+
+
+def as_float_array(x: Any, dtype: Any = None) -> Array:
+    """`x` as a strongly typed floating array.
+
+    Numbers and integer arrays take the default float type, floating arrays keep theirs
+    unless `dtype` is given. A strong type matters: a Python float in a module would be
+    static under `jit` (no gradient, one compilation per value) and a weakly typed array
+    costs one more compilation after its first update.
+    """
+    if dtype is None:
+        kind = getattr(x, "dtype", None)
+        floating = kind is not None and jnp.issubdtype(kind, jnp.floating)
+        dtype = jax.dtypes.canonicalize_dtype(kind if floating else float)
+    return jax.lax.convert_element_type(jnp.asarray(x, dtype), dtype)
+
+
+def param(
+    default: Any = dataclasses.MISSING,
+    *,
+    unit: str = "",
+    minimum: float | None = None,
+    positive: bool = False,
+) -> Any:
+    """A field of an `equinox.Module` that holds a model parameter.
+
+    The value may be a number or an array with one entry per neuron; it is stored as a
+    strongly typed array, so that it can be differentiated and changed without
+    recompilation.
+
+    **Arguments:**
+
+    - `default`: the default value.
+    - `unit`: its unit, used in messages.
+    - `minimum`: smallest value allowed.
+    - `positive`: whether it must be greater than zero.
+    """
+    metadata = {"param": True, "unit": unit, "minimum": minimum, "positive": positive}
+    return eqx.field(default=default, converter=as_float_array, metadata=metadata)
+
+
+def is_concrete(x: Any) -> bool:
+    """Whether the value of `x` can be read now, that is, `x` is not being traced."""
+    return not isinstance(x, jax.core.Tracer)
+
+
+def _check_value(value: Any, name: str, meta: dict[str, Any]) -> None:
+    unit = f" {meta['unit']}" if meta.get("unit") else ""
+    value = np.asarray(value)
+    if np.isnan(value).any():
+        raise ValueError(f"`{name}` contains NaN. Give finite numbers ({unit.strip() or 'no unit'}).")
+    if meta.get("positive") and not (value > 0).all():
+        raise ValueError(f"`{name}` must be positive, got {value.min()}{unit}.")
+    if meta.get("minimum") is not None and not (value >= meta["minimum"]).all():
+        raise ValueError(f"`{name}` must be at least {meta['minimum']}{unit}, got {value.min()}{unit}.")
+
+
+def check_parameters(tree: Any, name: str, n: int | None = None) -> None:
+    """Refuse NaN, values out of range and, with `n`, shapes that do not fit n neurons.
+
+    Walks through modules, dicts, lists and tuples, and names the offending leaf by its
+    path below `name`. Leaves that are being traced are checked for shape alone.
+
+    **Raises:** `ValueError`.
+    """
+    if dataclasses.is_dataclass(tree) and not isinstance(tree, type):
+        for f in dataclasses.fields(tree):
+            value = getattr(tree, f.name, None)
+            path = f"{name}.{f.name}"
+            if f.metadata.get("param") and value is not None:
+                shape = np.shape(value)
+                if n is not None and shape not in ((), (n,)):
+                    raise ValueError(
+                        f"`{path}` has shape {shape}, which does not fit n={n} neurons: "
+                        f"give a scalar or shape ({n},)."
+                    )
+                if is_concrete(value):
+                    _check_value(value, path, dict(f.metadata))
+            else:
+                check_parameters(value, path, n)
+    elif isinstance(tree, dict):
+        for key, value in tree.items():
+            check_parameters(value, f"{name}[{key!r}]", n)
+    elif isinstance(tree, (list, tuple)):
+        for i, value in enumerate(tree):
+            check_parameters(value, f"{name}[{i}]", n)
+    elif isinstance(tree, (float, np.ndarray, np.floating, jax.Array)) and is_concrete(tree):
+        if np.issubdtype(np.asarray(tree).dtype, np.floating):
+            _check_value(tree, name, {})
+
+
+def run_dtype(tree: Any) -> Any:
+    """The float type of a run: the widest among the floating leaves of `tree`."""
+    leaves = [x for x in jax.tree.leaves(tree) if eqx.is_inexact_array(x)]
+    return jnp.result_type(*(x.dtype for x in leaves)) if leaves else jnp.result_type(float)
+
+
+def cast_floats(tree: Any, dtype: Any) -> Any:
+    """`tree` with every floating leaf, Python floats included, as an array of `dtype`."""
+
+    def cast(x: Any) -> Any:
+        floating = isinstance(x, (float, np.floating)) or (
+            isinstance(x, (np.ndarray, jax.Array)) and jnp.issubdtype(x.dtype, jnp.floating)
+        )
+        return as_float_array(x, dtype) if floating else x
+
+    return jax.tree.map(cast, tree)

@@ -1,0 +1,55 @@
+"""What a run returns."""
+
+import equinox as eqx
+import numpy as np
+from jaxtyping import Array, Bool, Float
+
+from ._neuron import State
+from ._spikes import spike_times
+
+
+class NonFiniteError(FloatingPointError):
+    """A run that turned infinite or NaN.
+
+    **Attributes:** `time`: when it began, ms; `neuron`: the index of the neuron.
+    """
+
+    def __init__(self, message: str, time: float, neuron: int):
+        super().__init__(message)
+        self.time, self.neuron = time, neuron
+
+
+class Solution(eqx.Module):
+    """The result of a run of n neurons.
+
+    **Fields:**
+
+    - `ts`: times of what was saved, ms, shape (times,).
+    - `ys`: what was saved, each leaf with a leading axis of times; by default a `State`
+        that holds V alone.
+    - `final`: the whole state at the end of the run.
+    - `finite`: shape (n,), false for a neuron whose final state is infinite or NaN.
+    """
+
+    ts: Float[Array, "..."]
+    ys: State
+    final: State
+    finite: Bool[Array, "..."]
+
+    @property
+    def V(self) -> Float[Array, "..."]:
+        """Membrane potential, mV, shape (times, n)."""
+        if not isinstance(self.ys, State):
+            raise AttributeError(
+                "V was not saved under its name: `saveat.fn` returned "
+                f"{type(self.ys).__name__}, which is in `ys`."
+            )
+        return self.ys.V
+
+    def spike_times(self, threshold: float = 0.0) -> list[np.ndarray]:
+        """Upward crossings of `threshold` (mV), as one array of times (ms) per neuron.
+
+        For use outside `jit`; [`hh.spike_times`][] works inside.
+        """
+        times = np.asarray(spike_times(self.ts, self.V, threshold))
+        return [row[~np.isnan(row)] for row in times]

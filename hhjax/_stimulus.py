@@ -1,0 +1,318 @@
+"""Injected currents, as modules: callables of time whose parameters are arrays.
+
+A step of a solver sees a stimulus through `within(t, dt)`: there a jump or a kink is
+replaced by what carries the same charge over the step, so that an edge between two grid
+points, or a pulse shorter than a step, is never lost. Smooth stimuli are left as they
+are, so that no solver loses order.
+"""
+
+import abc
+from collections.abc import Callable
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from ._parameters import as_float_array, check_parameters, param
+
+
+class Stimulus(eqx.Module):
+    """An injected current in µA/cm² as a function of time, positive inward.
+
+    Called with a time (ms) it returns a scalar, the same for all neurons, or shape (n,).
+    Stimuli can be added: `hh.Step(5.0, 10.0, 60.0) + hh.Sine(1.0, 40.0)`.
+    """
+
+    @abc.abstractmethod
+    def __call__(self, t: Array) -> Array:
+        """The current at time `t` (ms), in µA/cm²."""
+
+    def within(self, t: Array, dt: Array) -> "Stimulus":
+        """This stimulus as a step from `t` to `t + dt` (ms) sees it, charge unchanged."""
+        return self
+
+    def on_grid(self, t0: Array, dt: Array, steps: int) -> "Stimulus":
+        """This stimulus made ready for `steps` steps of `dt` from `t0` on (ms)."""
+        return self
+
+    def edges(self, t0: float, t1: float) -> Array:
+        """The times (ms) at which the current or its slope jumps, shape (k,)."""
+        return jnp.zeros((0,))
+
+    def __add__(self, other: Any) -> "Stimulus":
+        return Sum((self, as_stimulus(other)))
+
+    __radd__ = __add__
+
+
+class Constant(Stimulus):
+    """A constant current.
+
+    **Fields:** `amplitude`: µA/cm², scalar or shape (n,).
+    """
+
+    amplitude: Float[Array, "..."] = param(unit="µA/cm²")
+
+    def __call__(self, t: Array) -> Array:
+        return self.amplitude
+
+
+class Step(Stimulus):
+    """`amplitude` from `start` up to `stop`, zero outside.
+
+    **Fields:** `amplitude`: µA/cm²; `start`, `stop`: ms; each a scalar or shape (n,).
+    """
+
+    amplitude: Float[Array, "..."] = param(unit="µA/cm²")
+    start: Float[Array, "..."] = param(0.0, unit="ms")
+    stop: Float[Array, "..."] = param(np.inf, unit="ms")
+
+    def __call__(self, t: Array) -> Array:
+        return jnp.where((t >= self.start) & (t < self.stop), self.amplitude, 0.0)
+
+    def within(self, t: Array, dt: Array) -> Stimulus:
+        # Times relative to t, so that a step without an edge has the fraction 1 exactly.
+        on = jnp.minimum(self.stop - t, dt) - jnp.maximum(self.start - t, 0.0)
+        return Constant(self.amplitude * jnp.clip(on / dt, 0.0, 1.0))
+
+    def edges(self, t0: float, t1: float) -> Array:
+        return jnp.concatenate([jnp.ravel(self.start), jnp.ravel(self.stop)])
+
+
+class Pulses(Stimulus):
+    """A train of rectangular pulses.
+
+    **Fields:**
+
+    - `amplitude`: µA/cm².
+    - `start`: onset of the first pulse, ms.
+    - `width`: duration of a pulse, ms.
+    - `period`: from one onset to the next, ms; at least `width`.
+    - `count`: how many pulses, no limit by default.
+
+    Each a scalar or shape (n,).
+    """
+
+    amplitude: Float[Array, "..."] = param(unit="µA/cm²")
+    start: Float[Array, "..."] = param(unit="ms")
+    width: Float[Array, "..."] = param(unit="ms", minimum=0.0)
+    period: Float[Array, "..."] = param(unit="ms", positive=True)
+    count: Float[Array, "..."] = param(np.inf, minimum=0.0)
+
+    def _phase(self, t: Array) -> tuple[Array, Array]:
+        index = jnp.maximum(jnp.floor((t - self.start) / self.period), 0.0)
+        return index, t - self.start - index * self.period
+
+    def __call__(self, t: Array) -> Array:
+        index, phase = self._phase(t)
+        on = (phase >= 0) & (phase < self.width) & (index < self.count)
+        return jnp.where(on, self.amplitude, 0.0)
+
+    def within(self, t: Array, dt: Array) -> Stimulus:
+        index, phase = self._phase(t)
+        left = (self.count - index) * self.period
+
+        def on_until(x: Array) -> Array:  # time spent in pulses from phase 0 up to x
+            x = jnp.clip(x, 0.0, left)
+            whole = jnp.floor(x / self.period)
+            return whole * self.width + jnp.minimum(x - whole * self.period, self.width)
+
+        fraction = (on_until(phase + dt) - on_until(phase)) / dt
+        # All of the step inside one pulse: exactly 1, whatever the rounding of phase + dt.
+        inside = (phase >= 0) & (phase + dt <= self.width) & (index < self.count)
+        return Constant(self.amplitude * jnp.where(inside, 1.0, fraction))
+
+    def edges(self, t0: float, t1: float) -> Array:
+        last = np.max(np.ceil((t1 - np.asarray(self.start)) / np.asarray(self.period)))
+        last = int(max(min(last, np.max(np.asarray(self.count))), 0))
+        onsets = jnp.ravel(self.start + self.period * jnp.arange(last)[:, None])
+        return jnp.concatenate([onsets, jnp.ravel(jnp.expand_dims(onsets, -1) + self.width)])
+
+
+class _Line(Stimulus):
+    """A straight line in time: `mean` at `middle`, rising by `slope`."""
+
+    mean: Array
+    slope: Array
+    middle: Array
+
+    def __call__(self, t: Array) -> Array:
+        return self.mean + self.slope * (t - self.middle)
+
+
+class Ramp(Stimulus):
+    """Zero before `start`, then rising linearly to `amplitude` at `stop`, held after.
+
+    **Fields:** `amplitude`: µA/cm²; `start`, `stop`: ms; each a scalar or shape (n,).
+    """
+
+    amplitude: Float[Array, "..."] = param(unit="µA/cm²")
+    start: Float[Array, "..."] = param(unit="ms")
+    stop: Float[Array, "..."] = param(unit="ms")
+
+    def __call__(self, t: Array) -> Array:
+        rise = (t - self.start) / (self.stop - self.start)
+        return self.amplitude * jnp.clip(rise, 0.0, 1.0)
+
+    def within(self, t: Array, dt: Array) -> Stimulus:
+        duration = self.stop - self.start
+
+        def area(x: Array) -> Array:  # under the ramp from start up to start + x
+            rising = jnp.clip(x, 0.0, duration)
+            return rising**2 / (2 * duration) + jnp.maximum(x - duration, 0.0)
+
+        since = t - self.start
+        whole = (since >= 0) & (since + dt <= duration)
+        middle = self(t + dt / 2)
+        mean = jnp.where(
+            whole | (since >= duration), middle, self.amplitude * (area(since + dt) - area(since)) / dt
+        )
+        return _Line(mean, (self(t + dt) - self(t)) / dt, t + dt / 2)
+
+    def edges(self, t0: float, t1: float) -> Array:
+        return jnp.concatenate([jnp.ravel(self.start), jnp.ravel(self.stop)])
+
+
+class Sine(Stimulus):
+    """offset + amplitude·sin(2π·frequency·t + phase).
+
+    **Fields:** `amplitude`, `offset`: µA/cm²; `frequency`: Hz; `phase`: radians; each a
+    scalar or shape (n,).
+    """
+
+    amplitude: Float[Array, "..."] = param(unit="µA/cm²")
+    frequency: Float[Array, "..."] = param(unit="Hz", minimum=0.0)
+    phase: Float[Array, "..."] = param(0.0)
+    offset: Float[Array, "..."] = param(0.0, unit="µA/cm²")
+
+    def __call__(self, t: Array) -> Array:
+        angle = 2 * np.pi * self.frequency * t / 1000 + self.phase
+        return self.offset + self.amplitude * jnp.sin(angle)
+
+
+class Sampled(Stimulus):
+    """A recorded current, linear between samples and held at its ends.
+
+    `simulate` integrates it exactly over every step, so that it may be sampled more
+    finely than dt.
+
+    **Fields:**
+
+    - `ts`: times, ms, shape (samples,), increasing.
+    - `values`: µA/cm², shape (samples,) or (samples, n).
+    """
+
+    ts: Float[Array, " samples"] = eqx.field(converter=as_float_array)
+    values: Float[Array, "samples ..."] = eqx.field(converter=as_float_array)
+
+    def __check_init__(self) -> None:
+        if self.ts.ndim != 1 or self.ts.shape[0] < 2:
+            raise ValueError(f"`Sampled.ts` must have shape (samples,) with at least 2, got {self.ts.shape}.")
+        if self.values.ndim not in (1, 2) or self.values.shape[0] != self.ts.shape[0]:
+            raise ValueError(
+                f"`Sampled.values` must have shape ({self.ts.shape[0]},) or ({self.ts.shape[0]}, n) "
+                f"to match `ts`, got {self.values.shape}."
+            )
+        if not isinstance(self.ts, jax.core.Tracer) and not (np.diff(np.asarray(self.ts)) > 0).all():
+            raise ValueError("`Sampled.ts` must increase from sample to sample.")
+
+    def __call__(self, t: Array) -> Array:
+        last = self.ts.shape[0] - 2
+        i = jnp.clip(jnp.searchsorted(self.ts, t, side="right") - 1, 0, last)
+        u = jnp.clip((t - self.ts[i]) / (self.ts[i + 1] - self.ts[i]), 0.0, 1.0)
+        u = jnp.reshape(u, jnp.shape(t) + (1,) * (self.values.ndim - 1))
+        return self.values[i] * (1 - u) + self.values[i + 1] * u
+
+    def on_grid(self, t0: Array, dt: Array, steps: int) -> Stimulus:
+        # Trapezium rule on the union of samples and step edges, where it is exact.
+        grid = t0 + dt * jnp.arange(steps + 1).astype(self.ts.dtype)
+        ts = jnp.sort(jnp.concatenate([jnp.clip(self.ts, grid[0], grid[-1]), grid]))
+        values = self(ts)
+        widths = jnp.diff(ts)
+        areas = widths.reshape((-1,) + (1,) * (values.ndim - 1)) * (values[1:] + values[:-1]) / 2
+        step = jnp.clip(jnp.searchsorted(grid, (ts[1:] + ts[:-1]) / 2, side="right") - 1, 0, steps - 1)
+        total = lambda x: jax.ops.segment_sum(x, step, steps)
+        span = total(widths).reshape((-1,) + (1,) * (values.ndim - 1))
+        return _SampledOnGrid(total(areas) / span, jnp.diff(self(grid), axis=0) / dt, t0, dt)
+
+    def edges(self, t0: float, t1: float) -> Array:
+        return self.ts
+
+
+class _SampledOnGrid(Stimulus):
+    """The mean and slope of a `Sampled` current in every step of a run."""
+
+    means: Array
+    slopes: Array
+    t0: Array
+    dt: Array
+
+    def _step(self, t: Array) -> Array:
+        i = jnp.round((t - self.t0) / self.dt).astype(int)
+        return jnp.clip(i, 0, self.means.shape[0] - 1)
+
+    def __call__(self, t: Array) -> Array:
+        return self.means[self._step(t - self.dt / 2)]
+
+    def within(self, t: Array, dt: Array) -> Stimulus:
+        i = self._step(t)
+        return _Line(self.means[i], self.slopes[i], t + dt / 2)
+
+
+class Sum(Stimulus):
+    """The sum of several stimuli.
+
+    **Fields:** `parts`: a tuple of stimuli.
+    """
+
+    parts: tuple[Stimulus, ...]
+
+    def __call__(self, t: Array) -> Array:
+        return sum((part(t) for part in self.parts[1:]), start=self.parts[0](t))
+
+    def within(self, t: Array, dt: Array) -> Stimulus:
+        return Sum(tuple(part.within(t, dt) for part in self.parts))
+
+    def on_grid(self, t0: Array, dt: Array, steps: int) -> Stimulus:
+        return Sum(tuple(part.on_grid(t0, dt, steps) for part in self.parts))
+
+    def edges(self, t0: float, t1: float) -> Array:
+        return jnp.concatenate([part.edges(t0, t1) for part in self.parts])
+
+
+class _Function(Stimulus):
+    """Any callable of t. An `equinox.Module` is traced, a plain function is static."""
+
+    fn: Callable
+
+    def __call__(self, t: Array) -> Array:
+        return jnp.asarray(self.fn(t), jnp.result_type(t))
+
+
+def as_stimulus(stimulus: Any) -> Stimulus:
+    """A number, an (n,) array, a `Stimulus` or a callable of t (ms), as a `Stimulus`."""
+    if isinstance(stimulus, Stimulus):
+        return stimulus
+    if callable(stimulus):
+        return _Function(stimulus)
+    try:
+        return Constant(stimulus)
+    except (TypeError, ValueError) as error:
+        raise TypeError(
+            "`stimulus` must be a number or (n,) array in µA/cm², a stimulus such as hh.Step, "
+            f"or a callable of t (ms), got {stimulus!r}."
+        ) from error
+
+
+def check_stimulus(stimulus: Stimulus, n: int) -> None:
+    """Refuse NaN, and currents that are neither a scalar nor of shape (n,)."""
+    check_parameters(stimulus, "stimulus")
+    dtype = jnp.result_type(float)
+    out = eqx.filter_eval_shape(stimulus, jax.ShapeDtypeStruct((), dtype))
+    if out.shape not in ((), (n,)):
+        raise ValueError(
+            f"`stimulus` must give a scalar or shape ({n},), one current per neuron, got shape {out.shape}."
+        )

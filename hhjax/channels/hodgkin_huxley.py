@@ -1,0 +1,85 @@
+"""The channels of the squid giant axon.
+
+A. L. Hodgkin and A. F. Huxley, "A quantitative description of membrane current and its
+application to conduction and excitation in nerve", J. Physiol. 117 (1952) 500-544. The
+paper counts V from rest with the sign turned round; here rest is near −65 mV and
+depolarisation is positive, so V_1952 = −(V + 65).
+"""
+
+from typing import ClassVar
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from .._channel import AlphaBeta, Channel, q10
+from .._math import exprel
+from .._parameters import param
+
+
+class Sodium(Channel):
+    """Transient sodium current, g·m³h·(V − E) (HH 1952, eqs. 14-16, 20, 21, 23, 24).
+
+    **Fields:** `g`: 120 mS/cm²; `E`: 50 mV; `celsius`: 6.3 °C, the temperature, with
+    Q10 = 3 for all rates (HH 1952, p. 527).
+    """
+
+    g: Float[Array, "..."] = param(120.0, unit="mS/cm²", minimum=0.0)
+    E: Float[Array, "..."] = param(50.0, unit="mV")
+    celsius: Float[Array, "..."] = param(6.3, unit="°C")
+
+    gates: ClassVar = {"m": 3, "h": 1}
+
+    def rates(self, V: Float[Array, "*s"]) -> dict[str, AlphaBeta]:
+        return {
+            "m": AlphaBeta(
+                alpha=1 / exprel(-(V + 40) / 10),
+                beta=4 * jnp.exp(-(V + 65) / 18),
+            ),
+            "h": AlphaBeta(
+                alpha=0.07 * jnp.exp(-(V + 65) / 20),
+                beta=jax.nn.sigmoid((V + 35) / 10),
+            ),
+        }
+
+    def temperature_factor(self) -> Array:
+        return q10(self.celsius, reference=6.3, q10=3.0)
+
+
+class Potassium(Channel):
+    """Delayed-rectifier potassium current, g·n⁴·(V − E) (HH 1952, eqs. 6, 7, 12, 13).
+
+    **Fields:** `g`: 36 mS/cm²; `E`: −77 mV; `celsius`: 6.3 °C, the temperature, with
+    Q10 = 3 for all rates (HH 1952, p. 527).
+    """
+
+    g: Float[Array, "..."] = param(36.0, unit="mS/cm²", minimum=0.0)
+    E: Float[Array, "..."] = param(-77.0, unit="mV")
+    celsius: Float[Array, "..."] = param(6.3, unit="°C")
+
+    gates: ClassVar = {"n": 4}
+
+    def rates(self, V: Float[Array, "*s"]) -> dict[str, AlphaBeta]:
+        return {
+            "n": AlphaBeta(
+                alpha=0.1 / exprel(-(V + 55) / 10),
+                beta=0.125 * jnp.exp(-(V + 65) / 80),
+            )
+        }
+
+    def temperature_factor(self) -> Array:
+        return q10(self.celsius, reference=6.3, q10=3.0)
+
+
+class Leak(Channel):
+    """Leak current g·(V − E), without gates (HH 1952, eq. 5 and table 3).
+
+    **Fields:** `g`: 0.3 mS/cm²; `E`: −54.387 mV, which puts the resting potential of
+    the squid axon at −65 mV.
+    """
+
+    g: Float[Array, "..."] = param(0.3, unit="mS/cm²", minimum=0.0)
+    E: Float[Array, "..."] = param(-54.387, unit="mV")
+
+    def rates(self, V: Float[Array, "*s"]) -> dict[str, AlphaBeta]:
+        return {}
