@@ -1,5 +1,7 @@
 """A network of n neurons, and its vector field."""
 
+from typing import Any
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -59,14 +61,17 @@ class Network(eqx.Module):
 
         **Arguments:** `v0`: mV, scalar or shape (n,).
         """
-        v0 = as_float_array(v0)
-        if v0.shape not in ((), (self.n,)):
-            raise ValueError(f"`v0` must be a scalar or have shape ({self.n},), got shape {v0.shape}.")
-        if is_concrete(v0) and not np.isfinite(np.asarray(v0)).all():
-            raise ValueError(f"`v0` must be finite (mV), got {v0}.")
-        V = jnp.broadcast_to(v0, (self.n,))
+        self.check_v0(v0)
+        V = jnp.broadcast_to(as_float_array(v0), (self.n,))
         s = None if self.coupling is None else self.coupling.steady_state(V)
         return State(V, self.neuron.steady_gates(V), s)
+
+    def check_v0(self, v0: Any) -> None:
+        """Refuse an initial membrane potential that is not finite or fits no n neurons."""
+        if np.shape(v0) not in ((), (self.n,)):
+            raise ValueError(f"`v0` must be a scalar or have shape ({self.n},), got shape {np.shape(v0)}.")
+        if is_concrete(v0) and not np.isfinite(np.asarray(v0)).all():
+            raise ValueError(f"`v0` must be finite (mV), got {v0}.")
 
     def linear_form(self, t: Array, y: State, stimulus: Stimulus) -> tuple[State, State]:
         """The conditionally linear form (drive, rate) of dx/dt = drive − rate·x.

@@ -18,6 +18,8 @@ def as_float_array(x: Any, dtype: Any = None) -> Array:
     static under `jit` (no gradient, one compilation per value) and a weakly typed array
     costs one more compilation after its first update.
     """
+    if isinstance(x, jax.Array) and not x.weak_type and x.dtype == dtype:
+        return x
     if dtype is None:
         kind = getattr(x, "dtype", None)
         floating = kind is not None and jnp.issubdtype(kind, jnp.floating)

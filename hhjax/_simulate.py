@@ -88,8 +88,10 @@ def _grid_indices(ts: np.ndarray, t0: float, dt: float, t1: float, steps: int) -
 def _integrate(
     network: Network,
     stimulus: Stimulus,
-    y0: State,
+    y0: State | None,
+    v0: Array,
     t0: Array,
+    t1: Array,
     dt: Array,
     last_dt: Array,
     key: Array | None,
@@ -99,54 +101,93 @@ def _integrate(
     meter: diffrax.AbstractProgressMeter,
 ) -> tuple[Any, State, Array]:
     """Run the loop; return what was saved, the final state and whether it is finite."""
+    y0 = network.init(v0) if y0 is None else y0
     ready = stimulus.on_grid(t0, dt, plan.steps)
     keys = None if key is None else jax.random.split(key, plan.steps)
 
-    def step(carry: Any, x: Any) -> tuple[Any, None]:
-        (z, meter_state), (i, key) = carry, x
-        t = t0 + i.astype(dt.dtype) * dt
-        h = jnp.where(i == plan.steps - 1, last_dt, dt)
-        z = stepper.step(network, t, h, z, ready.within(t, h), key)
-        meter_state = meter.step(meter_state, (i + 1) / plan.steps)
-        return (z, meter_state), None
+    def time(i: Array) -> Array:
+        return jnp.where(i == plan.steps, t1, t0 + i.astype(dt.dtype) * dt)
+
+    def step(carry: _Carry, key: Array | None) -> tuple[_Carry, None]:
+        t = time(carry.i)
+        h = jnp.where(carry.i == plan.steps - 1, last_dt, dt)
+        z = stepper.step(network, t, h, carry.z, ready.within(t, h), key)
+        state = meter.step(carry.meter, (carry.i + 1) / plan.steps)
+        return _Carry(carry.i + 1, z, state), None
+
+    def row(carry: _Carry) -> Any:
+        y = stepper.output(network, carry.z)
+        return save(time(carry.i), y, (network, stimulus))
 
     # Keeping the state alone, and computing a step anew for its gradient, is smaller and
     # faster than keeping what the step worked out on its way.
     step = jax.checkpoint(step, prevent_cse=False)
 
-    def row(i: Array, z: Any) -> Any:
-        t = jnp.where(i == plan.steps, t0 + (plan.steps - 1) * dt + last_dt, t0 + i.astype(dt.dtype) * dt)
-        return save(t, stepper.output(network, z), (network, stimulus))
-
-    def segment(carry: Any, xs: Any) -> tuple[Any, Any]:
-        if plan.stride == 1:
-            carry, _ = step(carry, jax.tree.map(lambda x: x[0], xs))
-        else:
-            carry, _ = jax.lax.scan(step, carry, xs)
-        return carry, row(xs[0][-1] + 1, carry[0])
-
-    if plan.stride > 1:
-        segment = jax.checkpoint(segment, prevent_cse=False)
-
-    whole = plan.steps // plan.stride
-    cut = whole * plan.stride
-    xs = (jnp.arange(plan.steps, dtype=jnp.int32), keys)
-    segments = jax.tree.map(lambda x: x[:cut].reshape((whole, plan.stride) + x.shape[1:]), xs)
-    rest = jax.tree.map(lambda x: x[cut:], xs)
+    def steps_and_row(carry: _Carry, keys: Array | None) -> tuple[_Carry, Any]:
+        carry = _scan(step, carry, keys, plan.stride)[0]
+        return carry, row(carry)
 
     z0 = stepper.init(network, t0, dt, y0, ready.within(t0, dt))
-    carry, rows = jax.lax.scan(segment, (z0, meter.init()), segments)
-    carry, _ = jax.lax.scan(step, carry, rest)
-    z, meter_state = carry
-    meter.close(meter_state)
+    start = _Carry(jnp.int32(0), z0, meter.init())
+    rows = plan.steps // plan.stride
+    body_keys = None if keys is None else keys[: rows * plan.stride]
+    chunk = max(1, _SMALL_LOOP_BYTES // _nbytes(jax.eval_shape(row, start)))
+    carry, ys = _scan_in_chunks(steps_and_row, start, body_keys, rows, chunk)
+    rest_keys = None if keys is None else keys[rows * plan.stride :]
+    carry, _ = _scan(step, carry, rest_keys, plan.steps - rows * plan.stride)
+    meter.close(carry.meter)
 
-    first = [jax.tree.map(lambda x: x[None], row(jnp.int32(0), z0))] if plan.initial else []
-    final = [jax.tree.map(lambda x: x[None], row(jnp.int32(plan.steps), z))] if plan.last else []
-    ys = jax.tree.map(lambda *parts: jnp.concatenate(parts), *first, rows, *final)
+    first = [row(start)] if plan.initial else []
+    final = [row(carry)] if plan.last else []
+    one = lambda rows: [jax.tree.map(lambda x: x[None], r) for r in rows]
+    ys = jax.tree.map(lambda *parts: jnp.concatenate(parts), *one(first), ys, *one(final))
     if plan.keep is not None:
         ys = jax.tree.map(lambda x: x[np.array(plan.keep)], ys)
-    y1 = stepper.output(network, z)
+    y1 = stepper.output(network, carry.z)
     return ys, y1, _finite(y1)
+
+
+class _Carry(eqx.Module):
+    """What the loop hands from step to step: their number, the stepper's state, the meter's."""
+
+    i: Array
+    z: Any
+    meter: Any
+
+
+# XLA:CPU compiles a loop whose buffers are smaller than about this into one function,
+# without which a step of a single neuron costs up to 20 times as much. So a run of few
+# neurons saves into small chunks, and the step number is carried, not scanned over.
+_SMALL_LOOP_BYTES = 512
+
+
+def _nbytes(tree: Any) -> int:
+    return max(sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(tree)), 1)
+
+
+def _scan(f: Any, carry: Any, keys: Array | None, length: int) -> tuple[Any, Any]:
+    if length == 1:
+        carry, y = f(carry, None if keys is None else keys[0])
+        return carry, jax.tree.map(lambda x: x[None], y)
+    return jax.lax.scan(f, carry, keys, length=length)
+
+
+def _scan_in_chunks(f: Any, carry: Any, keys: Array | None, length: int, chunk: int) -> tuple[Any, Any]:
+    """`lax.scan` over `length` calls of f, as a scan over scans of `chunk` calls."""
+    per_call = None if keys is None else keys.reshape((length, -1) + keys.shape[1:])
+    part = lambda a, b: None if keys is None else per_call[a:b]
+    chunk = min(chunk, length)
+    whole = length // chunk * chunk
+    if chunk == 1:
+        return jax.lax.scan(f, carry, per_call, length=length)
+    chunks = None if keys is None else part(0, whole).reshape((-1, chunk) + per_call.shape[1:])
+    inner = lambda c, keys: jax.lax.scan(f, c, keys, length=chunk)
+    carry, ys = jax.lax.scan(inner, carry, chunks, length=whole // chunk)
+    ys = jax.tree.map(lambda x: x.reshape((whole,) + x.shape[2:]), ys)
+    if whole == length:
+        return carry, ys
+    carry, tail = jax.lax.scan(f, carry, part(whole, length), length=length - whole)
+    return carry, jax.tree.map(lambda *parts: jnp.concatenate(parts), ys, tail)
 
 
 def _finite(y: State) -> Array:
@@ -174,10 +215,10 @@ def _number(name: str, value: Any, *, positive: bool = False) -> float:
 
 def check_run(
     network: Any, stimulus: Any, t0: Any, t1: Any, dt: Any, y0: Any, v0: Any
-) -> tuple[Network, Stimulus, State, float, float, float]:
+) -> tuple[Network, Stimulus, State | None, Array, float, float, float]:
     """Refuse what cannot be run, and give the rest one float type.
 
-    **Returns:** network, stimulus, initial state, and t0, t1, dt as numbers.
+    **Returns:** network, stimulus, y0 and v0, and t0, t1, dt as numbers.
     """
     if isinstance(network, Neuron):
         network = Network(network)
@@ -192,11 +233,11 @@ def check_run(
     network = cast_floats(network, dtype := run_dtype(network))
     stimulus = cast_floats(stimulus, dtype)
     if y0 is None:
-        y0 = network.init(as_float_array(v0, dtype))
+        network.check_v0(v0)
     else:
-        y0 = cast_floats(y0, dtype)
+        y0, v0 = cast_floats(y0, dtype), 0.0
         _check_state(y0, network)
-    return network, stimulus, y0, t0, t1, dt
+    return network, stimulus, y0, as_float_array(v0, dtype), t0, t1, dt
 
 
 def _check_state(y0: Any, network: Network) -> None:
@@ -269,7 +310,7 @@ def simulate(
     **Raises:** `ValueError` and `TypeError` for bad input, before compiling;
     [`hh.NonFiniteError`][] with the time and neuron where a run turned non-finite.
     """
-    network, stimulus, y0, t0, t1, dt = check_run(network, stimulus, t0, t1, dt, y0, v0)
+    network, stimulus, y0, v0, t0, t1, dt = check_run(network, stimulus, t0, t1, dt, y0, v0)
     stepper = as_stepper(solver)
     if stepper.stochastic and key is None:
         raise ValueError(
@@ -280,13 +321,12 @@ def simulate(
         raise TypeError(f"`saveat` must be a diffrax.SaveAt, got {saveat!r}.")
     steps, last_dt = _steps(t0, t1, dt)
     plan = _plan(saveat, t0, dt, t1, steps)
-    dtype = y0.V.dtype
-    times = [jnp.asarray(x, dtype) for x in (t0, dt, last_dt)]
+    times = [np.asarray(x, v0.dtype) for x in (t0, t1, dt, last_dt)]
     key = key if stepper.stochastic else None
-    run = (network, stimulus, y0, *times, key, stepper)
+    run = (network, stimulus, y0, v0, *times, key, stepper)
     ys, final, finite = _compiled_integrate(*run, plan, saveat.subs.fn, progress_meter)
     indices = np.array(plan.indices)
-    ts = jnp.asarray(np.where(indices == steps, t1, t0 + indices * dt), dtype)
+    ts = jnp.asarray(np.where(indices == steps, t1, t0 + indices * dt), v0.dtype)
     if throw:
         if not is_concrete(finite):
             hint = _hint(solver, dt)
@@ -353,7 +393,8 @@ def reference(
 
     **Returns:** a [`hh.Solution`][].
     """
-    network, stimulus, y0, t0, t1, dt = check_run(network, stimulus, t0, t1, dt, y0, v0)
+    network, stimulus, y0, v0, t0, t1, dt = check_run(network, stimulus, t0, t1, dt, y0, v0)
+    y0 = network.init(v0) if y0 is None else y0
     if not isinstance(solver, diffrax.AbstractSolver):
         raise TypeError(f"`solver` must be a diffrax solver object, got {solver!r}.")
     dtype = y0.V.dtype

@@ -309,9 +309,11 @@ def as_stimulus(stimulus: Any) -> Stimulus:
 
 def check_stimulus(stimulus: Stimulus, n: int) -> None:
     """Refuse NaN, and currents that are neither a scalar nor of shape (n,)."""
-    check_parameters(stimulus, "stimulus")
-    dtype = jnp.result_type(float)
-    out = eqx.filter_eval_shape(stimulus, jax.ShapeDtypeStruct((), dtype))
+    check_parameters(stimulus, "stimulus", n)
+    parts = stimulus.parts if isinstance(stimulus, Sum) else (stimulus,)
+    if all(isinstance(part, (Constant, Step, Pulses, Ramp, Sine)) for part in parts):
+        return  # their parameters were checked, and decide the shape
+    out = eqx.filter_eval_shape(stimulus, jax.ShapeDtypeStruct((), jnp.result_type(float)))
     if out.shape not in ((), (n,)):
         raise ValueError(
             f"`stimulus` must give a scalar or shape ({n},), one current per neuron, got shape {out.shape}."
