@@ -124,17 +124,18 @@ def _integrate(
     step = jax.checkpoint(step, prevent_cse=False)
 
     def steps_and_row(carry: _Carry, keys: Array | None) -> tuple[_Carry, Any]:
-        carry = _scan(step, carry, keys, plan.stride)[0]
+        carry, _ = _scan(step, carry, keys, plan.stride)
         return carry, row(carry)
 
     z0 = stepper.init(network, t0, dt, y0, ready.within(t0, dt))
     start = _Carry(jnp.int32(0), z0, meter.init())
-    rows = plan.steps // plan.stride
-    body_keys = None if keys is None else keys[: rows * plan.stride]
+    rows, rest = divmod(plan.steps, plan.stride)
+    cut = rows * plan.stride
+    row_keys = _split(None if keys is None else keys[:cut], rows, plan.stride)
     chunk = max(1, _SMALL_LOOP_BYTES // _nbytes(jax.eval_shape(row, start)))
-    carry, ys = _scan_in_chunks(steps_and_row, start, body_keys, rows, chunk)
-    rest_keys = None if keys is None else keys[rows * plan.stride :]
-    carry, _ = _scan(step, carry, rest_keys, plan.steps - rows * plan.stride)
+    carry, ys = _scan_in_chunks(steps_and_row, start, row_keys, rows, chunk)
+    if rest:
+        carry, _ = _scan(step, carry, None if keys is None else keys[cut:], rest)
     meter.close(carry.meter)
 
     first = [row(start)] if plan.initial else []
@@ -165,6 +166,10 @@ def _nbytes(tree: Any) -> int:
     return max(sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(tree)), 1)
 
 
+def _split(keys: Array | None, *shape: int) -> Array | None:
+    return None if keys is None else keys.reshape(shape + keys.shape[1:])
+
+
 def _scan(f: Any, carry: Any, keys: Array | None, length: int) -> tuple[Any, Any]:
     if length == 1:
         carry, y = f(carry, None if keys is None else keys[0])
@@ -173,21 +178,14 @@ def _scan(f: Any, carry: Any, keys: Array | None, length: int) -> tuple[Any, Any
 
 
 def _scan_in_chunks(f: Any, carry: Any, keys: Array | None, length: int, chunk: int) -> tuple[Any, Any]:
-    """`lax.scan` over `length` calls of f, as a scan over scans of `chunk` calls."""
-    per_call = None if keys is None else keys.reshape((length, -1) + keys.shape[1:])
-    part = lambda a, b: None if keys is None else per_call[a:b]
-    chunk = min(chunk, length)
-    whole = length // chunk * chunk
+    """`lax.scan` over `length` calls of f, as a scan over scans of at most `chunk` calls."""
+    chunk = max(k for k in range(1, chunk + 1) if length % k == 0)
     if chunk == 1:
-        return jax.lax.scan(f, carry, per_call, length=length)
-    chunks = None if keys is None else part(0, whole).reshape((-1, chunk) + per_call.shape[1:])
+        return _scan(f, carry, keys, length)
     inner = lambda c, keys: jax.lax.scan(f, c, keys, length=chunk)
-    carry, ys = jax.lax.scan(inner, carry, chunks, length=whole // chunk)
-    ys = jax.tree.map(lambda x: x.reshape((whole,) + x.shape[2:]), ys)
-    if whole == length:
-        return carry, ys
-    carry, tail = jax.lax.scan(f, carry, part(whole, length), length=length - whole)
-    return carry, jax.tree.map(lambda *parts: jnp.concatenate(parts), ys, tail)
+    chunks = length // chunk
+    carry, ys = _scan(inner, carry, _split(keys, chunks, chunk), chunks)
+    return carry, jax.tree.map(lambda x: x.reshape((length,) + x.shape[2:]), ys)
 
 
 def _finite(y: State) -> Array:

@@ -1,7 +1,10 @@
 """Pure functions of a voltage trace: spike times and what follows from them."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 from ._parameters import as_float_array, is_concrete
@@ -28,49 +31,87 @@ def _value_and_slope(coefficients: list[Array], t: Array, at: Array) -> tuple[Ar
     return value, slope
 
 
-def _interpolant(
-    ts: Array, V: Array, slopes: Array | None, i: Array
-) -> tuple[list[Array], Array]:
-    """Newton coefficients and nodes of the polynomial that describes V after sample i."""
-    if slopes is None:  # through the six samples around the interval
-        points = min(6, ts.shape[0])
-        first = jnp.clip(i - (points // 2 - 1), 0, ts.shape[0] - points)
-        window = first + jnp.arange(points)
-        t = ts[window] - ts[i]  # relative: float32 keeps its digits late in a run
-        return _newton_coefficients(t, V[window]), t
-    width = ts[i + 1] - ts[i]  # cubic Hermite: both values and both slopes
-    secant = (V[i + 1] - V[i]) / width
-    start, end = (secant - slopes[i]) / width, (slopes[i + 1] - secant) / width
-    nodes = jnp.stack([jnp.zeros_like(width), jnp.zeros_like(width), width])
-    return [V[i], slopes[i], start, (end - start) / width], nodes
+@jax.jit
+def _crossing(t: Array, v: Array, slopes: Array | None, near: Array) -> Array:
+    """Where the interpolant of one window of samples crosses zero upward.
 
+    **Arguments:** `t`, `v`: the samples of the window, times from the first one; `slopes`:
+    those of the samples `near` and `near` + 1, between which v changes sign.
+    """
+    low, high = t[near], t[near + 1]
+    if slopes is None:  # through all the samples
+        nodes, coefficients = t, _newton_coefficients(t, v)
+    else:  # cubic Hermite: both values and both slopes
+        nodes = jnp.stack([low, low, high])
+        secant = (v[near + 1] - v[near]) / (high - low)
+        start, end = (secant - slopes[0]) / (high - low), (slopes[1] - secant) / (high - low)
+        coefficients = [v[near], slopes[0], start, (end - start) / (high - low)]
+    at = low + (high - low) * jnp.clip(-v[near] / (v[near + 1] - v[near]), 0.0, 1.0)
 
-def _crossing(ts: Array, V: Array, slopes: Array | None, i: Array) -> Array:
-    """Where the interpolant of V crosses zero upward between samples i and i + 1."""
-    coefficients, nodes = _interpolant(ts, V, slopes, i)
-    width = ts[i + 1] - ts[i]
-    low, high = jnp.zeros_like(width), width
-    at = width * jnp.clip(-V[i] / (V[i + 1] - V[i]), 0.0, 1.0)
-    for _ in range(8):  # Newton's method, kept in the bracket by bisection
+    def newton(_: int, bracket: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
+        low, high, at = bracket
         value, slope = _value_and_slope(coefficients, nodes, at)
         low, high = jnp.where(value < 0, at, low), jnp.where(value < 0, high, at)
-        newton = at - value / jnp.where(slope == 0, 1.0, slope)
-        at = jnp.where((newton > low) & (newton < high), newton, (low + high) / 2)
+        step = at - value / jnp.where(slope == 0, 1.0, slope)
+        return low, high, jnp.where((step > low) & (step < high), step, (low + high) / 2)
+
+    _, _, at = jax.lax.fori_loop(0, 8, newton, (low, high, at))
     # One more Newton step whose slope is held fixed has the derivative of the root
     # itself, by the implicit function theorem.
     at = jax.lax.stop_gradient(at)
     value, slope = _value_and_slope(coefficients, nodes, at)
     slope = jax.lax.stop_gradient(jnp.where(slope == 0, 1.0, slope))  # 0 in empty slots
-    return ts[i] + at - value / slope
+    return at - value / slope
 
 
-def _spike_times_of_one(
+_crossings = jax.jit(jax.vmap(_crossing))
+
+
+def _window(xp: Any, i: Any, length: int) -> tuple[Any, Any]:
+    """The (up to) six samples around the interval after sample i, and i's place in them."""
+    points = min(6, length)
+    first = xp.clip(i - (points // 2 - 1), 0, length - points)
+    return first[..., None] + xp.arange(points), i - first
+
+
+def _traced_spike_times(
     ts: Array, V: Array, slopes: Array | None, max_spikes: int
 ) -> Array:
-    """Upward zero crossings of one trace, shape (max_spikes,)."""
+    """Upward zero crossings of one trace, shape (max_spikes,), padded with NaN."""
     (where,) = jnp.nonzero((V[:-1] < 0) & (V[1:] >= 0), size=max_spikes, fill_value=-1)
-    times = jax.vmap(lambda i: _crossing(ts, V, slopes, i))(jnp.maximum(where, 0))
+    i = jnp.maximum(where, 0)
+    window, near = _window(jnp, i, ts.shape[0])
+    ends = None if slopes is None else jnp.stack([slopes[i], slopes[i + 1]], axis=-1)
+    # Times from the window's start: float32 keeps its digits late in a run.
+    origin = ts[window[:, 0]]
+    times = origin + _crossings(ts[window] - origin[:, None], V[window], ends, near)
     return jnp.where(where >= 0, times, jnp.nan)
+
+
+def _concrete_spike_times(ts: Array, V: Array, slopes: Array | None) -> Array:
+    """Upward zero crossings of the columns of V, shape (n, most), padded with NaN.
+
+    Finding them on the host leaves arrays to compile for whose size does not depend on
+    the length of the trace.
+    """
+    ts, V = np.asarray(ts), np.asarray(V)
+    neuron, i = np.nonzero(((V[:-1] < 0) & (V[1:] >= 0)).T)
+    count = len(i)
+    room = 1 << max(count - 1, 0).bit_length()  # a power of two: few compilations
+    i_room, neuron_room = (np.pad(x, (0, room - count)) for x in (i, neuron))
+    window, near = _window(np, i_room, ts.shape[0])
+    ends = None
+    if slopes is not None:
+        slopes = np.asarray(slopes)
+        ends = np.stack([slopes[i_room, neuron_room], slopes[i_room + 1, neuron_room]], axis=-1)
+    origin = ts[window[:, 0]]
+    local = _crossings(ts[window] - origin[:, None], V[window, neuron_room[:, None]], ends, near)
+    found = (origin + np.asarray(local))[:count]
+    counts = np.bincount(neuron, minlength=V.shape[1])
+    slot = np.arange(count) - np.repeat(np.cumsum(counts) - counts, counts)
+    times = np.full((V.shape[1], max(counts.max(), 1)), np.nan, V.dtype)
+    times[neuron, slot] = found
+    return jnp.asarray(times)
 
 
 def spike_times(
@@ -94,7 +135,8 @@ def spike_times(
     - `threshold`: mV. At 0 mV the small spikes of a strongly driven squid axon (above
         62.87 µA/cm²) are missed; take a lower one there.
     - `max_spikes`: how many spikes per neuron to keep, the first ones. By default all;
-        under `jit`, where the number is not known, room for one at every other sample.
+        under `jit` and `grad`, where the number is not known, room for one at every other
+        sample.
     - `slopes`: dV/dt at the samples, mV/ms, the shape of V; optional.
 
     **Returns:** ms, shape (max_spikes,) or (n, max_spikes), padded with NaN at the end.
@@ -111,16 +153,18 @@ def spike_times(
     if slopes is not None and jnp.shape(slopes) != V.shape:
         raise ValueError(f"`slopes` must have the shape of `V`, {V.shape}, got {jnp.shape(slopes)}.")
     ts, V = ts.astype(V.dtype), V - jnp.asarray(threshold, V.dtype)
-    if max_spikes is None:
-        if is_concrete(V):
-            upward = (V[:-1] < 0) & (V[1:] >= 0)
-            max_spikes = max(int(upward.sum(axis=0).max()), 1)
-        else:
-            max_spikes = ts.shape[0] // 2
-    elif not isinstance(max_spikes, int) or max_spikes < 1:
+    if max_spikes is not None and (not isinstance(max_spikes, int) or max_spikes < 1):
         raise ValueError(f"`max_spikes` must be a whole number of at least 1, got {max_spikes!r}.")
-    one = lambda v, dv: _spike_times_of_one(ts, v, dv, max_spikes)
-    return one(V, slopes) if V.ndim == 1 else jax.vmap(one, in_axes=1)(V, slopes)
+    single = V.ndim == 1
+    if single:
+        V, slopes = V[:, None], None if slopes is None else jnp.asarray(slopes)[:, None]
+    if max_spikes is None and all(is_concrete(x) for x in (ts, V, slopes)):
+        times = _concrete_spike_times(ts, V, slopes)
+    else:
+        room = ts.shape[0] // 2 if max_spikes is None else max_spikes
+        each = lambda v, dv: _traced_spike_times(ts, v, dv, room)
+        times = jax.vmap(each, in_axes=1)(V, slopes)
+    return times[0] if single else times
 
 
 def isi(times: Float[Array, "... spikes"]) -> Float[Array, "... intervals"]:

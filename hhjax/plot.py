@@ -1,0 +1,78 @@
+"""Plots of runs. Each takes an optional matplotlib `ax` and returns the artists it drew.
+
+matplotlib is imported by this module alone, and this module by no other of the library.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
+
+from ._solution import Solution
+
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+"""The palette of M. Okabe and K. Ito (2008), which colour-blind readers can tell apart."""
+
+
+def _axes(ax: Axes | None, xlabel: str, ylabel: str) -> Axes:
+    if ax is None:
+        _, ax = plt.subplots(figsize=(7, 3), layout="constrained")
+    ax.set_xlabel(xlabel)
+    ax.set_ylabel(ylabel)
+    ax.spines[["top", "right"]].set_visible(False)
+    return ax
+
+
+def traces(
+    solution: Solution,
+    *,
+    neurons: Sequence[int] | None = None,
+    labels: Sequence[str] | None = None,
+    ax: Axes | None = None,
+    **style: Any,
+) -> list[Line2D]:
+    """Membrane potential (mV) against time (ms), one line per neuron.
+
+    **Arguments:** `neurons`: which, by default the first seven; `labels`: one for each;
+    `style`: passed on to `Axes.plot`.
+    """
+    ax = _axes(ax, "Time (ms)", "Membrane potential (mV)")
+    V = np.asarray(solution.V)
+    neurons = range(min(V.shape[1], len(COLOURS))) if neurons is None else neurons
+    labels = labels or ([f"neuron {i}" for i in neurons] if len(neurons) > 1 else [None])
+    lines = []
+    for k, (i, label) in enumerate(zip(neurons, labels, strict=True)):
+        look = {"color": COLOURS[k % len(COLOURS)], "linewidth": 1.2, "label": label} | style
+        lines += ax.plot(np.asarray(solution.ts), V[:, i], **look)
+    if any(labels):
+        ax.legend(frameon=False, loc="upper right")
+    return lines
+
+
+def raster(
+    solution: Solution, *, threshold: float = 0.0, ax: Axes | None = None, **style: Any
+) -> list[Any]:
+    """Spikes (crossings of `threshold`, mV) of every neuron against time (ms)."""
+    ax = _axes(ax, "Time (ms)", "Neuron")
+    times = solution.spike_times(threshold)
+    look = {"colors": COLOURS[0], "linelengths": 0.8, "linewidths": 1.0} | style
+    artists = ax.eventplot(times, **look)
+    ax.set_xlim(float(solution.ts[0]), float(solution.ts[-1]))
+    ax.set_ylim(-0.7, len(times) - 0.3)
+    ax.yaxis.get_major_locator().set_params(integer=True)
+    return artists
+
+
+def fi_curve(
+    currents: Any, rates: Any, *, label: str | None = None, ax: Axes | None = None, **style: Any
+) -> list[Line2D]:
+    """Firing rate (Hz) against injected current (µA/cm²)."""
+    ax = _axes(ax, "Injected current (µA/cm²)", "Firing rate (Hz)")
+    look = {"color": COLOURS[0], "marker": "o", "markersize": 3, "linewidth": 1.2, "label": label}
+    lines = ax.plot(np.asarray(currents), np.asarray(rates), **(look | style))
+    if label:
+        ax.legend(frameon=False)
+    return lines
