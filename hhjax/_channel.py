@@ -2,11 +2,12 @@
 
 import abc
 from collections.abc import Mapping
-from typing import ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
 from ._parameters import param
@@ -118,14 +119,14 @@ class Channel(eqx.Module):
     gates: ClassVar[Mapping[str, int]] = {}
 
     @abc.abstractmethod
-    def rates(self, V: Float[Array, "*s"]) -> dict[str, Kinetics]:
+    def rates(self, V: Float[ArrayLike, "*s"]) -> dict[str, Kinetics]:
         """The kinetics of every gate named in `gates` at membrane potential V (mV)."""
 
     def temperature_factor(self) -> Array | float:
         """The dimensionless factor on the rates of all gates that have a state."""
         return 1.0
 
-    def linear_form(self, V: Float[Array, "*s"]) -> tuple[dict[str, Array], dict[str, Array]]:
+    def linear_form(self, V: Float[ArrayLike, "*s"]) -> tuple[dict[str, Array], dict[str, Array]]:
         """(drive, rate), in 1/ms, of dx/dt = drive − rate·x for each gate with a state."""
         factor = self.temperature_factor()
         forms = {
@@ -135,15 +136,15 @@ class Channel(eqx.Module):
         }
         return {k: f[0] for k, f in forms.items()}, {k: f[1] for k, f in forms.items()}
 
-    def steady_state(self, V: Float[Array, "*s"]) -> dict[str, Array]:
+    def steady_state(self, V: Float[ArrayLike, "*s"]) -> dict[str, Array]:
         """The value at which each gate with a state rests at V (mV), in [0, 1]."""
         return {
-            gate: jnp.broadcast_to(kinetics.inf, V.shape)
+            gate: jnp.broadcast_to(kinetics.inf, jnp.shape(V))
             for gate, kinetics in self.rates(V).items()
             if not isinstance(kinetics, Instantaneous)
         }
 
-    def open_fraction(self, V: Float[Array, "*s"], gates: dict[str, Array]) -> Array | float:
+    def open_fraction(self, V: Float[ArrayLike, "*s"], gates: dict[str, Array]) -> Array | float:
         """The fraction Π xᵖ of channels that are open, given V (mV) and the gates."""
         fraction = 1.0
         if self.gates:
@@ -154,12 +155,12 @@ class Channel(eqx.Module):
                 fraction = fraction * x**exponent
         return fraction
 
-    def linear_current(self, V: Float[Array, "*s"], gates: dict[str, Array]) -> tuple[Array, Array]:
+    def linear_current(self, V: Float[ArrayLike, "*s"], gates: dict[str, Array]) -> tuple[Array, Array]:
         """The current as I = conductance·V − drive, as (drive µA/cm², conductance mS/cm²)."""
         conductance = self.g * self.open_fraction(V, gates)
         return conductance * self.E, conductance
 
-    def current(self, V: Float[Array, "*s"], gates: dict[str, Array]) -> Array:
+    def current(self, V: Float[ArrayLike, "*s"], gates: dict[str, Array]) -> Array:
         """The ionic current in µA/cm², outward positive, at V (mV)."""
         drive, conductance = self.linear_current(V, gates)
         return conductance * V - drive
@@ -169,7 +170,7 @@ class Channel(eqx.Module):
         """Whether the conductance depends on V directly, not through a state alone."""
         return any(isinstance(k, Instantaneous) for k in self._rate_shapes().values())
 
-    def _rate_shapes(self) -> dict[str, Kinetics]:
+    def _rate_shapes(self) -> dict[str, Any]:
         if not self.gates:
             return {}
         V = jax.ShapeDtypeStruct((), self.g.dtype)

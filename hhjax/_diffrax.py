@@ -28,7 +28,7 @@ class _AsDiffrax(diffrax.AbstractSolver):
         return self.stepper.order
 
     def init(self, terms: Any, t0: Any, t1: Any, y0: State, args: Any) -> Any:
-        _check_term(terms)
+        y0 = _check_term(terms, y0)
         network, stimulus = args
         return self.stepper.init(network, t0, t1 - t0, y0, as_stimulus(stimulus))
 
@@ -46,15 +46,19 @@ class _AsDiffrax(diffrax.AbstractSolver):
         return terms.vf(t0, y0, args)
 
 
-def _check_term(terms: Any) -> None:
+def _check_term(terms: Any, y0: State) -> State:
+    """Refuse all but our vector field, forwards in time; return `y0`."""
     term = terms
-    while hasattr(term, "term"):  # diffeqsolve wraps terms, to run backwards in time
+    while hasattr(term, "term"):  # diffeqsolve wraps terms, to turn time round
+        backward = getattr(term, "direction", 1) != 1
+        y0 = eqx.error_if(y0, backward, "An hhjax stepper cannot run backward in time: take t1 > t0.")
         term = term.term
     if getattr(term, "vector_field", None) is not vector_field:
         raise ValueError(
             "An hhjax stepper integrates `diffrax.ODETerm(hh.vector_field)` with "
             f"`args=(network, stimulus)` and nothing else, got {term!r}."
         )
+    return y0
 
 
 class _DiffraxStepper(AbstractStepper):
@@ -67,12 +71,9 @@ class _DiffraxStepper(AbstractStepper):
         return self.solver.order(diffrax.ODETerm(vector_field))
 
     def _problem(self, network: Network, t: Array, dt: Array, stimulus: Stimulus) -> tuple:
-        # In time relative to the step, t1 - t0 is dt to the last bit; the leapfrog
-        # method alone remembers times from step to step.
-        origin = 0.0 if isinstance(self.solver, diffrax.LeapfrogMidpoint) else t
-        start = t - origin
-        term = diffrax.ODETerm(lambda s, y, args: vector_field(s + origin, y, args))
-        return term, start, start + dt, (network, stimulus)
+        # In time from the start of the step on, t1 − t0 is dt to the last bit.
+        term = diffrax.ODETerm(lambda s, y, args: vector_field(t + s, y, args))
+        return term, jnp.zeros_like(dt), dt, (network, stimulus)
 
     def init(self, network: Network, t: Array, dt: Array, y0: State, stimulus: Stimulus) -> Any:
         solver = self._at_fixed_steps(y0.V.dtype)
@@ -137,6 +138,8 @@ def as_stepper(solver: Any) -> AbstractStepper:
     """
     if isinstance(solver, AbstractStepper):
         return solver
+    if isinstance(solver, diffrax.LeapfrogMidpoint):
+        raise ValueError("`solver` LeapfrogMidpoint is unstable for neurons, which dissipate; take another.")
     if isinstance(solver, diffrax.AbstractSolver):
         return _DiffraxStepper(solver)
     if isinstance(solver, str):

@@ -3,6 +3,7 @@
 import math
 
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
 
@@ -15,7 +16,7 @@ def _exprel_series(x: Array) -> Array:
     return total
 
 
-def exprel(x: Float[Array, "..."]) -> Float[Array, "..."]:
+def exprel(x: Float[ArrayLike, "..."]) -> Float[Array, "..."]:
     """The relative exponential (eˣ − 1)/x, with exprel(0) = 1.
 
     Value and derivative are right to a few ulp for every finite x, also near the

@@ -6,12 +6,13 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
 from ._coupling import AbstractCoupling
 from ._neuron import Neuron, State
 from ._parameters import as_float_array, check_parameters, is_concrete
-from ._stimulus import as_stimulus, Stimulus
+from ._stimulus import as_stimulus
 
 
 class Network(eqx.Module):
@@ -56,7 +57,7 @@ class Network(eqx.Module):
         coupled = self.coupling is None or self.coupling.V_is_linear
         return coupled and self.neuron.V_is_linear
 
-    def init(self, v0: float | Float[Array, "..."] = -65.0) -> State:
+    def init(self, v0: Float[ArrayLike, "..."] = -65.0) -> State:
         """The state with all gates and the coupling at rest for membrane potential `v0`.
 
         **Arguments:** `v0`: mV, scalar or shape (n,).
@@ -73,7 +74,7 @@ class Network(eqx.Module):
         if is_concrete(v0) and not np.isfinite(np.asarray(v0)).all():
             raise ValueError(f"`v0` must be finite (mV), got {v0}.")
 
-    def linear_form(self, t: Array, y: State, stimulus: Stimulus) -> tuple[State, State]:
+    def linear_form(self, t: ArrayLike, y: State, stimulus: Any) -> tuple[State, State]:
         """The conditionally linear form (drive, rate) of dx/dt = drive − rate·x.
 
         For every leaf x of the state, `drive` and `rate` are free of x itself (but for
@@ -85,7 +86,7 @@ class Network(eqx.Module):
         **Returns:** two `State`s whose leaves have the shape of those of `y`; the rate
         in 1/ms, the drive in units of x per ms.
         """
-        current = as_stimulus(stimulus)(t)
+        current = jnp.asarray(as_stimulus(stimulus)(t), y.V.dtype)
         conductance, coupling_form = 0.0, (None, None)
         if self.coupling is not None:
             driven, conductance = self.coupling.linear_current(y.V, y.s)
@@ -98,7 +99,7 @@ class Network(eqx.Module):
         return fit(drive), fit(rate)
 
 
-def vector_field(t: Array, y: State, args: tuple[Network, Stimulus]) -> State:
+def vector_field(t: ArrayLike, y: State, args: tuple[Network, Any]) -> State:
     """The right-hand side dy/dt of the coupled system, as `diffrax.ODETerm` takes it.
 
     **Arguments:**

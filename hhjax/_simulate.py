@@ -102,7 +102,7 @@ def _integrate(
 ) -> tuple[Any, State, Array]:
     """Run the loop; return what was saved, the final state and whether it is finite."""
     y0 = network.init(v0) if y0 is None else y0
-    ready = stimulus.on_grid(t0, dt, plan.steps)
+    ready = stimulus.on_grid(t0, t1, dt, plan.steps)
     keys = None if key is None else jax.random.split(key, plan.steps)
 
     def time(i: Array) -> Array:
@@ -112,7 +112,7 @@ def _integrate(
         t = time(carry.i)
         h = jnp.where(carry.i == plan.steps - 1, last_dt, dt)
         z = stepper.step(network, t, h, carry.z, ready.within(t, h), key)
-        state = meter.step(carry.meter, (carry.i + 1) / plan.steps)
+        state = meter.step(carry.meter, (carry.i + 1).astype(float) / plan.steps)
         return _Carry(carry.i + 1, z, state), None
 
     def row(carry: _Carry) -> Any:
@@ -328,7 +328,7 @@ def simulate(
     if throw:
         if not is_concrete(finite):
             hint = _hint(solver, dt)
-            final = eqx.error_if(final, ~finite, f"The run turned infinite or NaN. {hint}")
+            ys, final = eqx.error_if((ys, final), ~finite, f"The run turned infinite or NaN. {hint}")
         elif not finite.all():
             _raise_non_finite(run, steps, t0, dt, t1, _hint(solver, dt))
     return Solution(ts, ys, final, finite)

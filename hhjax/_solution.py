@@ -1,5 +1,7 @@
 """What a run returns."""
 
+from typing import Any
+
 import equinox as eqx
 import numpy as np
 from jaxtyping import Array, Bool, Float
@@ -32,7 +34,7 @@ class Solution(eqx.Module):
     """
 
     ts: Float[Array, "..."]
-    ys: State
+    ys: Any
     final: State
     finite: Bool[Array, "..."]
 

@@ -5,6 +5,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
 from ._parameters import as_float_array, is_concrete
@@ -48,7 +49,7 @@ def _crossing(t: Array, v: Array, slopes: Array | None, near: Array) -> Array:
         coefficients = [v[near], slopes[0], start, (end - start) / (high - low)]
     at = low + (high - low) * jnp.clip(-v[near] / (v[near + 1] - v[near]), 0.0, 1.0)
 
-    def newton(_: int, bracket: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
+    def newton(_: Any, bracket: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
         low, high, at = bracket
         value, slope = _value_and_slope(coefficients, nodes, at)
         low, high = jnp.where(value < 0, at, low), jnp.where(value < 0, high, at)
@@ -71,7 +72,7 @@ def _window(xp: Any, i: Any, length: int) -> tuple[Any, Any]:
     """The (up to) six samples around the interval after sample i, and i's place in them."""
     points = min(6, length)
     first = xp.clip(i - (points // 2 - 1), 0, length - points)
-    return first[..., None] + xp.arange(points), i - first
+    return first[:, None] + xp.arange(points)[None, :], i - first
 
 
 def _traced_spike_times(
@@ -115,11 +116,11 @@ def _concrete_spike_times(ts: Array, V: Array, slopes: Array | None) -> Array:
 
 
 def spike_times(
-    ts: Float[Array, " times"],
-    V: Float[Array, "times ..."],
-    threshold: float | Array = 0.0,
+    ts: Float[ArrayLike, "..."],
+    V: Float[ArrayLike, "..."],
+    threshold: ArrayLike = 0.0,
     max_spikes: int | None = None,
-    slopes: Float[Array, "times ..."] | None = None,
+    slopes: Float[ArrayLike, "..."] | None = None,
 ) -> Float[Array, "... spikes"]:
     """The times at which V crosses `threshold` upward.
 
@@ -180,10 +181,10 @@ def isi_cv(times: Float[Array, "... spikes"]) -> Float[Array, "..."]:
     """
     intervals = isi(times)
     valid = ~jnp.isnan(intervals)
-    count = valid.sum(axis=-1)
+    count = valid.sum(axis=-1).astype(times.dtype)
     safe = jnp.where(valid, intervals, 0.0)
     mean = safe.sum(axis=-1) / jnp.maximum(count, 1)
-    deviation = jnp.where(valid, safe - mean[..., None], 0.0)
+    deviation = jnp.where(valid, safe - jnp.expand_dims(mean, -1), 0.0)
     variance = (deviation**2).sum(axis=-1) / jnp.maximum(count, 1)
     positive = variance > 0
     std = jnp.where(positive, jnp.sqrt(jnp.where(positive, variance, 1.0)), 0.0)
@@ -192,8 +193,8 @@ def isi_cv(times: Float[Array, "... spikes"]) -> Float[Array, "..."]:
 
 def firing_rate(
     times: Float[Array, "... spikes"],
-    t0: float | Array = -jnp.inf,
-    t1: float | Array = jnp.inf,
+    t0: ArrayLike = -jnp.inf,
+    t1: ArrayLike = jnp.inf,
 ) -> Float[Array, "..."]:
     """Firing rate in Hz: the reciprocal mean interspike interval between `t0` and `t1`.
 
@@ -205,8 +206,8 @@ def firing_rate(
     **Returns:** Hz, 0 with fewer than two spikes in the window.
     """
     inside = (times >= t0) & (times <= t1)
-    count = inside.sum(axis=-1)
+    count = inside.sum(axis=-1).astype(times.dtype)
     first = jnp.min(jnp.where(inside, times, jnp.inf), axis=-1)
     last = jnp.max(jnp.where(inside, times, -jnp.inf), axis=-1)
     span = jnp.where(count >= 2, last - first, 1.0)
-    return jnp.where(count >= 2, 1000 * (count - 1).astype(times.dtype) / span, 0.0)
+    return jnp.where(count >= 2, 1000 * (count - 1) / span, 0.0)

@@ -14,6 +14,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
 from ._parameters import as_float_array, check_parameters, param
@@ -27,15 +28,15 @@ class Stimulus(eqx.Module):
     """
 
     @abc.abstractmethod
-    def __call__(self, t: Array) -> Array:
+    def __call__(self, t: ArrayLike) -> Array:
         """The current at time `t` (ms), in µA/cm²."""
 
     def within(self, t: Array, dt: Array) -> "Stimulus":
         """This stimulus as a step from `t` to `t + dt` (ms) sees it, charge unchanged."""
         return self
 
-    def on_grid(self, t0: Array, dt: Array, steps: int) -> "Stimulus":
-        """This stimulus made ready for `steps` steps of `dt` from `t0` on (ms)."""
+    def on_grid(self, t0: Array, t1: Array, dt: Array, steps: int) -> "Stimulus":
+        """This stimulus made ready for `steps` steps of `dt` from `t0` (ms), the last up to `t1`."""
         return self
 
     def edges(self, t0: float, t1: float) -> Array:
@@ -56,7 +57,7 @@ class Constant(Stimulus):
 
     amplitude: Float[Array, "..."] = param(unit="µA/cm²")
 
-    def __call__(self, t: Array) -> Array:
+    def __call__(self, t: ArrayLike) -> Array:
         return self.amplitude
 
 
@@ -70,7 +71,7 @@ class Step(Stimulus):
     start: Float[Array, "..."] = param(0.0, unit="ms")
     stop: Float[Array, "..."] = param(np.inf, unit="ms")
 
-    def __call__(self, t: Array) -> Array:
+    def __call__(self, t: ArrayLike) -> Array:
         return jnp.where((t >= self.start) & (t < self.stop), self.amplitude, 0.0)
 
     def within(self, t: Array, dt: Array) -> Stimulus:
@@ -106,7 +107,7 @@ class Pulses(Stimulus):
         index = jnp.maximum(jnp.floor((t - self.start) / self.period), 0.0)
         return index, t - self.start - index * self.period
 
-    def __call__(self, t: Array) -> Array:
+    def __call__(self, t: ArrayLike) -> Array:
         index, phase = self._phase(t)
         on = (phase >= 0) & (phase < self.width) & (index < self.count)
         return jnp.where(on, self.amplitude, 0.0)
@@ -128,8 +129,9 @@ class Pulses(Stimulus):
     def edges(self, t0: float, t1: float) -> Array:
         last = np.max(np.ceil((t1 - np.asarray(self.start)) / np.asarray(self.period)))
         last = int(max(min(last, np.max(np.asarray(self.count))), 0))
-        onsets = jnp.ravel(self.start + self.period * jnp.arange(last)[:, None])
-        return jnp.concatenate([onsets, jnp.ravel(jnp.expand_dims(onsets, -1) + self.width)])
+        indices = jnp.arange(last).astype(self.period.dtype)
+        onsets = self.start + jnp.multiply.outer(indices, self.period)
+        return jnp.concatenate([jnp.ravel(onsets), jnp.ravel(onsets + self.width)])
 
 
 class _Line(Stimulus):
@@ -139,7 +141,7 @@ class _Line(Stimulus):
     slope: Array
     middle: Array
 
-    def __call__(self, t: Array) -> Array:
+    def __call__(self, t: ArrayLike) -> Array:
         return self.mean + self.slope * (t - self.middle)
 
 
@@ -153,7 +155,7 @@ class Ramp(Stimulus):
     start: Float[Array, "..."] = param(unit="ms")
     stop: Float[Array, "..."] = param(unit="ms")
 
-    def __call__(self, t: Array) -> Array:
+    def __call__(self, t: ArrayLike) -> Array:
         rise = (t - self.start) / (self.stop - self.start)
         return self.amplitude * jnp.clip(rise, 0.0, 1.0)
 
@@ -188,7 +190,7 @@ class Sine(Stimulus):
     phase: Float[Array, "..."] = param(0.0)
     offset: Float[Array, "..."] = param(0.0, unit="µA/cm²")
 
-    def __call__(self, t: Array) -> Array:
+    def __call__(self, t: ArrayLike) -> Array:
         angle = 2 * np.pi * self.frequency * t / 1000 + self.phase
         return self.offset + self.amplitude * jnp.sin(angle)
 
@@ -219,24 +221,25 @@ class Sampled(Stimulus):
         if not isinstance(self.ts, jax.core.Tracer) and not (np.diff(np.asarray(self.ts)) > 0).all():
             raise ValueError("`Sampled.ts` must increase from sample to sample.")
 
-    def __call__(self, t: Array) -> Array:
+    def __call__(self, t: ArrayLike) -> Array:
         last = self.ts.shape[0] - 2
         i = jnp.clip(jnp.searchsorted(self.ts, t, side="right") - 1, 0, last)
         u = jnp.clip((t - self.ts[i]) / (self.ts[i + 1] - self.ts[i]), 0.0, 1.0)
         u = jnp.reshape(u, jnp.shape(t) + (1,) * (self.values.ndim - 1))
         return self.values[i] * (1 - u) + self.values[i + 1] * u
 
-    def on_grid(self, t0: Array, dt: Array, steps: int) -> Stimulus:
+    def on_grid(self, t0: Array, t1: Array, dt: Array, steps: int) -> Stimulus:
         # Trapezium rule on the union of samples and step edges, where it is exact.
-        grid = t0 + dt * jnp.arange(steps + 1).astype(self.ts.dtype)
+        grid = (t0 + dt * jnp.arange(steps + 1).astype(self.ts.dtype)).at[-1].set(t1)
         ts = jnp.sort(jnp.concatenate([jnp.clip(self.ts, grid[0], grid[-1]), grid]))
         values = self(ts)
-        widths = jnp.diff(ts)
-        areas = widths.reshape((-1,) + (1,) * (values.ndim - 1)) * (values[1:] + values[:-1]) / 2
+        per_time = lambda x: x.reshape((-1,) + (1,) * (values.ndim - 1))
+        areas = per_time(jnp.diff(ts)) * (values[1:] + values[:-1]) / 2
         step = jnp.clip(jnp.searchsorted(grid, (ts[1:] + ts[:-1]) / 2, side="right") - 1, 0, steps - 1)
         total = lambda x: jax.ops.segment_sum(x, step, steps)
-        span = total(widths).reshape((-1,) + (1,) * (values.ndim - 1))
-        return _SampledOnGrid(total(areas) / span, jnp.diff(self(grid), axis=0) / dt, t0, dt)
+        means = total(areas) / per_time(total(jnp.diff(ts)))
+        slopes = jnp.diff(self(grid), axis=0) / per_time(jnp.diff(grid))
+        return _SampledOnGrid(means, slopes, t0, dt)
 
     def edges(self, t0: float, t1: float) -> Array:
         return self.ts
@@ -254,7 +257,7 @@ class _SampledOnGrid(Stimulus):
         i = jnp.round((t - self.t0) / self.dt).astype(int)
         return jnp.clip(i, 0, self.means.shape[0] - 1)
 
-    def __call__(self, t: Array) -> Array:
+    def __call__(self, t: ArrayLike) -> Array:
         return self.means[self._step(t - self.dt / 2)]
 
     def within(self, t: Array, dt: Array) -> Stimulus:
@@ -270,14 +273,14 @@ class Sum(Stimulus):
 
     parts: tuple[Stimulus, ...]
 
-    def __call__(self, t: Array) -> Array:
+    def __call__(self, t: ArrayLike) -> Array:
         return sum((part(t) for part in self.parts[1:]), start=self.parts[0](t))
 
     def within(self, t: Array, dt: Array) -> Stimulus:
         return Sum(tuple(part.within(t, dt) for part in self.parts))
 
-    def on_grid(self, t0: Array, dt: Array, steps: int) -> Stimulus:
-        return Sum(tuple(part.on_grid(t0, dt, steps) for part in self.parts))
+    def on_grid(self, t0: Array, t1: Array, dt: Array, steps: int) -> Stimulus:
+        return Sum(tuple(part.on_grid(t0, t1, dt, steps) for part in self.parts))
 
     def edges(self, t0: float, t1: float) -> Array:
         return jnp.concatenate([part.edges(t0, t1) for part in self.parts])
@@ -288,7 +291,7 @@ class _Function(Stimulus):
 
     fn: Callable
 
-    def __call__(self, t: Array) -> Array:
+    def __call__(self, t: ArrayLike) -> Array:
         return jnp.asarray(self.fn(t), jnp.result_type(t))
 
 

@@ -10,6 +10,7 @@ from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
 from .._channel import AlphaBeta, Channel, q10
@@ -30,7 +31,7 @@ class Sodium(Channel):
 
     gates: ClassVar = {"m": 3, "h": 1}
 
-    def rates(self, V: Float[Array, "*s"]) -> dict[str, AlphaBeta]:
+    def rates(self, V: Float[ArrayLike, "*s"]) -> dict[str, AlphaBeta]:
         return {
             "m": AlphaBeta(
                 alpha=1 / exprel(-(V + 40) / 10),
@@ -59,7 +60,7 @@ class Potassium(Channel):
 
     gates: ClassVar = {"n": 4}
 
-    def rates(self, V: Float[Array, "*s"]) -> dict[str, AlphaBeta]:
+    def rates(self, V: Float[ArrayLike, "*s"]) -> dict[str, AlphaBeta]:
         return {
             "n": AlphaBeta(
                 alpha=0.1 / exprel(-(V + 55) / 10),
@@ -81,5 +82,5 @@ class Leak(Channel):
     g: Float[Array, "..."] = param(0.3, unit="mS/cm²", minimum=0.0)
     E: Float[Array, "..."] = param(-54.387, unit="mV")
 
-    def rates(self, V: Float[Array, "*s"]) -> dict[str, AlphaBeta]:
+    def rates(self, V: Float[ArrayLike, "*s"]) -> dict[str, AlphaBeta]:
         return {}

@@ -5,6 +5,7 @@ from typing import Any, ClassVar
 
 import equinox as eqx
 import jax
+from jax.typing import ArrayLike
 from jaxtyping import Array
 
 from .._math import relax
@@ -62,7 +63,7 @@ class AbstractStepper(eqx.Module):
 
 
 def relax_all(
-    network: Network, t: Array, dt: Array | float, y: State, stimulus: Stimulus
+    network: Network, t: ArrayLike, dt: ArrayLike, y: State, stimulus: Stimulus | float
 ) -> State:
     """Every variable moved by `dt` towards its own steady state, the others held fixed.
 

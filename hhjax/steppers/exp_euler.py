@@ -80,11 +80,12 @@ class _Arrowhead(NamedTuple):
 
 
 def _flatten(y: State) -> list[Array]:
-    return [y.V, *jax.tree.leaves(y.replace_V(None))]
+    return [y.V, *jax.tree.leaves((y.gates, y.s))]
 
 
 def _unflatten(v: list[Array], like: State) -> State:
-    return jax.tree.unflatten(jax.tree.structure(like.replace_V(None)), v[1:]).replace_V(v[0])
+    gates, s = jax.tree.unflatten(jax.tree.structure((like.gates, like.s)), v[1:])
+    return State(v[0], gates, s)
 
 
 def _slope_and_jacobian(

@@ -1,0 +1,30 @@
+"""Settings under which every test runs, and the reference values."""
+
+import json
+from pathlib import Path
+
+import jax
+import jaxtyping
+import matplotlib
+import pytest
+
+jax.config.update("jax_enable_x64", True)
+jax.config.update("jax_numpy_rank_promotion", "raise")
+jax.config.update("jax_numpy_dtype_promotion", "strict")
+matplotlib.use("Agg")
+
+DATA = json.loads((Path(__file__).parent / "data" / "hodgkin_huxley_1952.json").read_text())
+
+
+@pytest.fixture
+def as_users_run_it():
+    """Without the run-time type checks of the test command, whose errors would come first."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)
+
+
+@pytest.fixture(scope="session")
+def reference():
+    """Values of the classic model; the file says where they come from."""
+    return DATA

@@ -1,0 +1,57 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from hhjax import exprel
+from hhjax._math import relax
+
+
+def exact_exprel(x):
+    """exprel and its derivative in float64, by expm1 or, near 0, by their Taylor series."""
+    x = np.asarray(x, np.float64)
+    near = np.abs(x) < 1e-2
+    safe = np.where(near, 1.0, x)
+    value = np.where(near, 1 + x / 2 + x**2 / 6 + x**3 / 24 + x**4 / 120, np.expm1(safe) / safe)
+    series = 0.5 + x / 3 + x**2 / 8 + x**3 / 30 + x**4 / 144
+    slope = np.where(near, series, (np.exp(safe) - np.expm1(safe) / safe) / safe)
+    return value, slope
+
+
+@pytest.mark.parametrize("dtype, value_tol, slope_tol", [("float32", 5e-7, 3e-6), ("float64", 2e-15, 1e-11)])
+def test_exprel_value_and_derivative(dtype, value_tol, slope_tol):
+    x = np.concatenate([np.linspace(-30, 30, 4001), [0.0, 1e-7, -1e-7, 1e-4, 0.5, -0.5, 0.50001, 1e-30]])
+    x = x.astype(dtype)
+    value, slope = exact_exprel(x)
+    np.testing.assert_allclose(exprel(jnp.asarray(x)), value, rtol=value_tol)
+    np.testing.assert_allclose(jax.vmap(jax.grad(exprel))(jnp.asarray(x)), slope, rtol=slope_tol)
+
+
+def test_exprel_second_derivative_at_zero():
+    assert float(jax.grad(jax.grad(exprel))(0.0)) == pytest.approx(1 / 3, rel=1e-12)
+
+
+@pytest.mark.parametrize("rate", [0.0, 1e-9, 1e-3, 0.99, 1.01, 20.0, 1e4])
+def test_relax_is_the_exact_flow_and_so_are_its_derivatives(rate):
+    x, drive, dt = 0.3, 0.7, 0.1
+
+    def exact(rate):  # the solution as a Taylor series of exprel, or in closed form
+        z = -rate * dt
+        return x * np.exp(z) + dt * drive * (exact_exprel(z)[0])
+
+    got, slope = jax.value_and_grad(relax, argnums=2)(*map(jnp.asarray, (x, drive, rate, dt)))
+    assert float(got) == pytest.approx(exact(rate), rel=1e-14)
+    z = -rate * dt
+    exact_slope = -dt * x * np.exp(z) - dt**2 * drive * exact_exprel(z)[1]
+    assert float(slope) == pytest.approx(exact_slope, rel=1e-9, abs=1e-18)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_relax_keeps_a_gate_in_the_unit_interval(dtype):
+    rng = np.random.default_rng(0)
+    alpha, beta = jnp.asarray(10 ** rng.uniform(-9, 5, (2, 200_000)), dtype)
+    x = rng.choice([0.0, 1.0, 1 - 1e-7, 0.5, 1e-30], 200_000)
+    x = jnp.asarray(x, dtype)
+    for dt in (1e-3, 0.05, 1.0, 3.0):
+        new = np.asarray(relax(x, alpha, alpha + beta, jnp.asarray(dt, dtype)))
+        assert new.min() >= 0 and new.max() <= 1

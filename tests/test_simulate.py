@@ -1,0 +1,268 @@
+import diffrax
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import hhjax as hh
+
+AXON = hh.squid_axon()
+
+
+def test_spike_times_and_states_of_rk4(reference):
+    run = hh.simulate(AXON, t1=200.0, dt=0.01, stimulus=10.0, solver="rk4")
+    np.testing.assert_allclose(run.spike_times()[0], reference["I10"]["spike_times_ms"], atol=1e-5)
+    for t, (V, *_) in reference["I10"]["state_Vmhn_at"].items():
+        assert float(run.V[round(float(t) / 0.01), 0]) == pytest.approx(V, abs=1e-4)
+
+
+def test_firing_rates(reference):
+    currents = jnp.array([6.2, 6.3, 7.0, 10.0, 20.0])
+    cells = hh.Network(AXON, n=5)
+    run = hh.simulate(cells, t1=1000.0, dt=0.02, stimulus=currents, solver="rk4")
+    times = hh.spike_times(run.ts, run.V)
+    rates = np.asarray(hh.firing_rate(times, t0=500.0))
+    expected = [reference["fI"][i] for i in ("7", "10", "20")]
+    np.testing.assert_allclose(rates[2:], expected, atol=1e-3)
+    counts = (~jnp.isnan(times)).sum(axis=1)
+    assert int(counts[0]) == reference["nspikes_1000ms_step_from_rest"]["6.2"] == 3
+    assert int(counts[1]) == reference["nspikes_1000ms_step_from_rest"]["6.3"] == 53
+    assert rates[0] == 0
+
+
+def test_float32_and_float64_count_the_same_spikes():
+    cells = hh.Network(AXON, n=151)
+    single = jax.tree.map(lambda x: x.astype(jnp.float32), cells)
+    currents = jnp.linspace(5.0, 20.0, 151)
+    runs = [hh.simulate(net, t1=100.0, dt=0.025, stimulus=currents) for net in (cells, single)]
+    assert runs[1].V.dtype == jnp.float32
+    counts = [[len(s) for s in run.spike_times()] for run in runs]
+    assert counts[0] == counts[1]
+    assert sum(counts[0]) > 900
+
+
+def test_nothing_recompiles_but_a_new_number_of_steps():
+    traces = []
+
+    class Counting(hh.Leak):
+        def rates(self, V):
+            traces.append(V)
+            return {}
+
+        def linear_current(self, V, gates):
+            traces.append(V)
+            return super().linear_current(V, gates)
+
+    def run(g, amplitude, dt, v0, stimulus=None):
+        neuron = hh.Neuron({**AXON.channels, "leak": Counting(g=g)})
+        stimulus = stimulus or hh.Step(amplitude, 1.0, 5.0)
+        return hh.simulate(neuron, t1=100 * dt, dt=dt, stimulus=stimulus, v0=v0)
+
+    first = run(0.3, 10.0, 0.02, -65.0)
+    count = len(traces)
+    assert count > 0
+    second = run(0.5, 12.0, 0.03, -60)
+    changed = eqx.tree_at(lambda n: n.channels["leak"].g, hh.Neuron({**AXON.channels, "leak": Counting()}), 0.7)
+    hh.simulate(changed, t1=2.0, dt=0.02, stimulus=hh.Step(1.0, 2.0, 3.0))
+    assert len(traces) == count
+    assert float(first.V[-1, 0]) != float(second.V[-1, 0])
+
+
+def test_jit_vmap_and_grad():
+    def peak(g):
+        neuron = eqx.tree_at(lambda n: n.channels["na"].g, AXON, g)
+        return hh.simulate(neuron, t1=5.0, dt=0.05, stimulus=10.0).V.max()
+
+    gs = jnp.array([100.0, 120.0, 140.0])
+    one_by_one = jnp.stack([peak(g) for g in gs])
+    np.testing.assert_allclose(jax.vmap(peak)(gs), one_by_one, rtol=1e-12)
+    np.testing.assert_allclose(jax.jit(peak)(gs[0]), one_by_one[0], rtol=1e-12)
+    slope = jax.jit(jax.grad(peak))(gs[1])
+    difference = (peak(gs[1] + 1e-4) - peak(gs[1] - 1e-4)) / 2e-4
+    assert float(slope) == pytest.approx(float(difference), rel=1e-7)
+    assert float(jax.jvp(peak, (gs[1],), (1.0,))[1]) == pytest.approx(float(slope), rel=1e-10)
+
+
+@pytest.mark.parametrize("solver", [*hh.steppers.by_name, diffrax.Tsit5()])
+def test_gradients_equal_central_differences(solver):
+    """For every parameter, the stimulus and the initial state, along random directions."""
+    network = hh.Network(AXON, n=2, coupling=hh.GradedSynapse(jnp.array([[0.0, 0.2], [0.1, 0.0]])))
+    start = (network, hh.Step(10.0, 0.33, 7.77), network.init(jnp.array([-65.0, -60.0])))
+
+    def mean_square(inputs):
+        network, stimulus, y0 = inputs
+        run = hh.simulate(network, t1=8.0, dt=0.04, stimulus=stimulus, y0=y0, solver=solver)
+        return jnp.mean(run.V**2)
+
+    value, slope = jax.jit(jax.value_and_grad(mean_square))(start)
+    leaves, structure = jax.tree.flatten(start)
+    rng = np.random.default_rng(0)
+    direction = [jnp.asarray(rng.normal(size=x.shape)) for x in leaves]
+    along = sum(float(jnp.sum(d * s)) for d, s in zip(direction, jax.tree.leaves(slope)))
+    shifted = lambda h: mean_square(jax.tree.unflatten(structure, [x + h * d for x, d in zip(leaves, direction)]))
+    h = 1e-6
+    difference = (shifted(h) - shifted(-h)) / (2 * h)
+    assert along == pytest.approx(float(difference), rel=1e-6)
+
+
+def test_spike_times_follow_the_initial_voltage_exactly():
+    """With gates at rest for V0, dt_k/dV0 = −1/(I − I_ion(V0)) for every spike k."""
+    network = hh.Network(AXON)
+    y0 = network.init(-65.0)
+
+    def times(V0):
+        run = hh.simulate(network, t1=40.0, dt=0.005, y0=y0.replace_V(V0[None]), stimulus=10.0, solver="rk4")
+        return hh.spike_times(run.ts, run.V[:, 0], max_spikes=3)
+
+    # Since the gates' own equations vanish at V0, moving along the orbit moves V alone.
+    np.testing.assert_allclose(jax.jacfwd(times)(jnp.asarray(-65.0)), -0.09995778074, rtol=1e-6)
+
+
+@pytest.mark.parametrize("v0", [-40.0, -55.0])
+def test_float32_gradients_at_the_removable_singularities(v0):
+    def mean_square(g, dtype):
+        neuron = eqx.tree_at(lambda n: n.channels["na"].g, AXON, g)
+        neuron = jax.tree.map(lambda x: x.astype(dtype), neuron)
+        return jnp.mean(hh.simulate(neuron, t1=5.0, dt=0.025, v0=v0, stimulus=10.0).V ** 2)
+
+    single, double = (jax.grad(mean_square)(120.0, dtype) for dtype in (jnp.float32, jnp.float64))
+    assert float(single) == pytest.approx(float(double), rel=1e-3)
+
+
+FULL = hh.simulate(AXON, t1=10.0, dt=0.1, stimulus=10.0, saveat=diffrax.SaveAt(t0=True, steps=True))
+
+
+@pytest.mark.parametrize(
+    "saveat, indices",
+    [
+        (diffrax.SaveAt(t1=True), [100]),
+        (diffrax.SaveAt(t0=True, t1=True), [0, 100]),
+        (diffrax.SaveAt(steps=True), range(1, 101)),
+        (diffrax.SaveAt(t0=True, steps=7), range(0, 101, 7)),
+        (diffrax.SaveAt(steps=7, t1=True), [*range(7, 101, 7), 100]),
+        (diffrax.SaveAt(ts=jnp.array([1.0, 2.5, 10.0])), [10, 25, 100]),
+        (diffrax.SaveAt(ts=jnp.array([0.0, 0.3])), [0, 3]),
+        (diffrax.SaveAt(t0=True, ts=jnp.array([0.3, 0.7]), t1=True), [0, 3, 7, 100]),
+    ],
+)
+def test_saveat(saveat, indices):
+    run = hh.simulate(AXON, t1=10.0, dt=0.1, stimulus=10.0, saveat=saveat)
+    indices = np.array(indices)
+    np.testing.assert_allclose(run.ts, indices * 0.1, rtol=1e-14)
+    for got, full in zip(jax.tree.leaves(run.ys), jax.tree.leaves(FULL.ys), strict=True):
+        np.testing.assert_allclose(got, full[indices], rtol=1e-11)
+    np.testing.assert_allclose(run.final.V, FULL.final.V, rtol=1e-12)
+
+
+def test_saveat_fn_and_the_default():
+    save = diffrax.SaveAt(steps=True, fn=lambda t, y, args: (t, y.V.max(), args[1](t)))
+    ts, peak, current = hh.simulate(AXON, t1=10.0, dt=0.1, stimulus=hh.Ramp(10.0, 0.0, 10.0), saveat=save).ys
+    np.testing.assert_allclose(current, ts, rtol=1e-12)
+    run = hh.simulate(AXON, t1=10.0, dt=0.1, stimulus=10.0)
+    np.testing.assert_allclose(run.V, FULL.V, rtol=1e-12)
+    assert run.V.shape == (101, 1) and run.ts.shape == (101,)
+
+
+def test_the_last_step_ends_at_t1():
+    run = hh.simulate(AXON, t1=1.0, dt=0.3, stimulus=10.0, solver="strang4")
+    np.testing.assert_allclose(run.ts, [0, 0.3, 0.6, 0.9, 1.0], rtol=1e-14)
+    uneven, even = (hh.simulate(AXON, t1=1.0, dt=dt, stimulus=10.0, solver="rk4") for dt in (0.03, 0.02))
+    assert float(uneven.final.V[0]) == pytest.approx(float(even.final.V[0]), abs=1e-6)
+
+
+def test_a_run_goes_on_from_its_final_state():
+    whole = hh.simulate(AXON, t1=20.0, dt=0.1, stimulus=hh.Step(10.0, 5.0, 15.0))
+    half = hh.simulate(AXON, t1=10.0, dt=0.1, stimulus=hh.Step(10.0, 5.0, 15.0))
+    rest = hh.simulate(AXON, t0=10.0, t1=20.0, dt=0.1, stimulus=hh.Step(10.0, 5.0, 15.0), y0=half.final)
+    np.testing.assert_allclose(rest.V, whole.V[100:], rtol=1e-10)
+
+
+def test_progress_meter(capfd):
+    hh.simulate(AXON, t1=10.0, dt=0.1, progress_meter=diffrax.TextProgressMeter(minimum_increase=0.25))
+    jax.effects_barrier()
+    out = capfd.readouterr().out
+    assert "0.00%" in out and "100.00%" in out
+
+
+def test_parameters_may_differ_from_neuron_to_neuron():
+    gs = jnp.array([80.0, 120.0, 160.0])
+    neuron = hh.Neuron({**AXON.channels, "na": hh.Sodium(g=gs)}, C=jnp.array([1.0, 1.1, 0.9]))
+    together = hh.simulate(hh.Network(neuron, n=3), t1=20.0, dt=0.05, stimulus=10.0)
+    for k in range(3):
+        alone = hh.Neuron({**AXON.channels, "na": hh.Sodium(g=gs[k])}, C=neuron.C[k])
+        run = hh.simulate(alone, t1=20.0, dt=0.05, stimulus=10.0)
+        np.testing.assert_allclose(together.V[:, k], run.V[:, 0], rtol=1e-9)
+
+
+def test_blow_up_is_reported_with_its_beginning():
+    coarse = diffrax.SaveAt(t1=True)
+    with pytest.raises(hh.NonFiniteError, match=r"at t = 2.6 ms, first in neuron 1 .*smaller dt") as raised:
+        hh.simulate(
+            hh.Network(AXON, n=2), t1=50.0, dt=0.1, stimulus=jnp.array([0.0, 10.0]), solver="rk4", saveat=coarse
+        )
+    assert raised.value.time == pytest.approx(2.6) and raised.value.neuron == 1
+
+
+def test_blow_up_as_a_flag_or_inside_jit():
+    cells = hh.Network(AXON, n=2)
+    run = lambda I, throw: hh.simulate(cells, t1=50.0, dt=0.1, stimulus=I, solver="rk4", throw=throw)
+    bad = jnp.array([0.0, 10.0])
+    assert jax.jit(lambda I: run(I, False).finite)(bad).tolist() == [True, False]
+    with pytest.raises(Exception, match="turned infinite or NaN"):
+        jax.block_until_ready(jax.jit(lambda I: run(I, True).V)(bad))
+    assert bool(jnp.isfinite(jax.jit(lambda I: run(I, True).V)(0 * bad)).all())
+
+
+BAD = [
+    (dict(dt=0.0), "`dt` must be a positive finite number in ms, got 0.0"),
+    (dict(dt=-0.1), "`dt`"),
+    (dict(dt=float("nan")), "`dt`"),
+    (dict(dt="fast"), "`dt` must be a number"),
+    (dict(t1=0.0), "`t1` must be later than t0 = 0.0 ms, got 0.0"),
+    (dict(t1=float("inf")), "`t1`"),
+    (dict(v0=jnp.ones(2)), r"`v0` must be a scalar or have shape \(3,\)"),
+    (dict(v0=float("nan")), "`v0` must be finite"),
+    (dict(y0=hh.Network(AXON, n=2).init()), r"`y0.V` must have shape \(3,\), got \(2,\)"),
+    (dict(y0=jnp.ones(3)), "`y0` must be a state of this network"),
+    (dict(saveat=diffrax.SaveAt(dense=True)), "`saveat` with dense"),
+    (dict(saveat=diffrax.SaveAt(ts=[0.15])), "`saveat.ts` must lie on the grid"),
+    (dict(saveat="all"), "`saveat` must be a diffrax.SaveAt"),
+    (dict(network=4), "`network` must be an hh.Network"),
+    (dict(network=eqx.tree_at(lambda n: n.channels["na"].g, AXON, -1.0)), r"channels\['na'\].g` must be at least 0"),
+    (dict(network=eqx.tree_at(lambda n: n.C, AXON, 0.0)), "neuron.C` must be positive"),
+    (dict(network=eqx.tree_at(lambda n: n.channels["k"].E, AXON, float("nan"))), r"\['k'\].E` contains NaN"),
+    (dict(network=eqx.tree_at(lambda n: n.C, AXON, jnp.ones(4))), r"shape \(4,\), which does not fit n=1"),
+]
+
+
+@pytest.mark.usefixtures("as_users_run_it")
+@pytest.mark.parametrize("arguments, message", BAD)
+def test_bad_input_is_refused_before_compiling(arguments, message):
+    arguments = {"network": hh.Network(AXON, n=3), "t1": 1.0, "dt": 0.1} | arguments
+    with pytest.raises((TypeError, ValueError), match=message):
+        hh.simulate(arguments.pop("network"), **arguments)
+
+
+@pytest.mark.usefixtures("as_users_run_it")
+def test_a_traced_dt_is_refused_with_a_hint():
+    with pytest.raises(TypeError, match="`dt` decides how many steps"):
+        jax.jit(lambda dt: hh.simulate(AXON, t1=1.0, dt=dt).V)(0.1)
+
+
+@pytest.mark.usefixtures("as_users_run_it")
+def test_bad_models_are_refused_on_construction():
+    with pytest.raises(ValueError, match="g` must be at least 0.0 mS/cm², got -1.0 mS/cm²"):
+        hh.Neuron({"na": hh.Sodium(g=-1.0)})
+    with pytest.raises(ValueError, match="`neuron.C` must be positive"):
+        hh.Neuron({}, C=-1.0)
+    with pytest.raises(TypeError, match="must be a dict of hh.Channel"):
+        hh.Neuron([hh.Leak()])
+    with pytest.raises(ValueError, match=r"does not fit n=3 neurons"):
+        hh.Network(hh.Neuron({}, C=jnp.ones(2)), n=3)
+    with pytest.raises(ValueError, match="`n` must be a whole number"):
+        hh.Network(AXON, n=0)
+    with pytest.raises(ValueError, match=r"`coupling.E` must have shape \(n, n\) = \(3, 3\).*got \(2, 2\)"):
+        hh.Network(AXON, n=3, coupling=hh.GradedSynapse(jnp.ones((2, 2))))
+    with pytest.raises(ValueError, match="`coupling.E` must be finite"):
+        hh.Network(AXON, n=2, coupling=hh.GradedSynapse(jnp.full((2, 2), jnp.nan)))

@@ -1,0 +1,133 @@
+import diffrax
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import hhjax as hh
+
+TAU = 5.0  # ms, of a passive membrane with C = 1 and g = 0.2
+
+
+def charge(stimulus, t1, dt, n=1):
+    """What a pure capacitor of 1 µF/cm² has collected by t1, in mV."""
+    network = hh.Network(hh.Neuron({}), n=n)
+    return np.asarray(hh.simulate(network, t1=t1, dt=dt, stimulus=stimulus, v0=0.0).final.V)
+
+
+SAMPLES = np.linspace(0.0, 10.0, 301)
+
+
+@pytest.mark.parametrize(
+    "stimulus, exact",
+    [
+        (hh.Constant(3.0), 30.0),
+        (hh.Step(2.0, 1.03, 4.456), 2.0 * (4.456 - 1.03)),
+        (hh.Step(2.0, 1.03, 1.04), 2.0 * 0.01),  # shorter than a step, between grid points
+        (hh.Pulses(4.0, start=0.513, width=0.03, period=1.7), 4.0 * 0.03 * 6),
+        (hh.Pulses(4.0, start=0.5, width=0.7, period=1.3, count=3), 4.0 * 0.7 * 3),
+        (hh.Pulses(4.0, start=0.01, width=0.02, period=0.05), 4.0 * 0.02 * 200),  # many in a step
+        (hh.Ramp(2.0, 1.03, 4.456), 2.0 * ((4.456 - 1.03) / 2 + 10 - 4.456)),
+        (hh.Sampled(SAMPLES, np.sin(SAMPLES) ** 2), np.trapezoid(np.sin(SAMPLES) ** 2, SAMPLES)),
+        (hh.Step(2.0, 1.03, 4.456) + hh.Ramp(1.0, 0.0, 10.0) + 1, 2.0 * 3.426 + 5.0 + 10.0),
+    ],
+)
+@pytest.mark.parametrize("dt", [0.1, 0.37])
+def test_no_charge_is_lost_between_grid_points(stimulus, exact, dt):
+    np.testing.assert_allclose(charge(stimulus, 10.0, dt), exact, rtol=1e-10)
+
+
+def test_float32_steps_have_their_exact_amplitude_late_in_a_run():
+    inside = hh.Step(3.0, 5.0, 1e6)
+    inside = jax.tree.map(lambda x: x.astype(jnp.float32), inside)
+    seen = inside.within(jnp.float32(9999.97), jnp.float32(0.025))
+    assert float(seen(jnp.float32(0))) == 3.0
+
+
+def test_pointwise_values():
+    at = lambda s, *ts: [float(s(jnp.asarray(t))) for t in ts]
+    assert at(hh.Step(2.0, 1.0, 3.0), 0.99, 1.0, 2.99, 3.0) == [0.0, 2.0, 2.0, 0.0]
+    assert at(hh.Pulses(2.0, 1.0, 0.5, 2.0, 2), 0.9, 1.0, 1.49, 1.5, 3.2, 5.2) == [0, 2, 2, 0, 2, 0]
+    assert at(hh.Ramp(2.0, 1.0, 3.0), 0.0, 1.5, 3.0, 9.0) == [0.0, 0.5, 2.0, 2.0]
+    assert at(hh.Sine(2.0, frequency=250.0, offset=1.0), 0.0, 1.0) == pytest.approx([1.0, 3.0])
+    assert at(hh.Sampled([0.0, 1.0, 3.0], [0.0, 2.0, 0.0]), -1.0, 0.5, 2.0, 4.0) == [0, 1, 1, 0]
+
+
+@pytest.mark.parametrize("solver, order", [("strang", 2), ("exp_euler", 2), ("strang4", 4), ("rk4", 4), (diffrax.Tsit5(), 4)])
+def test_a_smooth_stimulus_keeps_the_order(solver, order):
+    """A passive membrane driven by a sine: V relaxes to a known phasor."""
+    neuron = hh.Neuron({"leak": hh.Leak(g=1 / TAU, E=0.0)})
+    frequency, t1 = 40.0, 10.0
+    omega = 2 * np.pi * frequency / 1000
+    phasor = 1 / (1 / TAU + 1j * omega)
+    exact = (phasor * np.exp(1j * omega * t1)).imag - phasor.imag * np.exp(-t1 / TAU)
+    error = lambda dt: abs(
+        float(hh.simulate(neuron, t1=t1, dt=dt, v0=0.0, stimulus=hh.Sine(1.0, frequency), solver=solver).final.V[0])
+        - exact
+    )
+    assert np.log2(error(1.0) / error(0.5)) > order - 0.3
+
+
+@pytest.mark.parametrize("solver", ["strang4", "rk4", diffrax.Tsit5()])
+def test_edges_off_the_grid_barely_matter(solver):
+    """The spikes of a step that begins and ends between grid points are the exact ones."""
+    stimulus = hh.Step(12.0, 5.0131, 40.0077) + hh.Pulses(30.0, 60.003, 0.517, 25.0, count=2)
+    exact = hh.reference(hh.squid_axon(), t1=100.0, stimulus=stimulus).spike_times()[0]
+    run = hh.simulate(hh.squid_axon(), t1=100.0, dt=0.02, stimulus=stimulus, solver=solver)
+    assert len(exact) == 5
+    # The charge is right and its place within the step is not: an error of dt² at most.
+    np.testing.assert_allclose(run.spike_times()[0], exact, atol=5e-4)
+
+
+def test_reference_steps_onto_edges():
+    """A pulse of a hundredth of a millisecond in a long rest is not stepped over."""
+    pulse = hh.Step(1500.0, 50.0, 50.01)
+    run = hh.reference(hh.squid_axon(), t1=60.0, stimulus=pulse, v0=-64.99637933119206)
+    jump = float(run.V[5001, 0] - run.V[5000, 0])
+    assert jump == pytest.approx(15.0, abs=0.1)  # 1500 µA/cm² · 0.01 ms / 1 µF/cm²
+
+
+def test_one_current_per_neuron():
+    amplitude = jnp.array([1.0, 2.0, 3.0])
+    assert charge(amplitude, 10.0, 0.1, n=3).tolist() == pytest.approx([10.0, 20.0, 30.0])
+    steps = hh.Step(amplitude, start=jnp.array([0.0, 5.0, 9.95]))
+    assert charge(steps, 10.0, 0.1, n=3).tolist() == pytest.approx([10.0, 10.0, 0.15])
+    recorded = hh.Sampled(SAMPLES, np.outer(np.ones(301), [1.0, 2.0, 3.0]))
+    assert charge(recorded, 10.0, 0.1, n=3).tolist() == pytest.approx([10.0, 20.0, 30.0])
+
+
+def test_any_callable_of_t():
+    assert charge(lambda t: 2.0, 10.0, 0.1)[0] == pytest.approx(20.0)
+    assert charge(lambda t: jnp.where(t < 5.0, 1.0, 0.0), 10.0, 0.1)[0] == pytest.approx(5.0)
+
+
+def test_edges_are_differentiable():
+    network = hh.Network(hh.Neuron({}))
+    final = lambda stop: hh.simulate(network, t1=10.0, dt=0.1, v0=0.0, stimulus=hh.Step(2.0, 1.0, stop)).final.V[0]
+    assert float(jax.grad(final)(4.456)) == pytest.approx(2.0)
+
+
+@pytest.mark.usefixtures("as_users_run_it")
+@pytest.mark.parametrize(
+    "stimulus, message",
+    [
+        (jnp.ones(4), r"`stimulus.amplitude` has shape \(4,\)"),
+        (float("nan"), "`stimulus.amplitude` contains NaN"),
+        ("ten", "`stimulus` must be a number"),
+        (lambda t: jnp.ones(4), r"`stimulus` must give a scalar or shape \(3,\)"),
+        (hh.Step(jnp.ones(2)), r"`stimulus.amplitude` has shape \(2,\)"),
+    ],
+)
+def test_bad_stimuli_are_refused(stimulus, message):
+    with pytest.raises((TypeError, ValueError), match=message):
+        hh.simulate(hh.Network(hh.squid_axon(), n=3), t1=1.0, dt=0.1, stimulus=stimulus)
+
+
+@pytest.mark.usefixtures("as_users_run_it")
+def test_bad_samples_and_pulses_are_refused():
+    with pytest.raises(ValueError, match="must increase"):
+        hh.Sampled([0.0, 2.0, 1.0], [0.0, 0.0, 0.0])
+    with pytest.raises(ValueError, match="to match `ts`"):
+        hh.Sampled([0.0, 1.0, 2.0], [0.0, 0.0])
+    with pytest.raises(ValueError, match="`stimulus.period` must be positive"):
+        hh.simulate(hh.squid_axon(), t1=1.0, dt=0.1, stimulus=hh.Pulses(1.0, 0.0, 1.0, period=0.0))
