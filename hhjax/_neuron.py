@@ -46,8 +46,7 @@ class Neuron(eqx.Module):
             isinstance(c, Channel) for c in self.channels.values()
         ):
             raise TypeError(
-                "`Neuron.channels` must be a dict of hh.Channel objects by name, "
-                f"got {self.channels!r}."
+                f"`Neuron.channels` must be a dict of hh.Channel objects by name, got {self.channels!r}."
             )
         check_parameters(self, "neuron")
 

@@ -46,7 +46,9 @@ class _Plan:
 
 def _plan(saveat: Any, t0: float, dt: float, t1: float, steps: int) -> _Plan:
     sub = saveat.subs
-    unsupported = [k for k in ("dense", "solver_state", "controller_state", "made_jump") if getattr(saveat, k)]
+    unsupported = [
+        k for k in ("dense", "solver_state", "controller_state", "made_jump") if getattr(saveat, k)
+    ]
     if unsupported or not isinstance(sub, diffrax.SubSaveAt):
         what = ", ".join(unsupported) or "several `subs`"
         raise ValueError(
@@ -407,8 +409,16 @@ def reference(
     if edges.size:
         controller = diffrax.ClipStepSizeController(controller, jump_ts=edges.astype(dtype))
     solved = _solve(
-        network, stimulus, y0, jnp.asarray(t0, dtype), jnp.asarray(t1, dtype),
-        solver, final_too, controller, max_steps, progress_meter,
+        network,
+        stimulus,
+        y0,
+        jnp.asarray(t0, dtype),
+        jnp.asarray(t1, dtype),
+        solver,
+        final_too,
+        controller,
+        max_steps,
+        progress_meter,
     )
     (ts, _), (ys, final) = solved.ts, solved.ys
     final = jax.tree.map(lambda x: x[0], final)

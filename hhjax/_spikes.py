@@ -16,9 +16,7 @@ def _newton_coefficients(t: Array, v: Array) -> list[Array]:
     column = [v[k] for k in range(len(t))]
     coefficients = [column[0]]
     for order in range(1, len(t)):
-        column = [
-            (column[k + 1] - column[k]) / (t[k + order] - t[k]) for k in range(len(column) - 1)
-        ]
+        column = [(column[k + 1] - column[k]) / (t[k + order] - t[k]) for k in range(len(column) - 1)]
         coefficients.append(column[0])
     return coefficients
 
@@ -75,9 +73,7 @@ def _window(xp: Any, i: Any, length: int) -> tuple[Any, Any]:
     return first[:, None] + xp.arange(points)[None, :], i - first
 
 
-def _traced_spike_times(
-    ts: Array, V: Array, slopes: Array | None, max_spikes: int
-) -> Array:
+def _traced_spike_times(ts: Array, V: Array, slopes: Array | None, max_spikes: int) -> Array:
     """Upward zero crossings of one trace, shape (max_spikes,), padded with NaN."""
     (where,) = jnp.nonzero((V[:-1] < 0) & (V[1:] >= 0), size=max_spikes, fill_value=-1)
     i = jnp.maximum(where, 0)

@@ -52,9 +52,7 @@ def traces(
     return lines
 
 
-def raster(
-    solution: Solution, *, threshold: float = 0.0, ax: Axes | None = None, **style: Any
-) -> list[Any]:
+def raster(solution: Solution, *, threshold: float = 0.0, ax: Axes | None = None, **style: Any) -> list[Any]:
     """Spikes (crossings of `threshold`, mV) of every neuron against time (ms)."""
     ax = _axes(ax, "Time (ms)", "Neuron")
     times = solution.spike_times(threshold)

@@ -122,7 +122,12 @@ class FastSodium(hh.Channel):
 
 @pytest.mark.parametrize("solver", list(hh.steppers.by_name))
 def test_a_users_channels_run_under_every_solver(solver):
-    channels = {"na": FastSodium(), "k": hh.Potassium(), "leak": hh.Leak(), "m": SlowPotassium(g=0.5, E=-90.0)}
+    channels = {
+        "na": FastSodium(),
+        "k": hh.Potassium(),
+        "leak": hh.Leak(),
+        "m": SlowPotassium(g=0.5, E=-90.0),
+    }
     network = hh.Network(hh.Neuron(channels), n=2)
     y0 = network.init()
     assert set(y0.gates["na"]) == {"h"} and set(y0.gates["m"]) == {"p"}

@@ -29,7 +29,9 @@ def solve(solver, network, stimulus, t1, dt, saveat, **options):
 def test_our_steppers_under_diffeqsolve_are_our_own_loop(solver):
     dt, stimulus = 2.0**-5, hh.Step(10.0, 1.01, 15.0)
     theirs = solve(hh.as_diffrax(solver), NETWORK, stimulus, 20.0, dt, diffrax.SaveAt(steps=True))
-    ours = hh.simulate(NETWORK, t1=20.0, dt=dt, stimulus=stimulus, solver=solver, saveat=diffrax.SaveAt(steps=True))
+    ours = hh.simulate(
+        NETWORK, t1=20.0, dt=dt, stimulus=stimulus, solver=solver, saveat=diffrax.SaveAt(steps=True)
+    )
     for a, b in zip(jax.tree.leaves(theirs.ys), jax.tree.leaves(ours.ys), strict=True):
         np.testing.assert_allclose(a[:640], b, rtol=1e-11, atol=1e-14)
 

@@ -63,7 +63,9 @@ def test_nothing_recompiles_but_a_new_number_of_steps():
     count = len(traces)
     assert count > 0
     second = run(0.5, 12.0, 0.03, -60)
-    changed = eqx.tree_at(lambda n: n.channels["leak"].g, hh.Neuron({**AXON.channels, "leak": Counting()}), 0.7)
+    changed = eqx.tree_at(
+        lambda n: n.channels["leak"].g, hh.Neuron({**AXON.channels, "leak": Counting()}), 0.7
+    )
     hh.simulate(changed, t1=2.0, dt=0.02, stimulus=hh.Step(1.0, 2.0, 3.0))
     assert len(traces) == count
     assert float(first.V[-1, 0]) != float(second.V[-1, 0])
@@ -100,7 +102,9 @@ def test_gradients_equal_central_differences(solver):
     rng = np.random.default_rng(0)
     direction = [jnp.asarray(rng.normal(size=x.shape)) for x in leaves]
     along = sum(float(jnp.sum(d * s)) for d, s in zip(direction, jax.tree.leaves(slope)))
-    shifted = lambda h: mean_square(jax.tree.unflatten(structure, [x + h * d for x, d in zip(leaves, direction)]))
+    shifted = lambda h: mean_square(
+        jax.tree.unflatten(structure, [x + h * d for x, d in zip(leaves, direction)])
+    )
     h = 1e-6
     difference = (shifted(h) - shifted(-h)) / (2 * h)
     assert along == pytest.approx(float(difference), rel=1e-6)
@@ -199,7 +203,12 @@ def test_blow_up_is_reported_with_its_beginning():
     coarse = diffrax.SaveAt(t1=True)
     with pytest.raises(hh.NonFiniteError, match=r"at t = 2.6 ms, first in neuron 1 .*smaller dt") as raised:
         hh.simulate(
-            hh.Network(AXON, n=2), t1=50.0, dt=0.1, stimulus=jnp.array([0.0, 10.0]), solver="rk4", saveat=coarse
+            hh.Network(AXON, n=2),
+            t1=50.0,
+            dt=0.1,
+            stimulus=jnp.array([0.0, 10.0]),
+            solver="rk4",
+            saveat=coarse,
         )
     assert raised.value.time == pytest.approx(2.6) and raised.value.neuron == 1
 
@@ -229,7 +238,10 @@ BAD = [
     (dict(saveat=diffrax.SaveAt(ts=[0.15])), "`saveat.ts` must lie on the grid"),
     (dict(saveat="all"), "`saveat` must be a diffrax.SaveAt"),
     (dict(network=4), "`network` must be an hh.Network"),
-    (dict(network=eqx.tree_at(lambda n: n.channels["na"].g, AXON, -1.0)), r"channels\['na'\].g` must be at least 0"),
+    (
+        dict(network=eqx.tree_at(lambda n: n.channels["na"].g, AXON, -1.0)),
+        r"channels\['na'\].g` must be at least 0",
+    ),
     (dict(network=eqx.tree_at(lambda n: n.C, AXON, 0.0)), "neuron.C` must be positive"),
     (dict(network=eqx.tree_at(lambda n: n.channels["k"].E, AXON, float("nan"))), r"\['k'\].E` contains NaN"),
     (dict(network=eqx.tree_at(lambda n: n.C, AXON, jnp.ones(4))), r"shape \(4,\), which does not fit n=1"),

@@ -92,7 +92,8 @@ def test_a_membrane_without_channels_integrates_its_current():
 def test_staggered_keeps_the_voltage_of_strang_and_gates_half_a_step_behind():
     network = hh.Network(hh.squid_axon())
     strang, staggered = (
-        hh.simulate(network, t1=30.0, dt=0.05, stimulus=10.0, solver=s, saveat=FULL) for s in ("strang", "staggered")
+        hh.simulate(network, t1=30.0, dt=0.05, stimulus=10.0, solver=s, saveat=FULL)
+        for s in ("strang", "staggered")
     )
     np.testing.assert_allclose(staggered.V, strang.V, rtol=1e-10)
     m = strang.ys.gates["na"]["m"][:, 0]
@@ -106,7 +107,9 @@ def test_exp_euler_keeps_its_order_in_a_network():
     network = hh.Network(hh.squid_axon(), n=2, coupling=hh.GradedSynapse(E))
     v0 = jnp.array([-65.0, -55.0])
     exact = hh.reference(network, t1=3.0, stimulus=10.0, v0=v0).final.V
-    error = lambda dt: hh.simulate(network, t1=3.0, dt=dt, stimulus=10.0, v0=v0, solver="exp_euler").final.V - exact
+    error = lambda dt: (
+        hh.simulate(network, t1=3.0, dt=dt, stimulus=10.0, v0=v0, solver="exp_euler").final.V - exact
+    )
     coarse, fine = (float(jnp.linalg.norm(error(dt))) for dt in (0.01, 0.005))
     assert np.log2(coarse / fine) == pytest.approx(2.0, abs=0.25)
 

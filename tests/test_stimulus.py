@@ -53,7 +53,9 @@ def test_pointwise_values():
     assert at(hh.Sampled([0.0, 1.0, 3.0], [0.0, 2.0, 0.0]), -1.0, 0.5, 2.0, 4.0) == [0, 1, 1, 0]
 
 
-@pytest.mark.parametrize("solver, order", [("strang", 2), ("exp_euler", 2), ("strang4", 4), ("rk4", 4), (diffrax.Tsit5(), 4)])
+@pytest.mark.parametrize(
+    "solver, order", [("strang", 2), ("exp_euler", 2), ("strang4", 4), ("rk4", 4), (diffrax.Tsit5(), 4)]
+)
 def test_a_smooth_stimulus_keeps_the_order(solver, order):
     """A passive membrane driven by a sine: V relaxes to a known phasor."""
     neuron = hh.Neuron({"leak": hh.Leak(g=1 / TAU, E=0.0)})
@@ -62,7 +64,11 @@ def test_a_smooth_stimulus_keeps_the_order(solver, order):
     phasor = 1 / (1 / TAU + 1j * omega)
     exact = (phasor * np.exp(1j * omega * t1)).imag - phasor.imag * np.exp(-t1 / TAU)
     error = lambda dt: abs(
-        float(hh.simulate(neuron, t1=t1, dt=dt, v0=0.0, stimulus=hh.Sine(1.0, frequency), solver=solver).final.V[0])
+        float(
+            hh.simulate(
+                neuron, t1=t1, dt=dt, v0=0.0, stimulus=hh.Sine(1.0, frequency), solver=solver
+            ).final.V[0]
+        )
         - exact
     )
     assert np.log2(error(1.0) / error(0.5)) > order - 0.3
@@ -103,7 +109,9 @@ def test_any_callable_of_t():
 
 def test_edges_are_differentiable():
     network = hh.Network(hh.Neuron({}))
-    final = lambda stop: hh.simulate(network, t1=10.0, dt=0.1, v0=0.0, stimulus=hh.Step(2.0, 1.0, stop)).final.V[0]
+    final = lambda stop: hh.simulate(
+        network, t1=10.0, dt=0.1, v0=0.0, stimulus=hh.Step(2.0, 1.0, stop)
+    ).final.V[0]
     assert float(jax.grad(final)(4.456)) == pytest.approx(2.0)
 
 

@@ -88,9 +88,7 @@ def _unflatten(v: list[Array], like: State) -> State:
     return State(v[0], gates, s)
 
 
-def _slope_and_jacobian(
-    network: Network, t: Array, y: State, stimulus: Stimulus
-) -> tuple[State, _Arrowhead]:
+def _slope_and_jacobian(network: Network, t: Array, y: State, stimulus: Stimulus) -> tuple[State, _Arrowhead]:
     """dy/dt, and each neuron's own Jacobian of V, gates and s (1/ms and mixed units)."""
     field = lambda y: vector_field(t, y, (network, stimulus))
     ones = jnp.ones_like(y.V)

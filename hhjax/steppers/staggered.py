@@ -40,9 +40,7 @@ class _AbstractStaggered(AbstractStepper):
 
     order: ClassVar[int] = 2
 
-    def init(
-        self, network: Network, t: Array, dt: Array, y0: State, stimulus: Stimulus
-    ) -> _Lagging:
+    def init(self, network: Network, t: Array, dt: Array, y0: State, stimulus: Stimulus) -> _Lagging:
         return _Lagging(y0, jnp.zeros((), y0.V.dtype))
 
     def step(self, network, t, dt, z, stimulus, key):
@@ -56,18 +54,14 @@ class _AbstractStaggered(AbstractStepper):
         return _Lagging(y.replace_V(V), dt / 2)
 
     @abc.abstractmethod
-    def step_V(
-        self, network: Network, t: Array, dt: Array, y: State, V: Array, stimulus: Stimulus
-    ) -> Array:
+    def step_V(self, network: Network, t: Array, dt: Array, y: State, V: Array, stimulus: Stimulus) -> Array:
         """V after `dt`, with the coefficients of its equation taken at `t` and `y`."""
 
     def output(self, network: Network, z: _Lagging) -> State:
         return _relax_gates(network, z.lag, z.y)
 
 
-def _exponential_V(
-    network: Network, t: Array, dt: Array, y: State, V: Array, stimulus: Stimulus
-) -> Array:
+def _exponential_V(network: Network, t: Array, dt: Array, y: State, V: Array, stimulus: Stimulus) -> Array:
     drive, rate = network.linear_form(t, y, stimulus)
     return relax(V, drive.V, rate.V, dt)
 
