@@ -17,7 +17,8 @@ from ._math import exprel as exprel
 from ._network import Network as Network, vector_field as vector_field
 from ._neuron import Neuron as Neuron, State as State
 from ._parameters import param as param
-from ._simulate import reference as reference, save_V as save_V, simulate as simulate
+from ._reference import reference as reference
+from ._simulate import save_V as save_V, simulate as simulate
 from ._solution import NonFiniteError as NonFiniteError, Solution as Solution
 from ._spikes import (
     firing_rate as firing_rate,

@@ -70,11 +70,11 @@ def compare(dts: Sequence[float], t1: float, current: float, out: Path) -> None:
 
     figure, axes = plt.subplots(1, 2, figsize=(11, 3.8), layout="constrained", width_ratios=[2, 1])
     for ax in axes:
-        plot.traces(exact, labels=["exact"], ax=ax, color="0.7", linewidth=4)
+        plot.traces(exact, labels=["exact"], ax=ax, legend=False, color="0.7", linewidth=4)
         for k, (solver, (dt, solution)) in enumerate(coarse.items()):
-            plot.traces(solution, labels=[f"{solver}, dt = {dt:g} ms"], ax=ax, color=plot.COLOURS[k])
-    for ax in axes:
-        ax.get_legend().remove()
+            plot.traces(
+                solution, labels=[f"{solver}, dt = {dt:g} ms"], ax=ax, legend=False, color=plot.COLOURS[k]
+            )
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=5, frameon=False)
     axes[0].set_title(f"Squid axon at {current:g} µA/cm²")
     if len(spikes):
@@ -111,7 +111,7 @@ def network(n: int, dt: float, t1: float, current: float, solver: str, out: Path
     figure, axes = plt.subplots(2, 1, figsize=(9, 6.5), layout="constrained")
     plot.traces(two, ax=axes[0])
     axes[0].set_title(f"Two coupled neurons at {current:g} µA/cm²")
-    plot.raster(crowd, ax=axes[1], linewidths=1.5)
+    plot.raster(crowd, ax=axes[1])
     axes[1].set_title(f"{n} coupled neurons, currents within 30 % of {current:g} µA/cm²")
     _save(figure, out, "network.png")
 

@@ -31,13 +31,14 @@ def traces(
     *,
     neurons: Sequence[int] | None = None,
     labels: Sequence[str] | None = None,
+    legend: bool = True,
     ax: Axes | None = None,
     **style: Any,
 ) -> list[Line2D]:
     """Membrane potential (mV) against time (ms), one line per neuron.
 
     **Arguments:** `neurons`: which, by default the first seven; `labels`: one for each;
-    `style`: passed on to `Axes.plot`.
+    `legend`: whether to show them; `style`: passed on to `Axes.plot`.
     """
     ax = _axes(ax, "Time (ms)", "Membrane potential (mV)")
     V = np.asarray(solution.V)
@@ -47,21 +48,25 @@ def traces(
     for k, (i, label) in enumerate(zip(neurons, labels, strict=True)):
         look = {"color": COLOURS[k % len(COLOURS)], "linewidth": 1.2, "label": label} | style
         lines += ax.plot(np.asarray(solution.ts), V[:, i], **look)
-    if any(labels):
+    if legend and any(labels):
         ax.legend(frameon=False, loc="upper right")
     return lines
 
 
-def raster(solution: Solution, *, threshold: float = 0.0, ax: Axes | None = None, **style: Any) -> list[Any]:
+def raster(
+    solution: Solution, *, threshold: float = 0.0, ax: Axes | None = None, **style: Any
+) -> list[Line2D]:
     """Spikes (crossings of `threshold`, mV) of every neuron against time (ms)."""
     ax = _axes(ax, "Time (ms)", "Neuron")
     times = solution.spike_times(threshold)
-    look = {"colors": COLOURS[0], "linelengths": 0.8, "linewidths": 1.0} | style
-    artists = ax.eventplot(times, **look)
+    neurons = np.repeat(np.arange(len(times)), [len(t) for t in times])
+    size = float(np.clip(200 / len(times), 2, 12))
+    look = {"color": COLOURS[0], "linestyle": "", "marker": "|", "markersize": size} | style
+    lines = ax.plot(np.concatenate(times), neurons, **look)
     ax.set_xlim(float(solution.ts[0]), float(solution.ts[-1]))
     ax.set_ylim(-0.7, len(times) - 0.3)
     ax.yaxis.get_major_locator().set_params(integer=True)
-    return artists
+    return lines
 
 
 def fi_curve(

@@ -1,0 +1,83 @@
+"""The grid of a run and which of its states are saved, fixed before compilation."""
+
+import dataclasses
+import math
+from typing import Any
+
+import diffrax
+import numpy as np
+
+
+def count_steps(t0: float, t1: float, dt: float) -> tuple[int, float]:
+    """The number of steps and the length (ms) of the last one, which ends at t1 exactly."""
+    steps = max(round((t1 - t0) / dt), 1)
+    if abs(t0 + steps * dt - t1) <= 1e-6 * dt * steps:
+        return steps, dt
+    steps = math.ceil((t1 - t0) / dt)
+    return steps, t1 - (t0 + (steps - 1) * dt)
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """Which states of a run of `steps` steps are saved.
+
+    Rows are made for the initial state (if `initial`), every `stride`-th step and the
+    last step (if `last`); of these the rows in `keep` are returned, all for `None`.
+    """
+
+    steps: int
+    stride: int
+    initial: bool
+    last: bool
+    keep: tuple[int, ...] | None = None
+
+
+def make_plan(saveat: Any, t0: float, t1: float, dt: float, steps: int) -> tuple[Plan, np.ndarray]:
+    """The plan for a `diffrax.SaveAt`, and the numbers of the steps that it saves.
+
+    **Raises:** `TypeError` and `ValueError` for what a run on a grid cannot save.
+    """
+    if not isinstance(saveat, diffrax.SaveAt):
+        raise TypeError(f"`saveat` must be a diffrax.SaveAt, got {saveat!r}.")
+    sub = saveat.subs
+    unsupported = [
+        k for k in ("dense", "solver_state", "controller_state", "made_jump") if getattr(saveat, k)
+    ]
+    if unsupported or not isinstance(sub, diffrax.SubSaveAt):
+        what = ", ".join(unsupported) or "several `subs`"
+        raise ValueError(
+            f"`saveat` with {what} is not supported: use diffrax.SaveAt(t0=, t1=, ts=, steps=, fn=)."
+        )
+    wanted = np.zeros(steps + 1, bool)
+    wanted[0], wanted[steps] = sub.t0, sub.t1
+    if sub.steps:
+        wanted[sub.steps :: sub.steps] = True
+    if sub.ts is not None:
+        wanted[_on_grid(np.asarray(sub.ts, float), t0, t1, dt, steps)] = True
+
+    (indices,) = np.nonzero(wanted)
+    inner = indices[(indices > 0) & (indices < steps)]
+    stride = int(np.gcd.reduce(inner)) if inner.size else steps
+    initial, last = bool(wanted[0]), bool(wanted[steps]) and steps % stride != 0
+    made = np.arange(stride, steps + 1, stride)
+    made = np.concatenate([[0] * initial, made, [steps] * last]).astype(int)
+    keep = None
+    if made.size != indices.size:
+        keep = tuple(np.searchsorted(made, indices).tolist())
+    return Plan(steps, stride, initial, last, keep), indices
+
+
+def _on_grid(ts: np.ndarray, t0: float, t1: float, dt: float, steps: int) -> np.ndarray:
+    """The numbers of the steps that end at `ts` (ms)."""
+    indices = np.rint((ts - t0) / dt).astype(int)
+    indices = np.where(np.isclose(ts, t1, rtol=1e-6, atol=0), steps, indices)
+    grid = np.where(indices == steps, t1, t0 + indices * dt)
+    off = np.abs(grid - ts) > 1e-3 * dt + 1e-6 * np.abs(ts)
+    off |= (indices < 0) | (indices > steps)
+    if off.any():
+        nearest = np.clip(grid[off][0], t0, t1)
+        raise ValueError(
+            f"`saveat.ts` must lie on the grid t0 + i·dt of the run ({t0} to {t1} ms, dt = {dt} ms); "
+            f"{ts[off][0]} does not, the nearest grid time is {nearest:g}."
+        )
+    return indices
