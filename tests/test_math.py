@@ -27,8 +27,10 @@ def test_exprel_value_and_derivative(dtype, value_tol, slope_tol):
     np.testing.assert_allclose(jax.vmap(jax.grad(exprel))(jnp.asarray(x)), slope, rtol=slope_tol)
 
 
-def test_exprel_second_derivative_at_zero():
-    assert float(jax.grad(jax.grad(exprel))(0.0)) == pytest.approx(1 / 3, rel=1e-12)
+@pytest.mark.parametrize("x, exact", [(0.0, 1 / 3), (2.0, (np.e**2 * 2 - 2) / 8)])
+def test_second_derivative_of_exprel(x, exact):
+    # (eˣ(x² − 2x + 2) − 2)/x³, and its limit.
+    assert float(jax.grad(jax.grad(exprel))(x)) == pytest.approx(exact, rel=1e-12)
 
 
 @pytest.mark.parametrize("rate", [0.0, 1e-9, 1e-3, 0.99, 1.01, 20.0, 1e4])
@@ -44,6 +46,8 @@ def test_relax_is_the_exact_flow_and_so_are_its_derivatives(rate):
     z = -rate * dt
     exact_slope = -dt * x * np.exp(z) - dt**2 * drive * exact_exprel(z)[1]
     assert float(slope) == pytest.approx(exact_slope, rel=1e-9, abs=1e-18)
+    by_dt = jax.grad(relax, argnums=3)(*map(jnp.asarray, (x, drive, rate, dt)))
+    assert float(by_dt) == pytest.approx((drive - rate * x) * np.exp(z), rel=1e-9, abs=1e-15)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
