@@ -10,40 +10,12 @@ core, pin the process to it, for example with `taskset -c 0`.
 
 import argparse
 import json
-import os
-import platform
-import time
 
 import diffrax
-import equinox
-import jax
 import jax.numpy as jnp
+from measure import best_time, machine
 
 import hhjax as hh
-
-
-def machine() -> dict[str, str]:
-    """What the figures were measured on."""
-    name = platform.processor() or platform.machine()
-    try:
-        with open("/proc/cpuinfo") as info:
-            name = next(line.split(":")[1].strip() for line in info if line.startswith("model name"))
-    except (OSError, StopIteration):
-        pass
-    return {
-        "device": f"{jax.devices()[0].platform} ({jax.devices()[0].device_kind})",
-        "cpu": name,
-        "cores usable": str(
-            len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-        ),
-        "python": platform.python_version(),
-        "jax": jax.__version__,
-        "equinox": equinox.__version__,
-        "diffrax": diffrax.__version__,
-        "hhjax": hh.__version__,
-        "dtype": "float32",
-        "XLA_FLAGS": os.environ.get("XLA_FLAGS", ""),
-    }
 
 
 def million_neuron_steps_per_second(solver: str, n: int, steps: int, repeats: int) -> float:
@@ -51,19 +23,12 @@ def million_neuron_steps_per_second(solver: str, n: int, steps: int, repeats: in
     currents = jnp.linspace(5.0, 20.0, n)
     saveat = diffrax.SaveAt(t1=True, fn=hh.save_V)
 
-    def run() -> None:
-        solution = hh.simulate(
+    def run() -> hh.Solution:
+        return hh.simulate(
             network, t1=steps * 0.025, dt=0.025, stimulus=currents, solver=solver, saveat=saveat
         )
-        jax.block_until_ready(solution.final)
 
-    run()
-    times = []
-    for _ in range(repeats):
-        start = time.perf_counter()
-        run()
-        times.append(time.perf_counter() - start)
-    return n * steps / min(times) / 1e6
+    return n * steps / best_time(run, repeats) / 1e6
 
 
 def main(argv: list[str] | None = None) -> dict:

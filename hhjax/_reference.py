@@ -58,6 +58,8 @@ def reference(
     if saveat is None:
         ts = np.minimum(t0 + dt * np.arange(steps + 1), t1)
         saveat = diffrax.SaveAt(ts=jnp.asarray(ts, dtype), fn=save_V)
+    if not isinstance(getattr(saveat, "subs", None), diffrax.SubSaveAt) or saveat.subs.steps:
+        raise ValueError(f"`saveat` must be a diffrax.SaveAt of t0, t1, ts and fn alone, got {saveat!r}.")
     final_too = diffrax.SaveAt(subs=(saveat.subs, diffrax.SubSaveAt(t1=True)))
     controller = diffrax.PIDController(rtol=rtol or tolerance, atol=atol or tolerance)
     edges = stimulus.edges(t0, t1)

@@ -61,6 +61,12 @@ def test_diffrax_solvers_in_our_loop(solver, reference):
     np.testing.assert_allclose(run.spike_times()[0], reference["I10"]["spike_times_ms"][:2], atol=1e-5)
 
 
+def test_what_a_reference_run_cannot_save_is_refused():
+    for saveat in (diffrax.SaveAt(steps=True), diffrax.SaveAt(dense=True)):
+        with pytest.raises(ValueError, match="`saveat` must be a diffrax.SaveAt of t0, t1, ts and fn"):
+            hh.reference(AXON, t1=1.0, saveat=saveat)
+
+
 def test_another_vector_field_is_refused():
     other = diffrax.ODETerm(lambda t, y, args: jax.tree.map(jnp.zeros_like, y))
     with pytest.raises(ValueError, match="integrates `diffrax.ODETerm"):
