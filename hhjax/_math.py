@@ -78,7 +78,7 @@ def relax(
     x + dt·drive. A gate with 0 <= drive <= rate that starts in [0, 1] stays there to the
     last bit, because a convex combination is used wherever rounding could push it out.
 
-    **Arguments:** `x`: any unit u; `drive`: u/ms; `rate`: 1/ms, not negative; `dt`: ms.
+    **Arguments:** `x`: any unit u; `drive`: u/ms; `rate`: 1/ms; `dt`: ms.
 
     **Returns:** u, shape of `x`.
     """
@@ -88,7 +88,7 @@ def relax(
 @jax.custom_jvp
 def _relax(x: Array, drive: Array, rate: Array, dt: Array) -> Array:
     z = rate * dt
-    small = z <= _SMALL
+    small = jnp.abs(z) <= _SMALL
     decay = jnp.exp(-z)
     convex = x * decay + drive / jnp.where(small, 1.0, rate) * (1 - decay)
     return jnp.where(small, x + dt * _exprel_series(-z) * (drive - rate * x), convex)
@@ -100,7 +100,7 @@ def _relax_jvp(primals: tuple, tangents: tuple) -> tuple[Array, Array]:
     value = _relax(x, drive, rate, dt)
     # x(dt) = x·decay + drive·weight, with weight = dt·exprel(−rate·dt).
     z = rate * dt
-    small = z <= _SMALL
+    small = jnp.abs(z) <= _SMALL
     decay = jnp.exp(-z)
     large, little = jnp.where(small, 1.0, rate), jnp.where(small, z, 0.0)
     weight = jnp.where(small, dt * _exprel_series(-little), (1 - decay) / large)

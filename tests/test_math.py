@@ -33,7 +33,7 @@ def test_second_derivative_of_exprel(x, exact):
     assert float(jax.grad(jax.grad(exprel))(x)) == pytest.approx(exact, rel=1e-12)
 
 
-@pytest.mark.parametrize("rate", [0.0, 1e-9, 1e-3, 0.99, 1.01, 20.0, 1e4])
+@pytest.mark.parametrize("rate", [0.0, 1e-9, 1e-3, 4.99, 5.01, 20.0, 1e4, -0.1, -30.0])
 def test_relax_is_the_exact_flow_and_so_are_its_derivatives(rate):
     x, drive, dt = 0.3, 0.7, 0.1
 

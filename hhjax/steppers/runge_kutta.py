@@ -27,13 +27,7 @@ class _AbstractRungeKutta(AbstractStepper):
 
 
 def _advance(y, dt, weights, slopes):
-    used = [(w, k) for w, k in zip(weights, slopes) if w]
-    weights, slopes = zip(*used)
-
-    def one(x, *ks):
-        return x + dt * sum((w * k for w, k in zip(weights[1:], ks[1:])), start=weights[0] * ks[0])
-
-    return jax.tree.map(one, y, *slopes)
+    return jax.tree.map(lambda x, *ks: x + dt * sum(w * k for w, k in zip(weights, ks) if w), y, *slopes)
 
 
 class Euler(_AbstractRungeKutta):
