@@ -146,7 +146,7 @@ def _device() -> str:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m hhjax",
-        description="Simulate Hodgkin-Huxley neurons. Without a command all three run, in under a minute.",
+        description="Simulate Hodgkin-Huxley neurons. Without a command all three run.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     out = argparse.ArgumentParser(add_help=False)

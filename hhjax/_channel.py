@@ -174,11 +174,7 @@ class Channel(eqx.Module):
         if not self.gates:
             return {}
         V = jax.ShapeDtypeStruct((), self.g.dtype)
-        one = jax.tree.map(
-            lambda x: jax.ShapeDtypeStruct((), x.dtype) if eqx.is_inexact_array(x) else x,
-            self,
-        )
-        return eqx.filter_eval_shape(lambda c, v: c.rates(v), one, V)
+        return eqx.filter_eval_shape(lambda channel, V: channel.rates(V), self, V)
 
     def __check_init__(self) -> None:
         name = type(self).__name__

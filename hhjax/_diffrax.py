@@ -37,7 +37,7 @@ class _AsDiffrax(diffrax.AbstractSolver):
     ) -> Any:
         network, stimulus = args
         dt = t1 - t0
-        seen = as_stimulus(stimulus).within(t0, dt)
+        seen = as_stimulus(stimulus).within(t0, dt, t1)
         z = self.stepper.step(network, t0, dt, solver_state, seen, None)
         y1 = self.stepper.output(network, z)
         return y1, None, dict(y0=y0, y1=y1), z, diffrax.RESULTS.successful
@@ -141,6 +141,9 @@ def as_stepper(solver: Any) -> AbstractStepper:
     if isinstance(solver, diffrax.LeapfrogMidpoint):
         raise ValueError("`solver` LeapfrogMidpoint is unstable for neurons, which dissipate; take another.")
     if isinstance(solver, diffrax.AbstractSolver):
+        takes = solver.term_structure
+        if not (isinstance(takes, type) and issubclass(diffrax.ODETerm, takes)):
+            raise ValueError(f"`solver` {type(solver).__name__} does not solve ODEs as a single term.")
         return _DiffraxStepper(solver)
     if isinstance(solver, str):
         if solver in by_name:

@@ -60,7 +60,8 @@ def integrate(
     def step(carry: _Carry, key: Array | None) -> tuple[_Carry, None]:
         t = time(carry.i)
         h = jnp.where(carry.i == plan.steps - 1, last_dt, dt)
-        z = stepper.step(network, t, h, carry.z, ready.within(t, h), key)
+        seen = ready.within(t, h, time(carry.i + 1))
+        z = stepper.step(network, t, h, carry.z, seen, key)
         state = meter.step(carry.meter, (carry.i + 1).astype(float) / plan.steps)
         return _Carry(carry.i + 1, z, state), None
 
@@ -68,7 +69,7 @@ def integrate(
         y = stepper.output(network, carry.z)
         return save(time(carry.i), y, (network, stimulus))
 
-    z0 = stepper.init(network, t0, dt, y0, ready.within(t0, dt))
+    z0 = stepper.init(network, t0, dt, y0, ready.within(t0, dt, t0 + dt))
     start = _Carry(jnp.int32(0), z0, meter.init())
     checkpointed = isinstance(adjoint, diffrax.RecursiveCheckpointAdjoint)
     segment = _segment_length(adjoint, plan.steps, _nbytes(z0)) if checkpointed else None
@@ -113,6 +114,8 @@ def finite_neurons(y: State) -> Array:
 
 def _segment_length(adjoint: diffrax.RecursiveCheckpointAdjoint, steps: int, state_bytes: int) -> int | None:
     """Steps between the states kept for a gradient, `None` to keep the state of every step."""
+    if adjoint.checkpoints is not None and adjoint.checkpoints < 1:
+        raise ValueError(f"`adjoint.checkpoints` must be at least 1, got {adjoint.checkpoints}.")
     if adjoint.checkpoints is not None:
         return math.ceil(steps / adjoint.checkpoints)
     return None if steps * state_bytes <= _KEPT_BYTES else math.ceil(math.sqrt(steps))

@@ -36,8 +36,8 @@ def _exprel_slope_series(x: Array) -> Array:
 def exprel(x: Float[ArrayLike, "..."]) -> Float[Array, "..."]:
     """The relative exponential (eˣ − 1)/x, with exprel(0) = 1.
 
-    Value and derivative are right to a few ulp for every finite x, also near the
-    removable singularity, where autodiff of `x / (exp(x) - 1)` is off by orders of
+    Value and derivative are right to a few ulp as long as eˣ is finite (x < 88 in float32),
+    also near the removable singularity, where autodiff of `x / (exp(x) - 1)` is off by orders of
     magnitude in float32.
 
     **Arguments:** `x`: dimensionless, any shape.

@@ -11,7 +11,7 @@ from jaxtyping import Float
 
 from ._coupling import AbstractCoupling
 from ._neuron import Neuron, State
-from ._parameters import as_float_array, check_parameters, is_concrete
+from ._parameters import as_float_array, check_parameters, is_concrete, run_dtype
 from ._stimulus import as_stimulus
 
 
@@ -63,7 +63,7 @@ class Network(eqx.Module):
         **Arguments:** `v0`: mV, scalar or shape (n,).
         """
         self.check_v0(v0)
-        V = jnp.broadcast_to(as_float_array(v0), (self.n,))
+        V = jnp.broadcast_to(as_float_array(v0, run_dtype(self)), (self.n,))
         s = None if self.coupling is None else self.coupling.steady_state(V)
         return State(V, self.neuron.steady_gates(V), s)
 

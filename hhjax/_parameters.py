@@ -24,7 +24,10 @@ def as_float_array(x: Any, dtype: Any = None) -> Array:
         kind = getattr(x, "dtype", None)
         floating = kind is not None and jnp.issubdtype(kind, jnp.floating)
         dtype = jax.dtypes.canonicalize_dtype(kind if floating else float)
-    return jax.lax.convert_element_type(jnp.asarray(x, dtype), dtype)
+    if not is_concrete(x):
+        return jax.lax.convert_element_type(x, dtype)
+    with jax.ensure_compile_time_eval():  # also under jit a constant can be checked
+        return jax.lax.convert_element_type(jnp.asarray(x, dtype), dtype)
 
 
 def param(

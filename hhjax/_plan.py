@@ -7,11 +7,13 @@ from typing import Any
 import diffrax
 import numpy as np
 
+from ._parameters import is_concrete
+
 
 def count_steps(t0: float, t1: float, dt: float) -> tuple[int, float]:
     """The number of steps and the length (ms) of the last one, which ends at t1 exactly."""
     steps = max(round((t1 - t0) / dt), 1)
-    if abs(t0 + steps * dt - t1) <= 1e-6 * dt * steps:
+    if abs(t0 + steps * dt - t1) <= min(1e-6 * steps, 1e-3) * dt:
         return steps, dt
     steps = math.ceil((t1 - t0) / dt)
     return steps, t1 - (t0 + (steps - 1) * dt)
@@ -53,7 +55,7 @@ def make_plan(saveat: Any, t0: float, t1: float, dt: float, steps: int) -> tuple
     if sub.steps:
         wanted[sub.steps :: sub.steps] = True
     if sub.ts is not None:
-        wanted[_on_grid(np.asarray(sub.ts, float), t0, t1, dt, steps)] = True
+        wanted[_on_grid(sub.ts, t0, t1, dt, steps)] = True
 
     (indices,) = np.nonzero(wanted)
     inner = indices[(indices > 0) & (indices < steps)]
@@ -67,12 +69,19 @@ def make_plan(saveat: Any, t0: float, t1: float, dt: float, steps: int) -> tuple
     return Plan(steps, stride, initial, last, keep), indices
 
 
-def _on_grid(ts: np.ndarray, t0: float, t1: float, dt: float, steps: int) -> np.ndarray:
+def _on_grid(ts: Any, t0: float, t1: float, dt: float, steps: int) -> np.ndarray:
     """The numbers of the steps that end at `ts` (ms)."""
+    if not is_concrete(ts):
+        raise TypeError("`saveat.ts` decides what is compiled: make the SaveAt outside the jitted function.")
+    rounding = 4 * float(np.finfo(ts.dtype).eps) if np.issubdtype(ts.dtype, np.floating) else 0.0
+    ts = np.asarray(ts, float)
+    if (np.diff(ts) <= 0).any():
+        raise ValueError(f"`saveat.ts` must increase, got {ts}.")
     indices = np.rint((ts - t0) / dt).astype(int)
-    indices = np.where(np.isclose(ts, t1, rtol=1e-6, atol=0), steps, indices)
-    grid = np.where(indices == steps, t1, t0 + indices * dt)
-    off = np.abs(grid - ts) > 1e-3 * dt + 1e-6 * np.abs(ts)
+    grid = t0 + indices * dt
+    at_end = np.abs(ts - t1) <= np.abs(ts - grid)
+    indices, grid = np.where(at_end, steps, indices), np.where(at_end, t1, grid)
+    off = np.abs(grid - ts) > 1e-3 * dt + rounding * np.abs(ts)
     off |= (indices < 0) | (indices > steps)
     if off.any():
         nearest = np.clip(grid[off][0], t0, t1)

@@ -122,13 +122,13 @@ def simulate(
     - `v0`: initial membrane potential, mV, scalar or (n,); not used with `y0`.
     - `saveat`: a `diffrax.SaveAt` with any of t0, t1, steps=k, ts (on the grid) and
         fn(t, y, args), args being (network, stimulus). By default V at every step and at
-        t0.
+        t0. For unevenly spaced ts, memory is taken at every step that divides them all.
     - `adjoint`: how a reverse-mode gradient remembers the run.
         `diffrax.RecursiveCheckpointAdjoint()` keeps the state of every step or, where that
-        would take more than 32 MB, of every √steps-th step, and computes the rest anew;
-        with `checkpoints=k` it keeps k states. `diffrax.DirectAdjoint()` keeps everything.
-        `diffrax.ForwardMode()` keeps nothing extra, for `jax.jvp` and `jax.jacfwd`; these
-        work, and agree, under all three.
+        would take more than 32 MB (for each member of a `vmap`), of every √steps-th step,
+        and computes the rest anew; with `checkpoints=k` it keeps k states.
+        `diffrax.DirectAdjoint()` keeps everything. `diffrax.ForwardMode()` keeps nothing
+        extra, for `jax.jvp` and `jax.jacfwd`; these work, and agree, under all three.
     - `progress_meter`: one of diffrax's, such as `diffrax.TqdmProgressMeter()`.
     - `key`: a `jax.random.key`, for stochastic solvers.
     - `throw`: whether a run that turns non-finite raises. If not, look at

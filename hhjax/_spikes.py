@@ -115,7 +115,7 @@ def spike_times(
     ts: Float[ArrayLike, "..."],
     V: Float[ArrayLike, "..."],
     threshold: ArrayLike = 0.0,
-    max_spikes: int | None = None,
+    max_spikes: int | np.integer | None = None,
     slopes: Float[ArrayLike, "..."] | None = None,
 ) -> Float[Array, "... spikes"]:
     """The times at which V crosses `threshold` upward.
@@ -150,7 +150,7 @@ def spike_times(
     if slopes is not None and jnp.shape(slopes) != V.shape:
         raise ValueError(f"`slopes` must have the shape of `V`, {V.shape}, got {jnp.shape(slopes)}.")
     ts, V = ts.astype(V.dtype), V - jnp.asarray(threshold, V.dtype)
-    if max_spikes is not None and (not isinstance(max_spikes, int) or max_spikes < 1):
+    if max_spikes is not None and (not isinstance(max_spikes, (int, np.integer)) or max_spikes < 1):
         raise ValueError(f"`max_spikes` must be a whole number of at least 1, got {max_spikes!r}.")
     single = V.ndim == 1
     if single:

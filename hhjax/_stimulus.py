@@ -17,7 +17,7 @@ import numpy as np
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
-from ._parameters import as_float_array, check_parameters, param
+from ._parameters import as_float_array, check_parameters, is_concrete, param
 
 
 class Stimulus(eqx.Module):
@@ -31,8 +31,12 @@ class Stimulus(eqx.Module):
     def __call__(self, t: ArrayLike) -> Array:
         """The current at time `t` (ms), in µA/cm²."""
 
-    def within(self, t: Array, dt: Array) -> "Stimulus":
-        """This stimulus as a step from `t` to `t + dt` (ms) sees it, charge unchanged."""
+    def within(self, t: Array, dt: Array, end: Array) -> "Stimulus":
+        """This stimulus as a step of `dt` from `t` to `end` (ms) sees it, charge unchanged.
+
+        `end` is t + dt, rounded as the next step's `t` is, so that an edge on the grid
+        belongs to both neighbouring steps in the same way.
+        """
         return self
 
     def on_grid(self, t0: Array, t1: Array, dt: Array, steps: int) -> "Stimulus":
@@ -43,10 +47,24 @@ class Stimulus(eqx.Module):
         """The times (ms) at which the current or its slope jumps, shape (k,)."""
         return jnp.zeros((0,))
 
+    def check(self) -> None:
+        """Refuse parameters that make no sense together, as far as they can be read now."""
+
+    def __check_init__(self) -> None:
+        self.check()
+
     def __add__(self, other: Any) -> "Stimulus":
-        return Sum((self, as_stimulus(other)))
+        parts = ()
+        for stimulus in (self, as_stimulus(other)):
+            parts += stimulus.parts if isinstance(stimulus, Sum) else (stimulus,)
+        return Sum(parts)
 
     __radd__ = __add__
+
+
+def _refuse_unless(holds: Callable[..., Any], message: str, *values: Array) -> None:
+    if all(is_concrete(x) for x in values) and not np.all(holds(*map(np.asarray, values))):
+        raise ValueError(f"{message}, got {' and '.join(str(x) for x in values)}.")
 
 
 class Constant(Stimulus):
@@ -74,10 +92,15 @@ class Step(Stimulus):
     def __call__(self, t: ArrayLike) -> Array:
         return jnp.where((t >= self.start) & (t < self.stop), self.amplitude, 0.0)
 
-    def within(self, t: Array, dt: Array) -> Stimulus:
-        # Times relative to t, so that a step without an edge has the fraction 1 exactly.
-        on = jnp.minimum(self.stop - t, dt) - jnp.maximum(self.start - t, 0.0)
-        return Constant(self.amplitude * jnp.clip(on / dt, 0.0, 1.0))
+    def within(self, t: Array, dt: Array, end: Array) -> Stimulus:
+        on_until = lambda x: jnp.clip(x - self.start, 0.0, self.stop - self.start)
+        fraction = (on_until(end) - on_until(t)) / dt
+        # Away from the edges exactly 1, whatever the rounding of t late in a run.
+        fraction = jnp.where((t > self.start) & (end < self.stop), 1.0, fraction)
+        return Constant(self.amplitude * fraction)
+
+    def check(self) -> None:
+        _refuse_unless(np.less_equal, "`Step.stop` must not come before `start` (ms)", self.start, self.stop)
 
     def edges(self, t0: float, t1: float) -> Array:
         return jnp.concatenate([jnp.ravel(self.start), jnp.ravel(self.stop)])
@@ -103,35 +126,34 @@ class Pulses(Stimulus):
     period: Float[Array, "..."] = param(unit="ms", positive=True)
     count: Float[Array, "..."] = param(np.inf, minimum=0.0)
 
-    def _phase(self, t: Array) -> tuple[Array, Array]:
-        index = jnp.maximum(jnp.floor((t - self.start) / self.period), 0.0)
+    def _phase(self, t: ArrayLike) -> tuple[Array, Array]:
+        """The number of the pulse that began last before t, and the time since (ms)."""
+        index = jnp.floor((t - self.start) / self.period)
+        index = jax.lax.stop_gradient(jnp.clip(index, 0.0, self.count - 1))
         return index, t - self.start - index * self.period
 
     def __call__(self, t: ArrayLike) -> Array:
-        index, phase = self._phase(t)
-        on = (phase >= 0) & (phase < self.width) & (index < self.count)
+        _, phase = self._phase(t)
+        on = (phase >= 0) & (phase < self.width) & (self.count > 0)
         return jnp.where(on, self.amplitude, 0.0)
 
-    def within(self, t: Array, dt: Array) -> Stimulus:
-        index, phase = self._phase(t)
-        left = (self.count - index) * self.period
+    def within(self, t: Array, dt: Array, end: Array) -> Stimulus:
+        (first, begun), (last, ended) = self._phase(t), self._phase(end)
+        on = lambda phase: jnp.clip(phase, 0.0, self.width)
+        fraction = ((last - first) * self.width + on(ended) - on(begun)) / dt
+        inside = (first == last) & (begun > 0) & (ended < self.width)
+        return Constant(jnp.where(self.count > 0, self.amplitude * jnp.where(inside, 1.0, fraction), 0.0))
 
-        def on_until(x: Array) -> Array:  # time spent in pulses from phase 0 up to x
-            x = jnp.clip(x, 0.0, left)
-            whole = jnp.floor(x / self.period)
-            return whole * self.width + jnp.minimum(x - whole * self.period, self.width)
-
-        fraction = (on_until(phase + dt) - on_until(phase)) / dt
-        # All of the step inside one pulse: exactly 1, whatever the rounding of phase + dt.
-        inside = (phase >= 0) & (phase + dt <= self.width) & (index < self.count)
-        return Constant(self.amplitude * jnp.where(inside, 1.0, fraction))
+    def check(self) -> None:
+        message = "`Pulses.width` must be at most the `period` (ms)"
+        _refuse_unless(np.less_equal, message, self.width, self.period)
 
     def edges(self, t0: float, t1: float) -> Array:
-        last = np.max(np.ceil((t1 - np.asarray(self.start)) / np.asarray(self.period)))
+        start, width, period = jnp.broadcast_arrays(*map(jnp.ravel, (self.start, self.width, self.period)))
+        last = np.max(np.ceil((t1 - np.asarray(start)) / np.asarray(period)))
         last = int(max(min(last, np.max(np.asarray(self.count))), 0))
-        indices = jnp.arange(last).astype(self.period.dtype)
-        onsets = self.start + jnp.multiply.outer(indices, self.period)
-        return jnp.concatenate([jnp.ravel(onsets), jnp.ravel(onsets + self.width)])
+        onsets = start[None] + jnp.multiply.outer(jnp.arange(last).astype(period.dtype), period)
+        return jnp.concatenate([jnp.ravel(onsets), jnp.ravel(onsets + width[None])])
 
 
 class _Line(Stimulus):
@@ -159,7 +181,7 @@ class Ramp(Stimulus):
         rise = (t - self.start) / (self.stop - self.start)
         return self.amplitude * jnp.clip(rise, 0.0, 1.0)
 
-    def within(self, t: Array, dt: Array) -> Stimulus:
+    def within(self, t: Array, dt: Array, end: Array) -> Stimulus:
         duration = self.stop - self.start
 
         def area(x: Array) -> Array:  # under the ramp from start up to start + x
@@ -173,6 +195,9 @@ class Ramp(Stimulus):
             whole | (since >= duration), middle, self.amplitude * (area(since + dt) - area(since)) / dt
         )
         return _Line(mean, (self(t + dt) - self(t)) / dt, t + dt / 2)
+
+    def check(self) -> None:
+        _refuse_unless(np.less, "`Ramp.stop` must come after `start` (ms)", self.start, self.stop)
 
     def edges(self, t0: float, t1: float) -> Array:
         return jnp.concatenate([jnp.ravel(self.start), jnp.ravel(self.stop)])
@@ -191,15 +216,16 @@ class Sine(Stimulus):
     offset: Float[Array, "..."] = param(0.0, unit="µA/cm²")
 
     def __call__(self, t: ArrayLike) -> Array:
-        angle = 2 * np.pi * self.frequency * t / 1000 + self.phase
-        return self.offset + self.amplitude * jnp.sin(angle)
+        cycles = self.frequency * t / 1000
+        cycles = cycles - jax.lax.stop_gradient(jnp.floor(cycles))  # float32 keeps its digits
+        return self.offset + self.amplitude * jnp.sin(2 * np.pi * cycles + self.phase)
 
 
 class Sampled(Stimulus):
     """A recorded current, linear between samples and held at its ends.
 
     `simulate` integrates it exactly over every step, so that it may be sampled more
-    finely than dt.
+    finely than dt; under `diffrax.diffeqsolve` it is read at single times.
 
     **Fields:**
 
@@ -210,7 +236,7 @@ class Sampled(Stimulus):
     ts: Float[Array, " samples"] = eqx.field(converter=as_float_array)
     values: Float[Array, "samples ..."] = eqx.field(converter=as_float_array)
 
-    def __check_init__(self) -> None:
+    def check(self) -> None:
         if self.ts.ndim != 1 or self.ts.shape[0] < 2:
             raise ValueError(f"`Sampled.ts` must have shape (samples,) with at least 2, got {self.ts.shape}.")
         if self.values.ndim not in (1, 2) or self.values.shape[0] != self.ts.shape[0]:
@@ -218,7 +244,7 @@ class Sampled(Stimulus):
                 f"`Sampled.values` must have shape ({self.ts.shape[0]},) or ({self.ts.shape[0]}, n) "
                 f"to match `ts`, got {self.values.shape}."
             )
-        if not isinstance(self.ts, jax.core.Tracer) and not (np.diff(np.asarray(self.ts)) > 0).all():
+        if is_concrete(self.ts) and not (np.diff(np.asarray(self.ts)) > 0).all():
             raise ValueError("`Sampled.ts` must increase from sample to sample.")
 
     def __call__(self, t: ArrayLike) -> Array:
@@ -258,9 +284,9 @@ class _SampledOnGrid(Stimulus):
         return jnp.clip(i, 0, self.means.shape[0] - 1)
 
     def __call__(self, t: ArrayLike) -> Array:
-        return self.means[self._step(t - self.dt / 2)]
+        return self.within(t, self.dt, t + self.dt)(t)
 
-    def within(self, t: Array, dt: Array) -> Stimulus:
+    def within(self, t: Array, dt: Array, end: Array) -> Stimulus:
         i = self._step(t)
         return _Line(self.means[i], self.slopes[i], t + dt / 2)
 
@@ -273,11 +299,15 @@ class Sum(Stimulus):
 
     parts: tuple[Stimulus, ...]
 
+    def check(self) -> None:
+        for part in self.parts:
+            part.check()
+
     def __call__(self, t: ArrayLike) -> Array:
         return sum((part(t) for part in self.parts[1:]), start=self.parts[0](t))
 
-    def within(self, t: Array, dt: Array) -> Stimulus:
-        return Sum(tuple(part.within(t, dt) for part in self.parts))
+    def within(self, t: Array, dt: Array, end: Array) -> Stimulus:
+        return Sum(tuple(part.within(t, dt, end) for part in self.parts))
 
     def on_grid(self, t0: Array, t1: Array, dt: Array, steps: int) -> Stimulus:
         return Sum(tuple(part.on_grid(t0, t1, dt, steps) for part in self.parts))
@@ -313,8 +343,9 @@ def as_stimulus(stimulus: Any) -> Stimulus:
 def check_stimulus(stimulus: Stimulus, n: int) -> None:
     """Refuse NaN, and currents that are neither a scalar nor of shape (n,)."""
     check_parameters(stimulus, "stimulus", n)
+    stimulus.check()
     parts = stimulus.parts if isinstance(stimulus, Sum) else (stimulus,)
-    if all(isinstance(part, (Constant, Step, Pulses, Ramp, Sine)) for part in parts):
+    if all(type(part) in (Constant, Step, Pulses, Ramp, Sine) for part in parts):
         return  # their parameters were checked, and decide the shape
     out = eqx.filter_eval_shape(stimulus, jax.ShapeDtypeStruct((), jnp.result_type(float)))
     if out.shape not in ((), (n,)):

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import hhjax as hh
+from hhjax._plan import count_steps, make_plan
 
 AXON = hh.squid_axon()
 
@@ -159,6 +160,15 @@ def test_saveat(saveat, indices):
     np.testing.assert_allclose(run.final.V, FULL.final.V, rtol=1e-12)
 
 
+def test_the_grid_of_a_long_run():
+    assert count_steps(0.0, 12500.012, 0.025) == (500_001, pytest.approx(0.012))
+    assert count_steps(0.0, 1e5, 0.1) == (1_000_000, 0.1)
+    _, indices = make_plan(diffrax.SaveAt(ts=[19999.99]), 0.0, 20000.0, 0.01, 2_000_000)
+    assert indices.tolist() == [1_999_999]
+    with pytest.raises(ValueError, match="must lie on the grid"):
+        make_plan(diffrax.SaveAt(ts=[29999.985]), 0.0, 30000.0, 0.025, 1_200_000)
+
+
 def test_saveat_fn_and_the_default():
     save = diffrax.SaveAt(steps=True, fn=lambda t, y, args: (t, y.V.max(), args[1](t)))
     ts, peak, current = hh.simulate(AXON, t1=10.0, dt=0.1, stimulus=hh.Ramp(10.0, 0.0, 10.0), saveat=save).ys
@@ -235,6 +245,12 @@ BAD = [
     (dict(y0=hh.Network(AXON, n=2).init()), r"`y0.V` must have shape \(3,\), got \(2,\)"),
     (dict(y0=jnp.ones(3)), "`y0` must be a state of this network"),
     (dict(saveat=diffrax.SaveAt(dense=True)), "`saveat` with dense"),
+    (dict(saveat=diffrax.SaveAt(ts=[0.5, 0.3])), "`saveat.ts` must increase"),
+    (dict(solver=diffrax.SemiImplicitEuler()), "does not solve ODEs as a single term"),
+    (
+        dict(adjoint=diffrax.RecursiveCheckpointAdjoint(checkpoints=0)),
+        "`adjoint.checkpoints` must be at least 1",
+    ),
     (dict(saveat=diffrax.SaveAt(ts=[0.15])), "`saveat.ts` must lie on the grid"),
     (dict(saveat="all"), "`saveat` must be a diffrax.SaveAt"),
     (dict(network=4), "`network` must be an hh.Network"),
@@ -264,6 +280,8 @@ def test_a_traced_dt_is_refused_with_a_hint():
 
 @pytest.mark.usefixtures("as_users_run_it")
 def test_bad_models_are_refused_on_construction():
+    with pytest.raises(ValueError, match="g` must be at least 0"):
+        jax.jit(lambda I: hh.simulate(hh.Neuron({"l": hh.Leak(g=-1.0)}), t1=1.0, dt=0.1, stimulus=I).V)(1.0)
     with pytest.raises(ValueError, match="g` must be at least 0.0 mS/cm², got -1.0 mS/cm²"):
         hh.Neuron({"na": hh.Sodium(g=-1.0)})
     with pytest.raises(ValueError, match="`neuron.C` must be positive"):
