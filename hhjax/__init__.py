@@ -27,10 +27,12 @@ from ._spikes import (
     spike_times as spike_times,
 )
 from ._stimulus import (
+    Clamp as Clamp,
     Constant as Constant,
     Pulses as Pulses,
     Ramp as Ramp,
     Sampled as Sampled,
+    Scaled as Scaled,
     Sine as Sine,
     Step as Step,
     Stimulus as Stimulus,

@@ -86,11 +86,12 @@ class Network(eqx.Module):
         **Returns:** two `State`s whose leaves have the shape of those of `y`; the rate
         in 1/ms, the drive in units of x per ms.
         """
-        current = jnp.asarray(as_stimulus(stimulus)(t), y.V.dtype)
-        conductance, coupling_form = 0.0, (None, None)
+        stimulus = as_stimulus(stimulus)
+        current, conductance = jnp.asarray(stimulus(t), y.V.dtype), stimulus.conductance()
+        coupling_form = (None, None)
         if self.coupling is not None:
-            driven, conductance = self.coupling.linear_current(y.V, y.s)
-            current = current + driven
+            driven, conducted = self.coupling.linear_current(y.V, y.s)
+            current, conductance = current + driven, conductance + conducted
             coupling_form = self.coupling.linear_form(y.V, y.s)
         drive, rate = self.neuron.linear_form(y.V, y.gates, current, conductance)
         drive = State(drive.V, drive.gates, coupling_form[0])

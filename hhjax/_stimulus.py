@@ -31,6 +31,10 @@ class Stimulus(eqx.Module):
     def __call__(self, t: ArrayLike) -> Array:
         """The current at time `t` (ms), in µA/cm²."""
 
+    def conductance(self) -> Array | float:
+        """What falls off the current as V rises, mS/cm²: the neuron gets I(t) − conductance·V."""
+        return 0.0
+
     def within(self, t: Array, dt: Array, end: Array) -> "Stimulus":
         """This stimulus as a step of `dt` from `t` to `end` (ms) sees it, charge unchanged.
 
@@ -60,6 +64,11 @@ class Stimulus(eqx.Module):
         return Sum(parts)
 
     __radd__ = __add__
+
+    def __mul__(self, factor: Any) -> "Stimulus":
+        return Scaled(self, factor)
+
+    __rmul__ = __mul__
 
 
 def _refuse_unless(holds: Callable[..., Any], message: str, *values: Array) -> None:
@@ -291,6 +300,40 @@ class _SampledOnGrid(Stimulus):
         return _Line(self.means[i], self.slopes[i], t + dt / 2)
 
 
+class Clamp(Stimulus):
+    """An electrode that draws V towards a command: I = g·(command(t) − V).
+
+    A voltage clamp whose series resistance is 1/g, or, with a small g, a nudge.
+
+    **Fields:**
+
+    - `command`: the command potential, mV, a number or a stimulus in mV, such as
+        `hh.Sampled(ts, V)`.
+    - `g`: mS/cm², scalar or shape (n,).
+    """
+
+    command: Stimulus = eqx.field(converter=lambda command: as_stimulus(command))
+    g: Float[Array, "..."] = param(unit="mS/cm²", minimum=0.0)
+
+    def check(self) -> None:
+        self.command.check()
+
+    def __call__(self, t: ArrayLike) -> Array:
+        return self.g * self.command(t)
+
+    def conductance(self) -> Array:
+        return self.g
+
+    def within(self, t: Array, dt: Array, end: Array) -> Stimulus:
+        return Clamp(self.command.within(t, dt, end), self.g)
+
+    def on_grid(self, t0: Array, t1: Array, dt: Array, steps: int) -> Stimulus:
+        return Clamp(self.command.on_grid(t0, t1, dt, steps), self.g)
+
+    def edges(self, t0: float, t1: float) -> Array:
+        return self.command.edges(t0, t1)
+
+
 class Sum(Stimulus):
     """The sum of several stimuli.
 
@@ -306,6 +349,9 @@ class Sum(Stimulus):
     def __call__(self, t: ArrayLike) -> Array:
         return sum((part(t) for part in self.parts[1:]), start=self.parts[0](t))
 
+    def conductance(self) -> Array | float:
+        return sum(part.conductance() for part in self.parts)
+
     def within(self, t: Array, dt: Array, end: Array) -> Stimulus:
         return Sum(tuple(part.within(t, dt, end) for part in self.parts))
 
@@ -314,6 +360,34 @@ class Sum(Stimulus):
 
     def edges(self, t0: float, t1: float) -> Array:
         return jnp.concatenate([part.edges(t0, t1) for part in self.parts])
+
+
+class Scaled(Stimulus):
+    """A stimulus times a number: `0.5 * hh.Step(5.0)`.
+
+    **Fields:** `stimulus`; `factor`: scalar or shape (n,).
+    """
+
+    stimulus: Stimulus
+    factor: Float[Array, "..."] = param()
+
+    def check(self) -> None:
+        self.stimulus.check()
+
+    def __call__(self, t: ArrayLike) -> Array:
+        return self.factor * self.stimulus(t)
+
+    def conductance(self) -> Array | float:
+        return self.factor * self.stimulus.conductance()
+
+    def within(self, t: Array, dt: Array, end: Array) -> Stimulus:
+        return Scaled(self.stimulus.within(t, dt, end), self.factor)
+
+    def on_grid(self, t0: Array, t1: Array, dt: Array, steps: int) -> Stimulus:
+        return Scaled(self.stimulus.on_grid(t0, t1, dt, steps), self.factor)
+
+    def edges(self, t0: float, t1: float) -> Array:
+        return self.stimulus.edges(t0, t1)
 
 
 class _Function(Stimulus):

@@ -160,3 +160,20 @@ def test_bad_samples_and_pulses_are_refused():
         hh.Sampled([0.0, 1.0, 2.0], [0.0, 0.0])
     with pytest.raises(ValueError, match="`stimulus.period` must be positive"):
         hh.simulate(hh.squid_axon(), t1=1.0, dt=0.1, stimulus=hh.Pulses(1.0, 0.0, 0.0, period=0.0))
+
+
+@pytest.mark.parametrize("solver", ["strang", "exp_euler", "rk4"])
+def test_a_clamp_holds_a_passive_membrane_where_ohms_law_says(solver):
+    passive = hh.Network(hh.Neuron({"L": hh.Leak(g=0.3, E=-60.0)}), n=2)
+    clamp = hh.Clamp(hh.Step(20.0, start=1.0), g=[0.0, 2.7]) + 0.6
+    run = hh.simulate(passive, t1=60.0, dt=0.05, stimulus=clamp, solver=solver)
+    # g_L (V − E_L) + g (V − 20) = 0.6
+    np.testing.assert_allclose(run.final.V, [-58.0, (0.3 * -60 + 2.7 * 20 + 0.6) / 3.0], rtol=1e-6)
+
+
+def test_a_scaled_stimulus_is_the_stimulus_times_its_factor():
+    half = 0.5 * hh.Pulses(4.0, start=0.513, width=0.03, period=1.7)
+    np.testing.assert_allclose(charge(half, 10.0, 0.05), 0.5 * 4.0 * 0.03 * 6, rtol=1e-9)
+    clamp = hh.Clamp(hh.Sine(1.0, 40.0), g=2.0) * 3.0
+    assert float(clamp.conductance()) == 6.0
+    assert float(clamp(5.0)) == pytest.approx(6.0 * np.sin(2 * np.pi * 40.0 * 5e-3))
