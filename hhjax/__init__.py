@@ -3,7 +3,7 @@
 Units, everywhere: ms, mV, µA/cm², mS/cm², µF/cm², mM, °C.
 """
 
-from . import steppers as steppers
+from . import features as features, losses as losses, steppers as steppers
 from ._channel import (
     AlphaBeta as AlphaBeta,
     Channel as Channel,
@@ -13,10 +13,13 @@ from ._channel import (
 )
 from ._coupling import AbstractCoupling as AbstractCoupling, GradedSynapse as GradedSynapse
 from ._diffrax import as_diffrax as as_diffrax
+from ._electrode import Electrode as Electrode
+from ._fit import Fit as Fit, fit as fit, MultipleShooting as MultipleShooting, Nudging as Nudging
 from ._math import exprel as exprel
 from ._network import Network as Network, vector_field as vector_field
 from ._neuron import Neuron as Neuron, State as State
 from ._parameters import param as param
+from ._recording import Recording as Recording
 from ._reference import reference as reference
 from ._simulate import save_V as save_V, simulate as simulate
 from ._solution import NonFiniteError as NonFiniteError, Solution as Solution

@@ -1,0 +1,3 @@
+from ._fit import fit as fit
+from ._guide import MultipleShooting as MultipleShooting, Nudging as Nudging
+from ._result import Fit as Fit

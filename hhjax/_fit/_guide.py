@@ -1,0 +1,117 @@
+"""Remedies for long spiking traces, which defeat descent from a poor start."""
+
+import dataclasses
+import math
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array
+
+from ..losses import Trace
+from ._problem import AbstractProblem, flat_state, make_protocol, MultipleShootingProblem, run, Shooting
+
+
+@dataclasses.dataclass(frozen=True)
+class Nudging:
+    """Couple the model to the data, and relax the coupling to zero during the fit.
+
+    The model gets the current g·(V_data − V) besides, so that its spikes fall where the
+    data's do however poor the parameters, and the residual has a slope (H. D. I. Abarbanel
+    et al., SIAM J. Appl. Dyn. Syst. 8, 1341 (2009); J. Brookings et al., J. Neurophysiol.
+    112, 2332 (2014)).
+
+    **Fields:** `strengths`: g in mS/cm², one stage of the fit for each, before the last
+    stage at 0; `steps`: at most so many iterations for each stage.
+    """
+
+    strengths: tuple[float, ...] = (10.0, 3.0, 1.0, 0.3, 0.1)
+    steps: int = 12
+
+    def __post_init__(self) -> None:
+        _check(self, "strengths", self.strengths, self.steps)
+
+
+@dataclasses.dataclass(frozen=True)
+class MultipleShooting:
+    """Cut every sweep in segments with start states of their own, and close the gaps.
+
+    The start states are unknowns besides the parameters; the squared gaps between the end
+    of a segment and the start of the next are weighted more from stage to stage (H. G.
+    Bock, in *Modelling of Chemical Reaction Systems*, Springer 1981). They begin where a
+    model nudged to the data would be. Fits the trace alone in these stages.
+
+    **Fields:** `segments`: of each sweep; `penalties`: weights of the gaps, one stage of
+    the fit for each, before the last stage without cuts; `steps`: at most so many
+    iterations for each stage.
+    """
+
+    segments: int = 20
+    penalties: tuple[float, ...] = (1.0, 10.0, 100.0, 1000.0)
+    steps: int = 12
+
+    def __post_init__(self) -> None:
+        _check(self, "penalties", self.penalties, self.steps)
+        if self.segments < 2:
+            raise ValueError(f"`MultipleShooting.segments` must be at least 2, got {self.segments}.")
+
+
+def _check(guide: Any, name: str, stages: tuple[float, ...], steps: int) -> None:
+    kind = type(guide).__name__
+    if not stages or not all(math.isfinite(x) and x > 0 for x in stages):
+        raise ValueError(f"`{kind}.{name}` must be positive numbers, at least one, got {stages!r}.")
+    if steps < 1:
+        raise ValueError(f"`{kind}.steps` must be at least 1, got {steps!r}.")
+
+
+def stages(guide: Any, problem: Shooting, u: Array) -> tuple[AbstractProblem, Array, list[tuple[float, int]]]:
+    """The guided problem, its unknowns, and the strength and the iterations of every stage."""
+    if guide is None:
+        return problem, u, []
+    if isinstance(guide, Nudging):
+        return problem, u, [(g, guide.steps) for g in guide.strengths]
+    if isinstance(guide, MultipleShooting):
+        guided, starts = _cut(guide.segments, problem, u)
+        return guided, jnp.concatenate([u, starts], axis=1), [(w, guide.steps) for w in guide.penalties]
+    raise TypeError(f"`guide` must be 'auto', None, hh.Nudging() or hh.MultipleShooting(), got {guide!r}.")
+
+
+def _cut(segments: int, problem: Shooting, u: Array) -> tuple[MultipleShootingProblem, Array]:
+    """The sweeps in segments of equal length, and their start states for every row of u."""
+    protocol = problem.protocol
+    sweeps, times, n = protocol.target.shape
+    length = (times - 1) // segments
+    if length < 1:
+        raise ValueError(
+            f"`MultipleShooting.segments` = {segments} is more than the {times - 1} sampling intervals."
+        )
+    begins = np.arange(segments) * length
+    window = begins[:, None] + np.arange(length + 1)
+    pieces = lambda x: x[:, window].reshape((sweeps * segments, length + 1) + x.shape[2:])
+    target = pieces(protocol.target)
+    # The last sample of a segment is the first of the next, which counts it.
+    inner = jnp.arange(sweeps * segments) % segments != segments - 1
+    target = target.at[:, -1].set(jnp.where(inner[:, None], jnp.nan, target[:, -1]))
+    parts = make_protocol(
+        protocol.ts[: length + 1],
+        target,
+        pieces(protocol.injected),
+        pieces(protocol.seen),
+        jnp.repeat(protocol.v0, segments, axis=0),
+        protocol.dt,
+        protocol.stride,
+        protocol.solver,
+    )
+    first = jnp.arange(sweeps * segments) % segments == 0
+    objective = Trace(sd=problem.objective.sd) if isinstance(problem.objective, Trace) else Trace()
+
+    def start(u: Array) -> Array:
+        model = problem.free.put(problem.model, problem.free.to_values(u))
+        nudge = jnp.asarray(10.0, u.dtype)
+        states = run(protocol, model, nudge, save=lambda t, y, args: y)
+        at = jax.tree.map(lambda x: x[:, begins].reshape((sweeps * segments,) + x.shape[2:]), states)
+        return jax.vmap(lambda y: flat_state(y)[0])(at).ravel()
+
+    guided = MultipleShootingProblem(problem.model, problem.free, parts, objective, first)
+    return guided, jax.jit(jax.vmap(start))(u)

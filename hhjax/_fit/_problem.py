@@ -1,0 +1,270 @@
+"""Residuals of a fit and their Jacobian, of the free-running or a guided model."""
+
+import abc
+from typing import Any
+
+import diffrax
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array
+
+from .._electrode import Electrode
+from .._network import Network
+from .._neuron import Neuron, State
+from .._simulate import save_V, simulate
+from .._stimulus import Clamp, Sampled, Stimulus
+from ..losses import AbstractLoss
+from ._free import Free
+
+# A start that blows up gets this residual and no slope: worse than any real one.
+_BLOWN_UP = 1e6
+
+
+class Protocol(eqx.Module):
+    """What was done to the cells and what was seen, on the grid of the runs.
+
+    **Fields:**
+
+    - `ts`: times of the samples from the start of a sweep, ms, shape (times,).
+    - `target`: mV, shape (sweeps, times, n), NaN where nothing was recorded.
+    - `injected`: the recorded current at the samples, shape (sweeps, times) or
+        (sweeps, times, n); `seen`: V at the samples, missing ones interpolated.
+    - `current`, `command`: both as stimuli made ready for the grid, with a leading axis of
+        sweeps on every array.
+    - `observed`: 1 for a neuron of which anything was recorded, else 0, shape (n,).
+    - `v0`: mV, shape (sweeps, n).
+    - `dt`: time step, ms; `stride`: steps from one sample to the next.
+    """
+
+    ts: Array
+    target: Array
+    injected: Array
+    seen: Array
+    current: Stimulus
+    command: Stimulus
+    observed: Array
+    v0: Array
+    dt: float = eqx.field(static=True)
+    stride: int = eqx.field(static=True)
+    solver: Any
+
+    @property
+    def steps(self) -> int:
+        return (self.ts.shape[0] - 1) * self.stride
+
+
+def make_protocol(
+    ts: Array, target: Array, injected: Array, seen: Array, v0: Array, dt: float, stride: int, solver: Any
+) -> Protocol:
+    """A protocol of samples at `ts` (ms, from 0), its currents made ready for the grid."""
+    steps = (ts.shape[0] - 1) * stride
+    grid = (jnp.zeros_like(ts[0]), ts[-1], jnp.asarray(dt, ts.dtype), steps)
+    ready = jax.vmap(lambda values: Sampled(ts, values).on_grid(*grid))
+    observed = jnp.isfinite(target).any(axis=(0, 1)).astype(target.dtype)
+    current, command = ready(injected), ready(seen)
+    return Protocol(ts, target, injected, seen, current, command, observed, v0, dt, stride, solver)
+
+
+def split(model: Any) -> tuple[Network, Electrode]:
+    """The network and the electrode of what a user fits."""
+    network, electrode = model if isinstance(model, tuple) else (model, Electrode())
+    return Network(network) if isinstance(network, Neuron) else network, electrode
+
+
+def run(
+    protocol: Protocol,
+    model: Any,
+    strength: Array,
+    adjoint: diffrax.AbstractAdjoint = diffrax.ForwardMode(),
+    *,
+    save: Any = save_V,
+) -> Any:
+    """All sweeps, nudged to the data by `strength` (mS/cm²); what was saved, (sweeps, times, …)."""
+    network, electrode = split(model)
+
+    def sweep(current: Stimulus, command: Stimulus, v0: Array) -> Any:
+        stimulus = electrode.stimulus(current) + Clamp(command, strength * protocol.observed)
+        saveat = diffrax.SaveAt(t0=True, steps=protocol.stride, fn=save)
+        return simulate(
+            network,
+            t1=protocol.steps * protocol.dt,
+            dt=protocol.dt,
+            stimulus=stimulus,
+            v0=v0,
+            saveat=saveat,
+            solver=protocol.solver,
+            adjoint=adjoint,
+            throw=False,
+        ).ys
+
+    return jax.vmap(sweep)(protocol.current, protocol.command, protocol.v0)
+
+
+def _triangle(rows: Array) -> Array:
+    """R of rows = QR, with a positive diagonal."""
+    R = jnp.linalg.qr(rows, mode="r")
+    return R * jnp.where(jnp.diagonal(R) < 0, -1.0, 1.0).astype(R.dtype)[:, None]
+
+
+class AbstractProblem(eqx.Module):
+    """Residuals as a function of a vector of unknowns, and of how strongly they are guided."""
+
+    model: eqx.AbstractVar[Any]
+    free: eqx.AbstractVar[Free]
+
+    @property
+    @abc.abstractmethod
+    def directions(self) -> int:
+        """How many tangents a Jacobian pushes through a run."""
+
+    @abc.abstractmethod
+    def residuals(self, u: Array, strength: Array, adjoint: diffrax.AbstractAdjoint) -> Array:
+        """Residuals at the unknowns u, shape (R,)."""
+
+    @abc.abstractmethod
+    def jacobian(self, u: Array, strength: Array) -> tuple[Array, Array]:
+        """Residuals r and their derivatives J by u, forward mode, perhaps in fewer rows.
+
+        Rows may be rotated: a least-squares step sees the lengths and angles of the columns
+        of [J r] alone.
+        """
+
+    def compressed(self, u: Array, strength: Array) -> tuple[Array, Array]:
+        """Residuals and Jacobian in U + 1 rows at most, which make the same steps."""
+        r, J = self.jacobian(u, strength)
+        both = jnp.concatenate([J, r[:, None]], axis=1)
+        finite = jnp.isfinite(both).all()
+        R = _triangle(jnp.where(finite, both, 0.0))
+        return jnp.where(finite, R[:, -1], _BLOWN_UP), R[:, :-1]
+
+    def loss(self, u: Array, strength: Array) -> Array:
+        """The sum of squared residuals; differentiate it in reverse mode."""
+        r = self.residuals(u, strength, diffrax.RecursiveCheckpointAdjoint())
+        return (r**2).sum()
+
+
+class Shooting(AbstractProblem):
+    """Each sweep is one run from its start to its end; the unknowns are the parameters."""
+
+    model: Any
+    free: Free
+    protocol: Protocol
+    objective: AbstractLoss
+
+    @property
+    def directions(self) -> int:
+        return len(self.free.names)
+
+    def residuals(self, u: Array, strength: Array, adjoint: diffrax.AbstractAdjoint) -> Array:
+        V = run(self.protocol, self.free.put(self.model, self.free.to_values(u)), strength, adjoint).V
+        return jnp.ravel(self.objective(self.protocol.ts, V, self.protocol.target))
+
+    def jacobian(self, u: Array, strength: Array) -> tuple[Array, Array]:
+        def twice(u: Array) -> tuple[Array, Array]:
+            r = self.residuals(u, strength, diffrax.ForwardMode())
+            return r, r
+
+        J, r = jax.jacfwd(twice, has_aux=True)(u)
+        return r, J
+
+
+def flat_state(y: State) -> tuple[Array, Any]:
+    """A state as a vector in which every entry has a size of about one, and the way back."""
+    scaled = y.replace_V(y.V / 25)
+    flat, unravel = jax.flatten_util.ravel_pytree(scaled)
+
+    def back(x: Array) -> State:
+        y = unravel(x)
+        return y.replace_V(y.V * 25)
+
+    return flat, back
+
+
+class MultipleShootingProblem(AbstractProblem):
+    """Each sweep is cut in segments with start states of their own, pulled together.
+
+    The unknowns are the parameters, then the start state of every segment but the first
+    of each sweep. `strength` is the weight of the squared gaps between the end of a
+    segment and the start of the next.
+    """
+
+    model: Any
+    free: Free
+    pieces: Protocol  # a "sweep" for each segment
+    objective: AbstractLoss
+    first: Array  # whether a segment starts a sweep, shape (pieces,)
+
+    @property
+    def directions(self) -> int:
+        state = eqx.filter_eval_shape(split(self.model)[0].init)
+        return len(self.free.names) + sum(x.size for x in jax.tree.leaves(state))
+
+    def _unpack(self, u: Array) -> tuple[Array, Array]:
+        params = len(self.free.names)
+        return u[:params], u[params:].reshape(self.pieces.v0.shape[0], -1)
+
+    def _piece(
+        self, params: Array, start: Array, i: Array, adjoint: diffrax.AbstractAdjoint
+    ) -> tuple[Array, Array]:
+        """V at the samples of segment i, and its last state as a vector."""
+        model = self.free.put(self.model, self.free.to_values(params))
+        network, electrode = split(model)
+        protocol = self.pieces
+        take = lambda tree: jax.tree.map(lambda x: x[i], tree)
+        rest = network.init(protocol.v0[i])
+        own, back = flat_state(rest)
+        y0 = back(jnp.where(self.first[i], own, start))
+        out = simulate(
+            network,
+            t1=protocol.steps * protocol.dt,
+            dt=protocol.dt,
+            stimulus=electrode.stimulus(take(protocol.current)),
+            y0=y0,
+            saveat=diffrax.SaveAt(t0=True, steps=protocol.stride, fn=save_V),
+            solver=protocol.solver,
+            adjoint=adjoint,
+            throw=False,
+        )
+        return out.V, flat_state(out.final)[0]
+
+    def _gaps(self, ends: Array, starts: Array, strength: Array) -> Array:
+        gaps = jnp.where(self.first[1:, None], 0.0, ends[:-1] - starts[1:])
+        return jnp.sqrt(strength / gaps.size) * jnp.ravel(gaps)
+
+    def _errors(self, V: Array) -> Array:
+        return self.objective(self.pieces.ts, V, self.pieces.target)
+
+    def residuals(self, u: Array, strength: Array, adjoint: diffrax.AbstractAdjoint) -> Array:
+        params, starts = self._unpack(u)
+        number = jnp.arange(starts.shape[0])
+        V, ends = jax.vmap(lambda s, i: self._piece(params, s, i, adjoint))(starts, number)
+        return jnp.concatenate([jnp.ravel(self._errors(V)), self._gaps(ends, starts, strength)])
+
+    def jacobian(self, u: Array, strength: Array) -> tuple[Array, Array]:
+        # A segment depends on the parameters and on its own start alone: its many samples
+        # shrink to a few rows before they meet the unknowns of the other segments.
+        params, starts = self._unpack(u)
+        count, P = starts.shape[0], params.size
+
+        def piece(own: Array, i: Array) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
+            out = self._piece(own[:P], own[P:], i, diffrax.ForwardMode())
+            return out, out
+
+        own = jnp.concatenate([jnp.broadcast_to(params, (count, P)), starts], axis=1)
+        (dV, dends), (V, ends) = jax.vmap(jax.jacfwd(piece, has_aux=True))(own, jnp.arange(count))
+        errors, slopes = jax.jvp(self._errors, (V,), (jnp.ones_like(V),))
+        samples = jnp.concatenate([slopes[..., None] * dV, errors[..., None]], axis=-1)
+        rows = jax.vmap(_triangle)(samples.reshape(count, -1, own.shape[1] + 1))
+
+        def spread(d: Array) -> Array:
+            """Derivatives by all unknowns, from those of each segment by its own."""
+            at = jnp.eye(count, dtype=d.dtype)[:, None, :, None]
+            by_starts = (at * d[:, :, None, P:]).reshape(d.shape[:2] + (-1,))
+            return jnp.concatenate([d[..., :P], by_starts], axis=-1)
+
+        of_starts = jnp.eye(u.size, dtype=u.dtype)[P:].reshape(starts.shape + (-1,))
+        by_unknown = lambda dends, dstarts: self._gaps(dends, dstarts, strength)
+        gaps = jax.vmap(by_unknown, in_axes=-1, out_axes=-1)(spread(dends), of_starts)
+        J = jnp.concatenate([spread(rows[..., :-1]).reshape(-1, u.size), gaps])
+        return jnp.concatenate([jnp.ravel(rows[..., -1]), self._gaps(ends, starts, strength)]), J

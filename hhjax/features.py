@@ -1,0 +1,106 @@
+"""Smooth features of voltage traces, for losses and sensitivities.
+
+Each takes `ts` (ms, shape (times,)) and `V` (mV, shape (..., times, n)) and returns shape
+(..., n). All can be differentiated; where a hard count or maximum has no useful slope, a
+smooth one stands in for it.
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.typing import ArrayLike
+from jaxtyping import Array, Float
+
+from ._parameters import as_float_array
+
+
+def _weights(ts: ArrayLike, start: float, stop: float) -> Array:
+    ts = as_float_array(ts)
+    inside = ((ts >= start) & (ts <= stop)).astype(ts.dtype)
+    return inside[:, None]
+
+
+def mean(
+    ts: Float[ArrayLike, "..."],
+    V: Float[ArrayLike, "..."],
+    *,
+    start: float = -jnp.inf,
+    stop: float = jnp.inf,
+) -> Float[Array, "..."]:
+    """Mean membrane potential (mV) between `start` and `stop` (ms)."""
+    V = as_float_array(V)
+    inside = _weights(ts, start, stop).astype(V.dtype)
+    return (inside * V).sum(axis=-2) / jnp.maximum(inside.sum(), 1)
+
+
+def rest(
+    ts: Float[ArrayLike, "..."],
+    V: Float[ArrayLike, "..."],
+    *,
+    before: float,
+    window: float = 10.0,
+) -> Float[Array, "..."]:
+    """Membrane potential (mV) in the `window` (ms) that ends at `before` (ms), its mean."""
+    return mean(ts, V, start=before - window, stop=before)
+
+
+def peak(
+    ts: Float[ArrayLike, "..."],
+    V: Float[ArrayLike, "..."],
+    *,
+    start: float = -jnp.inf,
+    stop: float = jnp.inf,
+) -> Float[Array, "..."]:
+    """Highest sample (mV) between `start` and `stop` (ms); its slope is that of the sample."""
+    V = as_float_array(V)
+    inside = _weights(ts, start, stop)
+    return jnp.where(inside > 0, V, -jnp.inf).max(axis=-2)
+
+
+def trough(
+    ts: Float[ArrayLike, "..."],
+    V: Float[ArrayLike, "..."],
+    *,
+    start: float = -jnp.inf,
+    stop: float = jnp.inf,
+) -> Float[Array, "..."]:
+    """Lowest sample (mV) between `start` and `stop` (ms)."""
+    return -peak(ts, -as_float_array(V), start=start, stop=stop)
+
+
+def ahp_depth(
+    ts: Float[ArrayLike, "..."],
+    V: Float[ArrayLike, "..."],
+    *,
+    before: float,
+    start: float,
+    stop: float,
+) -> Float[Array, "..."]:
+    """Depth (mV) of the afterhyperpolarisation: [`rest`][] minus the trough in the window."""
+    return rest(ts, V, before=before) - trough(ts, V, start=start, stop=stop)
+
+
+def spike_count(
+    ts: Float[ArrayLike, "..."],
+    V: Float[ArrayLike, "..."],
+    *,
+    threshold: ArrayLike = 0.0,
+    width: ArrayLike = 10.0,
+) -> Float[Array, "..."]:
+    """A smooth number of spikes: the total rise of sigmoid((V − threshold)/width).
+
+    A spike from well below to well above the threshold adds 1, one that peaks near it a
+    part, so that the slope tells which way a missing spike lies. `threshold` and `width`
+    in mV.
+    """
+    up = jax.nn.sigmoid((as_float_array(V) - threshold) / width)
+    return jax.nn.relu(jnp.diff(up, axis=-2)).sum(axis=-2)
+
+
+def spike_rate(
+    ts: Float[ArrayLike, "..."], V: Float[ArrayLike, "..."], **options: Any
+) -> Float[Array, "..."]:
+    """[`spike_count`][] per second (Hz) of the trace's length."""
+    ts = as_float_array(ts)
+    return 1000 * spike_count(ts, V, **options) / (ts[-1] - ts[0])

@@ -1,0 +1,144 @@
+"""Losses for [`hh.fit`][]: small functions of a fitted and a recorded trace, to be added up.
+
+A loss gives residuals, in units of a standard deviation and divided by the square root of
+their number, so that their sum of squares is a mean: 1 where the fit is as far from the data
+as `sd` says. `hh.losses.Trace(sd=1.0) + 0.1 * hh.losses.SpikeTimes(sd=2.0)` adds two of them.
+"""
+
+import abc
+from collections.abc import Callable
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from ._parameters import as_float_array
+from ._spikes import spike_times
+
+
+class AbstractLoss(eqx.Module):
+    """Base class: `loss(ts, V, target)` gives an array of residuals.
+
+    `ts` has shape (times,), ms; `V` and `target` have shape (sweeps, times, n), mV;
+    `target` is NaN where nothing was recorded.
+    """
+
+    @abc.abstractmethod
+    def __call__(self, ts: Array, V: Array, target: Array) -> Array:
+        """Residuals, any shape, without unit."""
+
+    def __add__(self, other: Any) -> "AbstractLoss":
+        return _Sum((self, as_loss(other)))
+
+    def __mul__(self, weight: Any) -> "AbstractLoss":
+        return _Weighted(self, as_float_array(weight))
+
+    __rmul__ = __mul__
+
+
+class _Sum(AbstractLoss):
+    parts: tuple[AbstractLoss, ...]
+
+    def __call__(self, ts: Array, V: Array, target: Array) -> Array:
+        return jnp.concatenate([jnp.ravel(part(ts, V, target)) for part in self.parts])
+
+
+class _Weighted(AbstractLoss):
+    loss: AbstractLoss
+    weight: Array
+
+    def __call__(self, ts: Array, V: Array, target: Array) -> Array:
+        return jnp.sqrt(self.weight) * self.loss(ts, V, target)
+
+
+class _Function(AbstractLoss):
+    fn: Callable
+
+    def __call__(self, ts: Array, V: Array, target: Array) -> Array:
+        return self.fn(ts, V, target)
+
+
+def as_loss(loss: Any) -> AbstractLoss:
+    """A loss, or any function (ts, V, target) → residuals, as a loss."""
+    if isinstance(loss, AbstractLoss):
+        return loss
+    if callable(loss):
+        return _Function(loss)
+    raise TypeError(
+        "`loss` must be a loss such as hh.losses.Trace(), or a function of (ts, V, target) that "
+        f"returns residuals, got {loss!r}."
+    )
+
+
+def _normalised(residuals: Array, valid: Array) -> Array:
+    count = jnp.maximum(valid.sum(), 1).astype(residuals.dtype)
+    return jnp.where(valid, residuals, 0.0) / jnp.sqrt(count)
+
+
+class Trace(AbstractLoss):
+    """Difference of the membrane potentials, sample by sample.
+
+    **Fields:**
+
+    - `sd`: what counts as 1, mV; for instance the noise of the recording.
+    - `weights`: non-negative, broadcast against (sweeps, times, n); optional.
+    - `start`, `stop`: the part of each sweep that counts, ms.
+    """
+
+    sd: Float[Array, "..."] = eqx.field(default=1.0, converter=as_float_array)
+    weights: Float[Array, "..."] | None = eqx.field(
+        default=None, converter=lambda w: None if w is None else as_float_array(w)
+    )
+    start: float = -jnp.inf
+    stop: float = jnp.inf
+
+    def __call__(self, ts: Array, V: Array, target: Array) -> Array:
+        inside = ((ts >= self.start) & (ts <= self.stop))[:, None]
+        valid = jnp.isfinite(target) & inside
+        error = (V - jnp.where(valid, target, 0.0)) / self.sd.astype(V.dtype)
+        if self.weights is not None:
+            shape = (1,) * (V.ndim - self.weights.ndim) + self.weights.shape
+            error = error * jnp.sqrt(self.weights.astype(V.dtype).reshape(shape))
+        return _normalised(error, valid)
+
+
+class SpikeTimes(AbstractLoss):
+    """Difference of spike times, first with first, second with second and so on.
+
+    A spike that one trace has and the other lacks counts as one at the end of the trace.
+    The slope of such a residual says nothing about the missing spike: add a [`Trace`][] or
+    a smooth [`hh.features.spike_count`][] for that.
+
+    **Fields:** `sd`: what counts as 1, ms; `threshold`: mV; `max_spikes`: how many are
+    compared.
+    """
+
+    sd: Float[Array, "..."] = eqx.field(default=1.0, converter=as_float_array)
+    threshold: Float[Array, "..."] = eqx.field(default=0.0, converter=as_float_array)
+    max_spikes: int = eqx.field(default=20, static=True)
+
+    def __call__(self, ts: Array, V: Array, target: Array) -> Array:
+        times = jax.vmap(lambda v: spike_times(ts, v, self.threshold.astype(v.dtype), self.max_spikes))
+        fit, data = times(V), times(jnp.where(jnp.isnan(target), -100.0, target))
+        valid = ~(jnp.isnan(fit) & jnp.isnan(data))
+        at_end = lambda x: jnp.where(jnp.isnan(x), ts[-1], x)
+        return _normalised((at_end(fit) - at_end(data)) / self.sd.astype(V.dtype), valid)
+
+
+class Feature(AbstractLoss):
+    """Difference of a feature of the trace, such as one of [`hh.features`][].
+
+    **Fields:** `fn`: a function of (ts, V); `sd`: what counts as 1, in the unit of the
+    feature. Sweeps and neurons with a missing sample (NaN) are left out.
+    """
+
+    fn: Callable
+    sd: Float[Array, "..."] = eqx.field(default=1.0, converter=as_float_array)
+
+    def __call__(self, ts: Array, V: Array, target: Array) -> Array:
+        valid = jnp.isfinite(target).all(axis=-2)
+        wanted = self.fn(ts, jnp.where(jnp.isfinite(target), target, 0.0))
+        error = (self.fn(ts, V) - wanted) / self.sd.astype(V.dtype)
+        return _normalised(error, jnp.broadcast_to(valid, error.shape))
