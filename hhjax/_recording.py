@@ -49,7 +49,8 @@ class Recording(eqx.Module):
             raise ValueError(f"`ts` must have shape (times,) with at least 2 times, got {ts.shape}.")
         if V.ndim not in (2, 3) or V.shape[1] != ts.size or V.shape[0] < 1:
             raise ValueError(
-                f"`V` must have shape (sweeps, {ts.size}) or (sweeps, {ts.size}, n) to match `ts`, got {V.shape}."
+                f"`V` must have shape (sweeps, {ts.size}) or (sweeps, {ts.size}, n) to match `ts`, "
+                f"got {V.shape}."
             )
         fits = current.ndim in (2, 3) and current.shape[:2] == V.shape[:2]
         if not fits or (current.ndim == 3 and current.shape != V.shape):

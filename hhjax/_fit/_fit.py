@@ -10,7 +10,6 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 from jaxtyping import Array
 
 from .._diffrax import as_stepper
@@ -99,7 +98,7 @@ def fit(
     as_stepper(solver)
     protocol = _protocol(recording, network, electrode, dt, solver, v0, dtype)
     objective = cast_floats(as_loss(loss), dtype)
-    if not (isinstance(method, optax.GradientTransformation) or method == "lm"):
+    if method != "lm" and not (hasattr(method, "init") and hasattr(method, "update")):
         raise ValueError(
             f"`method` must be 'lm' or an optax optimiser such as optax.adam(0.01), got {method!r}."
         )
@@ -194,8 +193,8 @@ def _protocol(
 ) -> Protocol:
     if recording.current_unit == "pA" and electrode.area is None:
         raise ValueError(
-            "`data` has currents in pA: pass model=(neuron, hh.Electrode(area=...)) with the membrane area in "
-            "µm², or currents in µA/cm²."
+            "`data` has currents in pA: pass model=(neuron, hh.Electrode(area=...)) with the membrane "
+            "area in µm², or currents in µA/cm²."
         )
     ts = np.asarray(recording.ts, float)
     ts = ts - ts[0]
@@ -218,7 +217,8 @@ def _protocol(
     stride = math.ceil(sampling / _FINEST - 1e-6) if dt is None else round(sampling / float(dt))
     if stride < 1 or (dt is not None and abs(stride * float(dt) - sampling) > 1e-6 * sampling):
         raise ValueError(
-            f"`dt` must be a whole fraction of the sampling interval of `data`, {sampling:g} ms, got {dt!r} ms."
+            f"`dt` must be a whole fraction of the sampling interval of `data`, {sampling:g} ms, "
+            f"got {dt!r} ms."
         )
     seen = _filled(ts, V)
     if v0 is None:

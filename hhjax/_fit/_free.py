@@ -123,8 +123,8 @@ class Free(eqx.Module):
         if outside.any():
             row, column = np.argwhere(outside)[0]
             raise ValueError(
-                f"`bounds` exclude a start: {self.names[column]} starts at {starts_[row, column]:g}, which is "
-                f"not inside ({low[column]:g}, {high[column]:g}) {self.units[column]}. "
+                f"`bounds` exclude a start: {self.names[column]} starts at {starts_[row, column]:g}, "
+                f"which is not inside ({low[column]:g}, {high[column]:g}) {self.units[column]}. "
                 "Widen `bounds` or change the model's value."
             )
         return starts
@@ -279,7 +279,7 @@ def _per_group(
         return [given]
     if not _is_list(given) or len(given) != count:
         raise ValueError(
-            f"`{argument}` must have one entry (or None) for each of the {count} things that `where` returns, "
-            f"got {given!r}."
+            f"`{argument}` must have one entry (or None) for each of the {count} things that `where` "
+            f"returns, got {given!r}."
         )
     return list(given)

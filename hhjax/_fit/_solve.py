@@ -8,7 +8,6 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 import optimistix as optx
 from jaxtyping import Array
 
@@ -116,6 +115,8 @@ def levenberg_marquardt(
 def _optax_step(
     problem: AbstractProblem, optimiser: Any, u: Array, state: Any, strength: Array
 ) -> tuple[Array, Any, Array]:
+    import optax  # here, since it takes longer to import than the rest of the library
+
     def step(u: Array, state: Any) -> tuple[Array, Any, Array]:
         loss, gradient = jax.value_and_grad(problem.loss)(u, strength)
         gradient = jnp.where(jnp.isfinite(gradient), gradient, 0.0)
@@ -128,13 +129,15 @@ def _optax_step(
 
 def gradient_descent(
     problem: AbstractProblem,
-    optimiser: optax.GradientTransformation,
+    optimiser: Any,
     u: Array,
     strength: Any,
     steps: int,
     tick: Callable[[], None],
 ) -> Solved:
     """An optax optimiser from every row of u; the best point on each way counts."""
+    import optax
+
     strength = jnp.asarray(strength, u.dtype)
     optimiser = optax.with_extra_args_support(optimiser)
     state = jax.vmap(optimiser.init)(u)
