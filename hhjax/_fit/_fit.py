@@ -20,12 +20,12 @@ from .._parameters import cast_floats, check_parameters, run_dtype
 from .._recording import Recording
 from ..losses import AbstractLoss, as_loss, Trace
 from ._free import resolve
-from ._guide import MultipleShooting, stages
+from ._guide import Nudging, release, stages
 from ._problem import AbstractProblem, make_protocol, Protocol, run, Shooting, split
-from ._result import errors_and_correlation, Fit, Starts
+from ._result import Fit, no_uncertainty, Starts, uncertainty
 from ._solve import gradient_descent, levenberg_marquardt, Solved
 
-_FINEST = 0.05  # ms; the default time step is the largest part of a sample that is no longer
+_FINEST = 0.025  # ms; the default time step is the largest part of a sample that is no longer
 _GRADIENT = 4  # forward runs that a gradient in reverse mode counts besides the run itself
 _MANY = 200  # unknowns, from which on no Jacobian is made for standard errors
 
@@ -69,7 +69,7 @@ def fit(
     - `loss`: see `hh.losses`.
     - `method`: `"lm"`, Levenberg-Marquardt with a forward-mode Jacobian (optimistix), for
         up to some tens of parameters; or any optax optimiser, for many.
-    - `guide`: for long spiking traces [`hh.MultipleShooting`][] or [`hh.Nudging`][]; by
+    - `guide`: for long spiking traces [`hh.Nudging`][] or [`hh.MultipleShooting`][]; by
         default the former where the loss compares traces. `None` for no guide. The last
         stage and the score are always those of the free-running model.
     - `steps`: at most so many iterations of the last stage.
@@ -78,10 +78,10 @@ def fit(
     - `spread`: random starts lie uniformly within this fraction of each parameter.
     - `key`: a `jax.random.key`, for random starts.
     - `dt`: time step, ms, a whole fraction of the sampling interval; by default the
-        largest that is at most 0.05 ms.
+        largest that is at most 0.025 ms.
     - `solver`: see [`hh.simulate`][].
-    - `v0`: initial membrane potential, mV, scalar or (sweeps, n), with the gates at rest;
-        by default the first sample of each sweep.
+    - `v0`: initial membrane potential, mV, scalar or (sweeps, n), with the gates at rest
+        there; by default free, one for each sweep and neuron, from the first sample on.
     - `progress_meter`: one of diffrax's; counts iterations of all stages.
 
     **Returns:** an [`hh.Fit`][].
@@ -109,7 +109,7 @@ def fit(
             raise ValueError(
                 f"`guide` must be 'auto', None, hh.Nudging() or hh.MultipleShooting(), got {guide!r}."
             )
-        guide = MultipleShooting() if _compares_traces(objective) else None
+        guide = Nudging() if _compares_traces(objective) else None
 
     free = resolve(model, where, bounds, mask, dtype)
     before = free.starts(free.values(model).astype(dtype), starts, spread, key)
@@ -120,11 +120,9 @@ def fit(
     progress = _Progress(progress_meter, sum(most for *_, most in plan))
     histories, runs = [], 0
     for stage, strength, most in plan:
-        if stage is problem:
-            unknowns = unknowns[:, : u.shape[1]]
-        solved = _minimise(
-            stage, method, unknowns, strength, most, stage is problem and strength == 0, progress
-        )
+        if strength == 0:
+            unknowns = release(guided, problem, unknowns)
+        solved = _minimise(stage, method, unknowns, strength, most, progress)
         unknowns = solved.u
         histories.append(solved.history)
         directions = stage.directions if method == "lm" else _GRADIENT
@@ -161,12 +159,11 @@ def _minimise(
     u: Array,
     strength: float,
     steps: int,
-    last: bool,
     progress: _Progress,
 ) -> Solved:
     if method == "lm":
         fine = 1e-6 if u.dtype == jnp.float64 else 3e-4
-        tol = fine if last else 1e-3
+        tol = fine if strength == 0 else 1e-3
         solved = levenberg_marquardt(problem, u, strength, steps, tol, progress.advance)
     else:
         solved = gradient_descent(problem, method, u, strength, steps, progress.advance)
@@ -221,7 +218,8 @@ def _protocol(
             f"got {dt!r} ms."
         )
     seen = _filled(ts, V)
-    if v0 is None:
+    free_v0 = v0 is None
+    if free_v0:
         v0 = seen[:, 0]
     else:
         v0 = np.asarray(v0, float)
@@ -231,7 +229,8 @@ def _protocol(
             )
         v0 = np.broadcast_to(v0, V.shape[::2])
     arrays = [jnp.asarray(x, dtype) for x in (ts, V, recording.current, seen, v0)]
-    return make_protocol(*arrays, sampling / stride, stride, cast_floats(as_stepper(solver), dtype))
+    solver = cast_floats(as_stepper(solver), dtype)
+    return make_protocol(*arrays, free_v0=free_v0, dt=sampling / stride, stride=stride, solver=solver)
 
 
 def _filled(ts: np.ndarray, V: np.ndarray) -> np.ndarray:
@@ -253,14 +252,15 @@ def _compares_traces(loss: AbstractLoss) -> bool:
 @eqx.filter_jit
 def _at_optimum(problem: Shooting, u: Array, with_jacobian: bool) -> tuple:
     """The fitted traces; and compressed residuals, their Jacobian and how many there were."""
-    model = problem.free.put(problem.model, problem.free.to_values(u))
+    model, v0 = problem.unpack(u)
     none = jnp.zeros((), u.dtype)
-    V = run(problem.protocol, model, none).V
-    slopes = jax.jvp(problem.free.to_values, (u,), (jnp.ones_like(u),))[1]
+    V = run(problem.protocol, model, v0, none).V
+    params = u[: len(problem.free.names)]
+    slopes = jax.jvp(problem.free.to_values, (params,), (jnp.ones_like(params),))[1]
     if not with_jacobian:
-        return model, V, slopes, None
+        return model, v0, V, slopes, None
     count = (problem.residuals(u, none, diffrax.ForwardMode()) != 0).sum()
-    return model, V, slopes, (*problem.compressed(u, none), count)
+    return model, v0, V, slopes, (*problem.compressed(u, none), count)
 
 
 def _result(
@@ -274,20 +274,19 @@ def _result(
 ) -> Fit:
     free, protocol = problem.free, problem.protocol
     count = len(free.names)
-    model, V, slopes, information = _at_optimum(problem, solved.u[best], count <= _MANY)
+    model, v0, V, slopes, information = _at_optimum(problem, solved.u[best], count <= _MANY)
     if information is None:
-        errors, correlation = np.full(count, np.nan), np.full((count, count), np.nan)
+        known = no_uncertainty(count)
     else:
         r, J, number = information
-        errors, correlation = errors_and_correlation(r, J, int(number), slopes)
-    after = np.asarray(jax.vmap(free.to_values)(solved.u))
+        known = uncertainty(r, J, int(number), slopes)
+    after = np.asarray(jax.vmap(free.to_values)(solved.u[:, :count]))
     return Fit(
         model=model,
         names=free.names,
         units=free.units,
         values=after[best],
-        standard_errors=errors,
-        correlation=correlation,
+        uncertainty=known,
         loss=float(score[best]),
         history=history,
         reason=solved.reasons[best],
@@ -296,4 +295,6 @@ def _result(
         ts=protocol.ts,
         V=V,
         data=protocol.target,
+        v0=v0,
+        free=free,
     )
