@@ -44,8 +44,8 @@ def observed(network: hh.Network, I: np.ndarray, rng: np.random.Generator, noise
     """What is seen of a run from rest: V every 0.1 ms with white noise on it."""
     saveat = diffrax.SaveAt(t0=True, steps=4, fn=hh.save_V)
     V = hh.simulate(network, t1=TS[-1], dt=0.025, stimulus=hh.Sampled(TS, I), saveat=saveat).V
-    V = np.asarray(V)[None] + noise * rng.standard_normal(V.shape)[None]
-    return hh.Recording(TS, I, V if network.n > 1 else V[..., 0])
+    V = V + noise * rng.standard_normal(V.shape)
+    return hh.Recording(TS, I[None], V[None] if network.n > 1 else V[None, :, 0])
 
 
 def eight(neuron: hh.Neuron, electrode: hh.Electrode) -> dict:
@@ -86,17 +86,13 @@ def recover(starts: int, draws: int) -> dict:
     found = estimates(fit)
     reached = int((fit.starts.loss < 1.001 * fit.loss).sum())
     print(fit.summary())
-    print(
-        f"\n{reached} of {starts} starts reached the optimum; {fit.runs} forward runs, {taken:.0f} s in all.\n"
-    )
+    print(f"\n{reached} of {starts} starts reached the optimum; {fit.runs} forward runs, {taken:.0f} s.\n")
 
     each = []
     for _ in range(draws):
         each.append(estimates(hh.fit(truth, observed(network, I, rng, NOISE), guide=None, **options)))
     each = np.array(each).reshape(draws, *found.shape)
-    print(
-        "                       truth     estimate   std. error   off by   spread over draws / mean std. error"
-    )
+    print("                       truth     estimate   std. error   off by   spread / std. error")
     rows = []
     for k, name in enumerate(identifiable(*truth)):
         value, error = found[k]
@@ -120,8 +116,7 @@ def network(starts: int) -> dict:
     E = rng.uniform(0.02, 0.3, (n, n)) * (1 - np.eye(n))
     build = lambda E: hh.Network(hh.squid_axon(), n=n, coupling=hh.GradedSynapse(E))
     I = np.stack([fluctuating(rng, 5.0, 6.0) for _ in range(n)], axis=-1)
-    data = observed(build(E), I[None][0], rng, NOISE)
-    data = hh.Recording(TS, I[None], data.V)
+    data = observed(build(E), I, rng, NOISE)
     off_diagonal = ~np.eye(n, dtype=bool)
     begun = time.perf_counter()
     fit = hh.fit(
@@ -139,7 +134,7 @@ def network(starts: int) -> dict:
     print(fit.summary())
     print(f"\nOff by {np.abs(off).max():.2f} standard errors at most, {np.sqrt((off**2).mean()):.2f} RMS;")
     print(f"entries of E off by {np.abs(fit.values - E[off_diagonal]).max():.2g} mS/cm² at most.")
-    print(f"{fit.runs} forward runs, {taken:.0f} s in all.")
+    print(f"{fit.runs} forward runs, {taken:.0f} s.")
     return {"starts": starts, "runs": fit.runs, "seconds": taken, "off": off.tolist()}
 
 

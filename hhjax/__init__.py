@@ -3,7 +3,7 @@
 Units, everywhere: ms, mV, µA/cm², mS/cm², µF/cm², mM, °C.
 """
 
-from . import features as features, losses as losses, steppers as steppers
+from . import features as features, losses as losses, recordings as recordings, steppers as steppers
 from ._channel import (
     AlphaBeta as AlphaBeta,
     Channel as Channel,
@@ -14,7 +14,15 @@ from ._channel import (
 from ._coupling import AbstractCoupling as AbstractCoupling, GradedSynapse as GradedSynapse
 from ._diffrax import as_diffrax as as_diffrax
 from ._electrode import Electrode as Electrode
-from ._fit import Fit as Fit, fit as fit, MultipleShooting as MultipleShooting, Nudging as Nudging
+from ._fit import (
+    Fit as Fit,
+    fit as fit,
+    MultipleShooting as MultipleShooting,
+    Nudging as Nudging,
+    replay as replay,
+    Score as Score,
+    score as score,
+)
 from ._math import exprel as exprel
 from ._network import Network as Network, vector_field as vector_field
 from ._neuron import Neuron as Neuron, State as State
@@ -24,6 +32,7 @@ from ._reference import reference as reference
 from ._simulate import save_V as save_V, simulate as simulate
 from ._solution import NonFiniteError as NonFiniteError, Solution as Solution
 from ._spikes import (
+    coincidence_factor as coincidence_factor,
     firing_rate as firing_rate,
     isi as isi,
     isi_cv as isi_cv,

@@ -1,7 +1,5 @@
 """Fitting a model to recorded voltages."""
 
-import math
-import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -13,19 +11,16 @@ import numpy as np
 from jaxtyping import Array
 
 from .._diffrax import as_stepper
-from .._electrode import Electrode
-from .._network import Network
-from .._neuron import Neuron
-from .._parameters import cast_floats, check_parameters, run_dtype
+from .._parameters import cast_floats, run_dtype
 from .._recording import Recording
 from ..losses import AbstractLoss, as_loss, Trace
 from ._free import resolve
 from ._guide import Nudging, release, stages
-from ._problem import AbstractProblem, make_protocol, Protocol, run, Shooting, split
+from ._problem import AbstractProblem, Shooting
+from ._protocol import check_model, protocol_of, run, split
 from ._result import Fit, no_uncertainty, Starts, uncertainty
 from ._solve import gradient_descent, levenberg_marquardt, Solved
 
-_FINEST = 0.025  # ms; the default time step is the largest part of a sample that is no longer
 _GRADIENT = 4  # forward runs that a gradient in reverse mode counts besides the run itself
 _MANY = 200  # unknowns, from which on no Jacobian is made for standard errors
 
@@ -90,13 +85,13 @@ def fit(
     compiling; `FloatingPointError` if every start blew up. One start that does costs
     itself alone.
     """
-    model = _check_model(model)
+    model = check_model(model)
     network, electrode = split(model)
     dtype = run_dtype(network)
     model, network = cast_floats(model, dtype), cast_floats(network, dtype)
     recording = data if isinstance(data, Recording) else Recording(*data)
     as_stepper(solver)
-    protocol = _protocol(recording, network, electrode, dt, solver, v0, dtype)
+    protocol = protocol_of(recording, network, electrode, dt, solver, v0, dtype)
     objective = cast_floats(as_loss(loss), dtype)
     if method != "lm" and not (hasattr(method, "init") and hasattr(method, "update")):
         raise ValueError(
@@ -169,79 +164,6 @@ def _minimise(
         solved = gradient_descent(problem, method, u, strength, steps, progress.advance)
     progress.advance(steps - len(solved.history))
     return solved
-
-
-def _check_model(model: Any) -> Any:
-    parts = model if isinstance(model, tuple) else (model,)
-    fits = len(parts) in (1, 2) and isinstance(parts[0], (Neuron, Network))
-    if not fits or (len(parts) == 2 and not isinstance(parts[1], Electrode)):
-        raise TypeError(
-            "`model` must be an hh.Neuron or hh.Network, or a pair of one and an hh.Electrode, got "
-            f"{model!r}."
-        )
-    network, electrode = split(model)
-    network.check()
-    check_parameters(electrode, "electrode", network.n)
-    return model
-
-
-def _protocol(
-    recording: Recording, network: Network, electrode: Electrode, dt: Any, solver: Any, v0: Any, dtype: Any
-) -> Protocol:
-    if recording.current_unit == "pA" and electrode.area is None:
-        raise ValueError(
-            "`data` has currents in pA: pass model=(neuron, hh.Electrode(area=...)) with the membrane "
-            "area in µm², or currents in µA/cm²."
-        )
-    ts = np.asarray(recording.ts, float)
-    ts = ts - ts[0]
-    V = np.asarray(recording.V, float)
-    V = V[..., None] if V.ndim == 2 else V
-    if V.shape[-1] != network.n:
-        raise ValueError(
-            f"`data.V` holds {V.shape[-1]} neuron(s) and `model` {network.n}: give V of shape "
-            f"(sweeps, times, {network.n})."
-        )
-    missing = np.isnan(V)
-    if missing.all():
-        raise ValueError("`data.V` holds no number at all, only NaN.")
-    if missing.any():
-        warnings.warn(
-            f"{missing.sum()} of {missing.size} samples of `data.V` are NaN and are left out of the fit.",
-            stacklevel=3,
-        )
-    sampling = float(ts[-1] / (len(ts) - 1))
-    stride = math.ceil(sampling / _FINEST - 1e-6) if dt is None else round(sampling / float(dt))
-    if stride < 1 or (dt is not None and abs(stride * float(dt) - sampling) > 1e-6 * sampling):
-        raise ValueError(
-            f"`dt` must be a whole fraction of the sampling interval of `data`, {sampling:g} ms, "
-            f"got {dt!r} ms."
-        )
-    seen = _filled(ts, V)
-    free_v0 = v0 is None
-    if free_v0:
-        v0 = seen[:, 0]
-    else:
-        v0 = np.asarray(v0, float)
-        if v0.shape not in ((), V.shape[::2]) or not np.isfinite(v0).all():
-            raise ValueError(
-                f"`v0` must be a finite number or have shape (sweeps, n) = {V.shape[::2]}, got {v0}."
-            )
-        v0 = np.broadcast_to(v0, V.shape[::2])
-    arrays = [jnp.asarray(x, dtype) for x in (ts, V, recording.current, seen, v0)]
-    solver = cast_floats(as_stepper(solver), dtype)
-    return make_protocol(*arrays, free_v0=free_v0, dt=sampling / stride, stride=stride, solver=solver)
-
-
-def _filled(ts: np.ndarray, V: np.ndarray) -> np.ndarray:
-    """V with missing samples interpolated in time; −65 mV for a neuron never seen."""
-    V = V.copy()
-    for sweep in range(V.shape[0]):
-        for neuron in range(V.shape[2]):
-            trace = V[sweep, :, neuron]
-            known = ~np.isnan(trace)
-            trace[~known] = np.interp(ts[~known], ts[known], trace[known]) if known.any() else -65.0
-    return V
 
 
 def _compares_traces(loss: AbstractLoss) -> bool:

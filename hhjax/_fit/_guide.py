@@ -10,7 +10,8 @@ import numpy as np
 from jaxtyping import Array
 
 from ..losses import Trace
-from ._problem import AbstractProblem, flat_state, make_protocol, MultipleShootingProblem, run, Shooting
+from ._problem import AbstractProblem, flat_state, MultipleShootingProblem, Shooting
+from ._protocol import make_protocol, run
 
 _FOLLOWING = 10.0  # 1/ms; at this rate a model follows the data through a spike
 
@@ -117,6 +118,7 @@ def _cut(segments: int, problem: Shooting, params: Array) -> tuple[MultipleShoot
         pieces(protocol.injected),
         pieces(protocol.seen),
         jnp.repeat(protocol.v0, segments, axis=0),
+        jnp.repeat(protocol.sweep, segments),
         free_v0=protocol.free_v0,
         dt=protocol.dt,
         stride=protocol.stride,

@@ -9,113 +9,15 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from .._electrode import Electrode
-from .._network import Network
-from .._neuron import Neuron, State
+from .._neuron import State
 from .._simulate import save_V, simulate
-from .._stimulus import Clamp, Sampled, Stimulus
 from ..losses import AbstractLoss
 from ._free import Free
+from ._protocol import Protocol, run, split
 
 # A start that blows up gets this residual and no slope: worse than any real one.
 _BLOWN_UP = 1e6
 V_SCALE = 25.0  # mV that count as one in a vector of unknowns
-
-
-class Protocol(eqx.Module):
-    """What was done to the cells and what was seen, on the grid of the runs.
-
-    **Fields:**
-
-    - `ts`: times of the samples from the start of a sweep, ms, shape (times,).
-    - `target`: mV, shape (sweeps, times, n), NaN where nothing was recorded.
-    - `injected`: the recorded current at the samples, shape (sweeps, times) or
-        (sweeps, times, n); `seen`: V at the samples, missing ones interpolated.
-    - `current`, `command`: both as stimuli made ready for the grid, with a leading axis of
-        sweeps on every array.
-    - `observed`: 1 for a neuron of which anything was recorded, else 0, shape (n,).
-    - `v0`: initial membrane potential, mV, shape (sweeps, n); where a fit of it starts if
-        `free_v0`.
-    - `dt`: time step, ms; `stride`: steps from one sample to the next.
-    """
-
-    ts: Array
-    target: Array
-    injected: Array
-    seen: Array
-    current: Stimulus
-    command: Stimulus
-    observed: Array
-    v0: Array
-    free_v0: bool = eqx.field(static=True)
-    dt: float = eqx.field(static=True)
-    stride: int = eqx.field(static=True)
-    solver: Any
-
-    @property
-    def steps(self) -> int:
-        return (self.ts.shape[0] - 1) * self.stride
-
-
-def make_protocol(
-    ts: Array,
-    target: Array,
-    injected: Array,
-    seen: Array,
-    v0: Array,
-    *,
-    free_v0: bool,
-    dt: float,
-    stride: int,
-    solver: Any,
-) -> Protocol:
-    """A protocol of samples at `ts` (ms, from 0), its currents made ready for the grid."""
-    steps = (ts.shape[0] - 1) * stride
-    grid = (jnp.zeros_like(ts[0]), ts[-1], jnp.asarray(dt, ts.dtype), steps)
-    ready = jax.vmap(lambda values: Sampled(ts, values).on_grid(*grid))
-    observed = jnp.isfinite(target).any(axis=(0, 1)).astype(target.dtype)
-    current, command = ready(injected), ready(seen)
-    return Protocol(ts, target, injected, seen, current, command, observed, v0, free_v0, dt, stride, solver)
-
-
-def split(model: Any) -> tuple[Network, Electrode]:
-    """The network and the electrode of what a user fits."""
-    network, electrode = model if isinstance(model, tuple) else (model, Electrode())
-    return Network(network) if isinstance(network, Neuron) else network, electrode
-
-
-def run(
-    protocol: Protocol,
-    model: Any,
-    v0: Array,
-    strength: Array,
-    adjoint: diffrax.AbstractAdjoint = diffrax.ForwardMode(),
-    *,
-    save: Any = save_V,
-) -> Any:
-    """All sweeps from rest at `v0` (mV, (sweeps, n)), nudged to the data at the rate `strength` (1/ms).
-
-    **Returns:** what was saved, (sweeps, times, …).
-    """
-    network, electrode = split(model)
-
-    def sweep(current: Stimulus, command: Stimulus, v0: Array) -> Any:
-        nudge = Clamp(command, strength * protocol.observed * network.neuron.C)
-        stimulus = electrode.stimulus(current) + nudge
-        saveat = diffrax.SaveAt(t0=True, steps=protocol.stride, fn=save)
-        return simulate(
-            network,
-            t1=protocol.steps * protocol.dt,
-            dt=protocol.dt,
-            stimulus=stimulus,
-            v0=v0,
-            saveat=saveat,
-            solver=protocol.solver,
-            adjoint=adjoint,
-            throw=False,
-        ).ys
-
-    return jax.vmap(sweep)(protocol.current, protocol.command, v0)
 
 
 def _triangle(rows: Array) -> Array:
@@ -231,8 +133,8 @@ class MultipleShootingProblem(AbstractProblem):
     """Each sweep is cut in segments with start states of their own, pulled together.
 
     The unknowns are the parameters, then the start state of every segment; the first
-    segment of a sweep starts at rest, as the sweep does. `strength` is the weight of the squared gaps between the end of a
-    segment and the start of the next.
+    segment of a sweep starts at rest, as the sweep does. `strength` is the weight of the
+    squared gaps between the end of a segment and the start of the next.
     """
 
     model: Any
@@ -272,7 +174,7 @@ class MultipleShootingProblem(AbstractProblem):
             network,
             t1=protocol.steps * protocol.dt,
             dt=protocol.dt,
-            stimulus=electrode.stimulus(take(protocol.current)),
+            stimulus=electrode.stimulus(take(protocol.current), protocol.sweep[i]),
             y0=y0,
             saveat=diffrax.SaveAt(t0=True, steps=protocol.stride, fn=save_V),
             solver=protocol.solver,
