@@ -3,7 +3,13 @@
 Units, everywhere: ms, mV, µA/cm², mS/cm², µF/cm², mM, °C.
 """
 
-from . import features as features, losses as losses, recordings as recordings, steppers as steppers
+from . import (
+    channels as channels,
+    features as features,
+    losses as losses,
+    recordings as recordings,
+    steppers as steppers,
+)
 from ._channel import (
     AlphaBeta as AlphaBeta,
     Channel as Channel,
@@ -27,6 +33,7 @@ from ._math import exprel as exprel
 from ._network import Network as Network, vector_field as vector_field
 from ._neuron import Neuron as Neuron, State as State
 from ._parameters import param as param
+from ._pool import CalciumPool as CalciumPool
 from ._recording import Recording as Recording
 from ._reference import reference as reference
 from ._simulate import save_V as save_V, simulate as simulate
@@ -51,7 +58,19 @@ from ._stimulus import (
     Sum as Sum,
 )
 from .channels import Leak as Leak, Potassium as Potassium, Sodium as Sodium
-from .neurons import squid_axon as squid_axon
+from .neurons import (
+    connor_stevens as connor_stevens,
+    morris_lecar as morris_lecar,
+    pospischil_fs as pospischil_fs,
+    pospischil_ib as pospischil_ib,
+    pospischil_lts as pospischil_lts,
+    pospischil_rs as pospischil_rs,
+    squid_axon as squid_axon,
+    thalamic_relay as thalamic_relay,
+    thalamic_reticular as thalamic_reticular,
+    traub_miles as traub_miles,
+    wang_buzsaki as wang_buzsaki,
+)
 from .steppers import AbstractStepper as AbstractStepper
 
 __version__ = "0.1.0"

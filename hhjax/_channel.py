@@ -110,13 +110,16 @@ class Channel(eqx.Module):
     - `E`: reversal potential, mV, scalar or one per neuron.
 
     Declare further parameters with [`hh.param`][]. Override `temperature_factor` to
-    speed the rates up with temperature.
+    speed the rates up with temperature. A channel that senses calcium has a parameter
+    `calcium` and names in `pool` the [`hh.CalciumPool`][] that sets it.
     """
 
     g: Float[Array, "..."] = param(unit="mS/cm²", minimum=0.0)
     E: Float[Array, "..."] = param(unit="mV")
 
     gates: ClassVar[Mapping[str, int]] = {}
+    pool: ClassVar[str | None] = None
+    """The pool of the neuron whose concentration a field `calcium` (mM) takes, if any."""
 
     @abc.abstractmethod
     def rates(self, V: Float[ArrayLike, "*s"]) -> dict[str, Kinetics]:

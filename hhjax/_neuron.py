@@ -3,11 +3,13 @@
 from typing import Any
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from ._channel import Channel
 from ._parameters import check_parameters, param
+from ._pool import CalciumPool
 
 
 class State(eqx.Module):
@@ -16,8 +18,11 @@ class State(eqx.Module):
     **Fields:**
 
     - `V`: membrane potential, mV, shape (n,).
-    - `gates`: `gates[channel][gate]`, in [0, 1], each of shape (n,).
-    - `s`: the state of the coupling, each leaf of shape (n,); `None` without one.
+    - `gates`: `gates[channel][gate]`, in [0, 1], each of shape (n,), and `gates[pool]["c"]`, the
+        concentration of a pool, mM. With several populations one such dict for each of them,
+        `gates[population][channel][gate]`, of that population's shape.
+    - `s`: the state of the coupling, often with leaves of shape (n,); with several couplings a
+        dict of states; `None` without one.
     """
 
     V: Float[Array, "..."]
@@ -36,18 +41,33 @@ class Neuron(eqx.Module):
 
     - `channels`: a dict of [`hh.Channel`][]s by name.
     - `C`: membrane capacitance, µF/cm², scalar or one per neuron.
+    - `pools`: a dict of [`hh.CalciumPool`][]s by name, none by default.
     """
 
     channels: dict[str, Channel]
     C: Float[Array, "..."] = param(1.0, unit="µF/cm²", positive=True)
+    pools: dict[str, CalciumPool] = eqx.field(default_factory=dict)
 
     def __check_init__(self) -> None:
-        if not isinstance(self.channels, dict) or not all(
-            isinstance(c, Channel) for c in self.channels.values()
-        ):
-            raise TypeError(
-                f"`Neuron.channels` must be a dict of hh.Channel objects by name, got {self.channels!r}."
-            )
+        for field, kind in (("channels", Channel), ("pools", CalciumPool)):
+            parts = getattr(self, field)
+            if not isinstance(parts, dict) or not all(isinstance(c, kind) for c in parts.values()):
+                raise TypeError(
+                    f"`Neuron.{field}` must be a dict of hh.{kind.__name__} objects by name, got {parts!r}."
+                )
+        for name, channel in self.channels.items():
+            if channel.pool is not None and channel.pool not in self.pools:
+                raise ValueError(
+                    f"`Neuron.pools` must have {channel.pool!r}, an hh.CalciumPool, for channel {name!r} "
+                    f"to sense, got {sorted(self.pools)}."
+                )
+        for name, pool in self.pools.items():
+            missing = set(pool.carriers) - set(self.channels)
+            if missing or name in self.channels:
+                raise ValueError(
+                    f"`Neuron.pools[{name!r}].carriers` must be names of channels, and its own name must "
+                    f"not, got {list(pool.carriers)} for channels {sorted(self.channels)}."
+                )
         check_parameters(self, "neuron")
 
     @property
@@ -55,9 +75,51 @@ class Neuron(eqx.Module):
         """Whether dV/dt is linear in V at fixed gates (no instantaneous gates)."""
         return not any(c.has_instantaneous_gates for c in self.channels.values())
 
+    @property
+    def gates_are_independent(self) -> bool:
+        """Whether at fixed V the gates do not act on each other (no pools)."""
+        return not self.pools
+
+    def channels_at(self, concentrations: dict[str, Array]) -> dict[str, Channel]:
+        """The channels with what their pools set: sensed calcium, Nernst potentials.
+
+        **Arguments:** `concentrations`: mM, by the name of the pool.
+        """
+        channels = dict(self.channels)
+        for name, channel in channels.items():
+            if channel.pool is not None:
+                calcium = concentrations[channel.pool]
+                channels[name] = eqx.tree_at(lambda c: c.calcium, channel, calcium)
+        for name, pool in self.pools.items():
+            if pool.nernst:
+                E = pool.reversal(concentrations[name])
+                for carrier in pool.carriers:
+                    channels[carrier] = eqx.tree_at(lambda c: c.E, channels[carrier], E)
+        return channels
+
+    def _inward(self, pool: CalciumPool, channels: dict[str, Channel], V: Array, gates: Any) -> Array:
+        """The current that fills a pool, µA/cm², inward positive."""
+        return -sum(channels[name].current(V, gates[name]) for name in pool.carriers)
+
     def steady_gates(self, V: Float[Array, " n"]) -> dict[str, dict[str, Array]]:
-        """All gates at rest at V (mV), as `gates[channel][gate]`."""
-        return {name: channel.steady_state(V) for name, channel in self.channels.items()}
+        """All gates and pools at rest at V (mV), as `gates[channel][gate]`."""
+        c = {name: jnp.broadcast_to(pool.rest, V.shape) for name, pool in self.pools.items()}
+
+        def excess(c: dict[str, Array]) -> dict[str, Array]:
+            """How far each pool is from where its own current would keep it, mM."""
+            channels = self.channels_at(c)
+            gates = {name: channel.steady_state(V) for name, channel in channels.items()}
+            level = lambda pool: pool.steady_state(self._inward(pool, channels, V, gates))
+            return {name: c[name] - level(pool) for name, pool in self.pools.items()}
+
+        if self.pools:
+            # Newton's method from below, where it cannot overshoot: the current falls as c rises.
+            ones = jax.tree.map(jnp.ones_like, c)
+            for _ in range(30):
+                away, slope = jax.jvp(excess, (c,), (ones,))
+                c = jax.tree.map(lambda c, f, df: c - f / jnp.maximum(df, 1.0), c, away, slope)
+        gates = {name: channel.steady_state(V) for name, channel in self.channels_at(c).items()}
+        return gates | {name: {"c": level} for name, level in c.items()}
 
     def linear_form(
         self,
@@ -66,7 +128,7 @@ class Neuron(eqx.Module):
         current: Array,
         conductance: Array | float = 0.0,
     ) -> tuple[State, State]:
-        """(drive, rate) of dx/dt = drive − rate·x for V and for every gate.
+        """(drive, rate) of dx/dt = drive − rate·x for V, for every gate and every pool.
 
         **Arguments:**
 
@@ -79,9 +141,13 @@ class Neuron(eqx.Module):
         **Returns:** two `State`s; drive in mV/ms and 1/ms, rate in 1/ms.
         """
         drives, rates = {}, {}
-        for name, channel in self.channels.items():
+        channels = self.channels_at({name: gates[name]["c"] for name in self.pools})
+        for name, channel in channels.items():
             drives[name], rates[name] = channel.linear_form(V)
             driven, conducted = channel.linear_current(V, gates[name])
             current = current + driven
             conductance = conductance + conducted
+        for name, pool in self.pools.items():
+            drive, rate = pool.linear_form(self._inward(pool, channels, V, gates))
+            drives[name], rates[name] = {"c": drive}, {"c": rate}
         return State(current / self.C, drives), State(jnp.asarray(conductance / self.C), rates)

@@ -1,0 +1,55 @@
+"""The currents of the barnacle giant muscle fibre.
+
+C. Morris and H. Lecar, "Voltage oscillations in the barnacle giant muscle fiber", Biophys. J. 35
+(1981) 193-213, reduced to two variables, with the constants of J. Rinzel and G. B. Ermentrout,
+"Analysis of neural excitability and oscillations", in *Methods in Neuronal Modeling*, 2nd edition,
+MIT Press 1998.
+"""
+
+from typing import ClassVar
+
+import jax
+import jax.numpy as jnp
+from jax.typing import ArrayLike
+from jaxtyping import Array, Float
+
+from .._channel import Channel, InfTau, Instantaneous
+from .._parameters import param
+
+
+class MorrisLecarCalcium(Channel):
+    """Calcium current, g·m∞·(V − E), whose activation follows V at once (1981, eqs. 2 and 9).
+
+    **Fields:** `g`: 4.4 mS/cm²; `E`: 120 mV; `V1`: −1.2 mV, half activation; `V2`: 18 mV, its
+    width.
+    """
+
+    g: Float[Array, "..."] = param(4.4, unit="mS/cm²", minimum=0.0)
+    E: Float[Array, "..."] = param(120.0, unit="mV")
+    V1: Float[Array, "..."] = param(-1.2, unit="mV")
+    V2: Float[Array, "..."] = param(18.0, unit="mV", positive=True)
+
+    gates: ClassVar = {"m": 1}
+
+    def rates(self, V: Float[ArrayLike, "*s"]) -> dict[str, Instantaneous]:
+        return {"m": Instantaneous((1 + jnp.tanh((V - self.V1) / self.V2)) / 2)}
+
+
+class MorrisLecarPotassium(Channel):
+    """Potassium current, g·w·(V − E) (1981, eqs. 2, 10 and 12).
+
+    **Fields:** `g`: 8 mS/cm²; `E`: −84 mV; `V3`: 2 mV, half activation; `V4`: 30 mV, its width;
+    `phi`: 0.04 per ms, the rate at V3.
+    """
+
+    g: Float[Array, "..."] = param(8.0, unit="mS/cm²", minimum=0.0)
+    E: Float[Array, "..."] = param(-84.0, unit="mV")
+    V3: Float[Array, "..."] = param(2.0, unit="mV")
+    V4: Float[Array, "..."] = param(30.0, unit="mV", positive=True)
+    phi: Float[Array, "..."] = param(0.04, unit="1/ms", positive=True)
+
+    gates: ClassVar = {"w": 1}
+
+    def rates(self, V: Float[ArrayLike, "*s"]) -> dict[str, InfTau]:
+        z = (V - self.V3) / self.V4
+        return {"w": InfTau(inf=jax.nn.sigmoid(2 * z), tau=1 / (self.phi * jnp.cosh(z / 2)))}
