@@ -19,7 +19,7 @@ from ._guide import Nudging, release, stages
 from ._problem import AbstractProblem, Shooting
 from ._protocol import check_model, protocol_of, run, split
 from ._result import Fit, no_uncertainty, Starts, uncertainty
-from ._solve import gradient_descent, levenberg_marquardt, Solved
+from ._solve import evaluate, gradient_descent, levenberg_marquardt, Solved
 
 _GRADIENT = 4  # forward runs that a gradient in reverse mode counts besides the run itself
 _MANY = 200  # unknowns, from which on no Jacobian is made for standard errors
@@ -67,7 +67,8 @@ def fit(
     - `guide`: for long spiking traces [`hh.Nudging`][] or [`hh.MultipleShooting`][]; by
         default the former where the loss compares traces. `None` for no guide. The last
         stage and the score are always those of the free-running model.
-    - `steps`: at most so many iterations of the last stage.
+    - `steps`: at most so many iterations of the last stage; with 0 the free-running model is
+        scored as the guided stages leave it.
     - `starts`: how many, the model itself and random ones, run as one batch; or an array
         of shape (starts, P).
     - `spread`: random starts lie uniformly within this fraction of each parameter.
@@ -97,8 +98,8 @@ def fit(
         raise ValueError(
             f"`method` must be 'lm' or an optax optimiser such as optax.adam(0.01), got {method!r}."
         )
-    if isinstance(steps, bool) or not isinstance(steps, (int, np.integer)) or steps < 1:
-        raise ValueError(f"`steps` must be a whole number of at least 1, got {steps!r}.")
+    if isinstance(steps, bool) or not isinstance(steps, (int, np.integer)) or steps < 0:
+        raise ValueError(f"`steps` must be a whole number of at least 0, got {steps!r}.")
     if isinstance(guide, str):
         if guide != "auto":
             raise ValueError(
@@ -156,6 +157,8 @@ def _minimise(
     steps: int,
     progress: _Progress,
 ) -> Solved:
+    if steps == 0:
+        return evaluate(problem, u, strength)
     if method == "lm":
         fine = 1e-6 if u.dtype == jnp.float64 else 3e-4
         tol = fine if strength == 0 else 1e-3

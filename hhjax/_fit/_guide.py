@@ -118,7 +118,6 @@ def _cut(segments: int, problem: Shooting, params: Array) -> tuple[MultipleShoot
         pieces(protocol.injected),
         pieces(protocol.seen),
         jnp.repeat(protocol.v0, segments, axis=0),
-        jnp.repeat(protocol.sweep, segments),
         free_v0=protocol.free_v0,
         dt=protocol.dt,
         stride=protocol.stride,

@@ -174,7 +174,7 @@ class MultipleShootingProblem(AbstractProblem):
             network,
             t1=protocol.steps * protocol.dt,
             dt=protocol.dt,
-            stimulus=electrode.stimulus(take(protocol.current), protocol.sweep[i]),
+            stimulus=electrode.stimulus(take(protocol.current)),
             y0=y0,
             saveat=diffrax.SaveAt(t0=True, steps=protocol.stride, fn=save_V),
             solver=protocol.solver,

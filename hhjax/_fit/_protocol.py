@@ -32,7 +32,6 @@ class Protocol(eqx.Module):
     - `target`: mV, shape (sweeps, times, n), NaN where nothing was recorded.
     - `injected`: the recorded current at the samples, shape (sweeps, times) or
         (sweeps, times, n); `seen`: V at the samples, missing ones interpolated.
-    - `sweep`: the number of the sweep that each row is of, shape (sweeps,).
     - `current`, `command`: both as stimuli made ready for the grid, with a leading axis of
         sweeps on every array.
     - `observed`: 1 for a neuron of which anything was recorded, else 0, shape (n,).
@@ -45,7 +44,6 @@ class Protocol(eqx.Module):
     target: Array
     injected: Array
     seen: Array
-    sweep: Array
     current: Stimulus
     command: Stimulus
     observed: Array
@@ -66,7 +64,6 @@ def make_protocol(
     injected: Array,
     seen: Array,
     v0: Array,
-    sweep: Array,
     *,
     free_v0: bool,
     dt: float,
@@ -79,8 +76,7 @@ def make_protocol(
     ready = jax.jit(jax.vmap(lambda values: Sampled(ts, values).on_grid(*grid)))
     observed = jnp.isfinite(target).any(axis=(0, 1)).astype(target.dtype)
     current, command = ready(injected), ready(seen)
-    seen_as = (ts, target, injected, seen, sweep, current, command, observed)
-    return Protocol(*seen_as, v0, free_v0, dt, stride, solver)
+    return Protocol(ts, target, injected, seen, current, command, observed, v0, free_v0, dt, stride, solver)
 
 
 def split(model: Any) -> tuple[Network, Electrode]:
@@ -104,9 +100,9 @@ def run(
     """
     network, electrode = split(model)
 
-    def sweep(number: Array, current: Stimulus, command: Stimulus, v0: Array) -> Any:
+    def sweep(current: Stimulus, command: Stimulus, v0: Array) -> Any:
         nudge = Clamp(command, strength * protocol.observed * network.neuron.C)
-        stimulus = electrode.stimulus(current, number) + nudge
+        stimulus = electrode.stimulus(current) + nudge
         saveat = diffrax.SaveAt(t0=True, steps=protocol.stride, fn=save)
         return simulate(
             network,
@@ -120,7 +116,7 @@ def run(
             throw=False,
         ).ys
 
-    return jax.vmap(sweep)(protocol.sweep, protocol.current, protocol.command, v0)
+    return jax.vmap(sweep)(protocol.current, protocol.command, v0)
 
 
 def check_model(model: Any) -> Any:
@@ -182,15 +178,10 @@ def protocol_of(
                 f"`v0` must be a finite number or have shape (sweeps, n) = {V.shape[::2]}, got {v0}."
             )
         v0 = np.broadcast_to(v0, V.shape[::2])
-    if electrode.drift is not None and electrode.drift.shape != V.shape[:1]:
-        raise ValueError(
-            f"`electrode.drift` must have shape ({V.shape[0]},), one for each sweep of `data`, "
-            f"got {electrode.drift.shape}."
-        )
     arrays = [jnp.asarray(x, dtype) for x in (ts, V, recording.current, seen, v0)]
     solver = cast_floats(as_stepper(solver), dtype)
     grid = {"dt": sampling / stride, "stride": stride, "solver": solver}
-    return make_protocol(*arrays, jnp.arange(V.shape[0]), free_v0=free_v0, **grid)
+    return make_protocol(*arrays, free_v0=free_v0, **grid)
 
 
 def _filled(ts: np.ndarray, V: np.ndarray) -> np.ndarray:
