@@ -162,7 +162,9 @@ def _minimise(
     if method == "lm":
         fine = 1e-6 if u.dtype == jnp.float64 else 3e-4
         tol = fine if strength == 0 else 1e-3
-        solved = levenberg_marquardt(problem, u, strength, steps, tol, progress.advance)
+        # optimistix makes its own numbers in the default float type, whatever that of u.
+        with jax.enable_x64(u.dtype == jnp.float64):
+            solved = levenberg_marquardt(problem, u, strength, steps, tol, progress.advance)
     else:
         solved = gradient_descent(problem, method, u, strength, steps, progress.advance)
     progress.advance(steps - len(solved.history))

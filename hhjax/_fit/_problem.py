@@ -102,7 +102,7 @@ class Shooting(AbstractProblem):
         # A sweep depends on no other's initial potentials: one tangent moves those of all.
         def traces(params: Array, shift: Array) -> tuple[Array, Array]:
             model, v0 = self.unpack(jnp.concatenate([params, u[P:]]))
-            V = run(self.protocol, model, v0 + shift * V_SCALE, strength).V
+            V = run(self.protocol, model, v0 + shift[None] * V_SCALE, strength).V
             return V, V
 
         shift = jnp.zeros(n, u.dtype)
@@ -111,7 +111,7 @@ class Shooting(AbstractProblem):
         columns = jnp.moveaxis(slopes[0], -1, 0)
         if self.protocol.free_v0:
             one = jnp.eye(sweeps, dtype=u.dtype)[:, None, :, None, None]
-            by_v0 = one * jnp.moveaxis(slopes[1], -1, 0)
+            by_v0 = one * jnp.moveaxis(slopes[1], -1, 0)[None]
             columns = jnp.concatenate([columns, by_v0.reshape((sweeps * n,) + V.shape)])
         r, push = jax.linearize(self._errors, V)
         return r, jax.vmap(push, out_axes=1)(columns)

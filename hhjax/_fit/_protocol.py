@@ -15,7 +15,7 @@ from .._diffrax import as_stepper
 from .._electrode import Electrode
 from .._network import Network
 from .._neuron import Neuron
-from .._parameters import cast_floats, check_parameters
+from .._parameters import cast_floats, check_parameters, run_dtype
 from .._recording import Recording
 from .._simulate import save_V, simulate
 from .._stimulus import Clamp, Sampled, Stimulus
@@ -81,8 +81,9 @@ def make_protocol(
 
 def split(model: Any) -> tuple[Network, Electrode]:
     """The network and the electrode of what a user fits."""
-    network, electrode = model if isinstance(model, tuple) else (model, Electrode())
-    return Network(network) if isinstance(network, Neuron) else network, electrode
+    network, electrode = model if isinstance(model, tuple) else (model, None)
+    network = Network(network) if isinstance(network, Neuron) else network
+    return network, cast_floats(Electrode(), run_dtype(network)) if electrode is None else electrode
 
 
 def run(

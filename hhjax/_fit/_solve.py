@@ -161,7 +161,10 @@ def _optax_step(
         loss, gradient = jax.value_and_grad(problem.loss)(u, strength)
         gradient = jnp.where(jnp.isfinite(gradient), gradient, 0.0)
         value_fn = lambda u: problem.loss(u, strength)
-        updates, state = optimiser.update(gradient, state, u, value=loss, grad=gradient, value_fn=value_fn)
+        with jax.numpy_dtype_promotion("standard"):  # optax mixes floats and counts
+            updates, state = optimiser.update(
+                gradient, state, u, value=loss, grad=gradient, value_fn=value_fn
+            )
         return optax.apply_updates(u, updates), state, loss
 
     return jax.vmap(step)(u, state)
