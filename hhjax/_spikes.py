@@ -209,7 +209,7 @@ def firing_rate(
     return jnp.where(count >= 2, 1000 * (count - 1) / span, 0.0)
 
 
-def coincidence_factor(times: ArrayLike, reference: ArrayLike, duration: float, window: float = 4.0) -> float:
+def coincidence_factor(times: Any, reference: Any, duration: float, window: float = 4.0) -> float:
     r"""How well a model's spikes match a reference's, beyond chance.
 
     $\Gamma = \frac{N_{coinc} - \langle N_{coinc} \rangle}{(N_{ref} + N)/2}\,\frac{1}{1 - 2 \nu \Delta}$

@@ -111,5 +111,5 @@ def fit(
         ax.set_title(
             f"sweep {sweep}, RMSE {result.rmse()[sweep, neuron]:.2f} mV", fontsize="medium", loc="left"
         )
-    axes[0].legend(frameon=False, loc="upper right", ncols=2)
+    axes[0].legend(frameon=False, loc="lower right", bbox_to_anchor=(1, 1), ncols=2)
     return lines

@@ -89,7 +89,8 @@ def score(
     """
     ts, target = data.ts, np.asarray(data.V)
     target = target[..., None] if target.ndim == 2 else target
-    V = np.asarray(V, float).reshape(target.shape) if np.ndim(V) == 2 else np.asarray(V, float)
+    V = np.asarray(V, float)
+    V = V[..., None] if V.ndim == 2 else V
     if V.shape != target.shape:
         raise ValueError(f"`V` must have the shape of `data.V`, {target.shape}, got {V.shape}.")
     sweeps, _, n = target.shape
