@@ -3,7 +3,14 @@
 Units, everywhere: ms, mV, µA/cm², mS/cm², µF/cm², mM, °C.
 """
 
-from . import channels as channels, features as features, losses as losses, steppers as steppers
+from . import (
+    channels as channels,
+    connect as connect,
+    features as features,
+    losses as losses,
+    steppers as steppers,
+    synapses as synapses,
+)
 from ._channel import (
     AlphaBeta as AlphaBeta,
     Channel as Channel,

@@ -67,9 +67,7 @@ class ACurrent(Channel):
     def rates(self, V: Float[ArrayLike, "*s"]) -> dict[str, InfTau]:
         a_cubed = 0.0761 * jnp.exp(0.0314 * (V + 94.22)) * jax.nn.sigmoid(-0.0346 * (V + 1.17))
         return {
-            "a": InfTau(
-                inf=a_cubed ** (1 / 3), tau=0.3632 + 1.158 * jax.nn.sigmoid(-0.0497 * (V + 55.96))
-            ),
+            "a": InfTau(inf=a_cubed ** (1 / 3), tau=0.3632 + 1.158 * jax.nn.sigmoid(-0.0497 * (V + 55.96))),
             "b": InfTau(
                 inf=jax.nn.sigmoid(-0.0688 * (V + 53.3)) ** 4,
                 tau=1.24 + 2.678 * jax.nn.sigmoid(-0.0624 * (V + 50)),
