@@ -62,7 +62,7 @@ class Sparse(eqx.Module):
             sent = x.at[who].get(mode="fill", fill_value=0.0)[:, None] * weight
             return jnp.zeros(post, x.dtype).at[at // self.weight.shape[1]].add(sent, mode="drop")
 
-        return jax.lax.cond((x != 0).sum() <= room, few, self.sum_over_pre, x)
+        return jax.lax.cond((x != 0).sum() <= room, few, lambda x: self.sum_over_pre(x), x)
 
 
 Weights = Float[Array, "post pre"] | Sparse
