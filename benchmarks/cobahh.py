@@ -3,12 +3,12 @@
     python benchmarks/cobahh.py [--t1 1000] [--seeds 3] [--brian PYTHON] [--plot FILE] [--json FILE]
 
 Benchmark 3 of R. Brette et al., J. Comput. Neurosci. 23 (2007) 349-398: 80 % excitatory neurons, 20 %
-inhibitory, exponential conductances at detected spikes, dt = 0.1 ms. Neither `hhjax` nor Brian2
-draws the other's random numbers: mean rates are compared over seeds. Brian2's exponential Euler is
-our `ind_exp_euler`, a method of order 1, which moves the rate at this dt; `strang` is of order 2. Times are those of the run
-alone, compiled before, spikes of all neurons recorded. `--brian` names the Python of an
-environment with Brian2, which then runs the same network as C++ standalone on one thread, in turn
-with ours, in float32 as well. Pin the process to one core, for example with `taskset -c 0`.
+inhibitory, exponential conductances at detected spikes, dt = 0.1 ms. Neither `hhjax` nor Brian2 draws
+the other's random numbers: mean rates are compared over seeds. Brian2's exponential Euler is our
+`ind_exp_euler`, of order 1, which lowers the rate at this dt; `strang` is of order 2. Times are those
+of the run alone, compiled before, spikes of all neurons recorded. `--brian` names the Python of an
+environment with Brian2, which then runs the same network as C++ standalone on one thread, in turn with
+ours, in float32 as well. Pin the process to one core, for example with `taskset -c 0`.
 """
 
 import argparse

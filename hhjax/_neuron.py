@@ -26,7 +26,7 @@ class State(eqx.Module):
     """
 
     V: Float[Array, "..."]
-    gates: dict[str, dict[str, Float[Array, "..."]]]
+    gates: dict[str, dict[str, Any]]
     s: Any = None
 
     def replace_V(self, V: Float[Array, "..."]) -> "State":

@@ -10,7 +10,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
 from ._connectivity import Sparse as Sparse
@@ -27,7 +26,7 @@ def _generator(key: Array) -> np.random.Generator:
     return np.random.default_rng(np.asarray(jax.random.key_data(key)).ravel())
 
 
-def from_pairs(post: ArrayLike, pre: ArrayLike, weight: ArrayLike, shape: tuple[int, int]) -> Sparse:
+def from_pairs(post: Any, pre: Any, weight: Any, shape: tuple[int, int]) -> Sparse:
     """Connections given one by one.
 
     **Arguments:** `post`, `pre`: the receiving and the sending neuron of each; `weight`: mS/cm²,
@@ -61,7 +60,7 @@ def _slots(sorted_ends: np.ndarray, n: int) -> tuple[np.ndarray, int]:
     return np.arange(sorted_ends.size) - np.repeat(start, counts), max(int(counts.max()), 1)
 
 
-def all_to_all(post: int, pre: int, weight: ArrayLike = 1.0, *, autapses: bool = True) -> Float[Array, "p q"]:
+def all_to_all(post: int, pre: int, weight: Any = 1.0, *, autapses: bool = True) -> Float[Array, "p q"]:
     """Every one of `pre` neurons to every one of `post`, as a dense matrix.
 
     **Arguments:** `post`, `pre`: numbers of neurons; `weight`: mS/cm²; `autapses`: whether
@@ -71,7 +70,7 @@ def all_to_all(post: int, pre: int, weight: ArrayLike = 1.0, *, autapses: bool =
     return weights if autapses else weights * (1 - jnp.eye(post, pre, dtype=weights.dtype))
 
 
-def one_to_one(n: int, weight: ArrayLike = 1.0) -> Sparse:
+def one_to_one(n: int, weight: Any = 1.0) -> Sparse:
     """Neuron i of one population to neuron i of another, both of `n` neurons.
 
     **Arguments:** `weight`: mS/cm², a number or one for each.
@@ -87,7 +86,7 @@ def random(
     *,
     p: float | None = None,
     indegree: int | None = None,
-    weight: ArrayLike = 1.0,
+    weight: Any = 1.0,
     autapses: bool = True,
 ) -> Sparse:
     """Random connections: each with probability `p`, or `indegree` to every neuron.
@@ -120,7 +119,7 @@ def random(
     return from_pairs(to, of, weight, (post, pre))
 
 
-def ring(n: int, neighbours: int = 1, weight: ArrayLike = 1.0) -> Sparse:
+def ring(n: int, neighbours: int = 1, weight: Any = 1.0) -> Sparse:
     """Each of `n` neurons on a ring hears its `neighbours` nearest on either side.
 
     **Arguments:** `weight`: mS/cm².
@@ -135,11 +134,11 @@ def ring(n: int, neighbours: int = 1, weight: ArrayLike = 1.0) -> Sparse:
 
 def by_distance(
     key: Array,
-    post: Float[ArrayLike, "post space"],
-    pre: Float[ArrayLike, "pre space"],
-    probability: Callable[[np.ndarray], ArrayLike],
+    post: Any,
+    pre: Any,
+    probability: Callable[[np.ndarray], Any],
     *,
-    weight: ArrayLike | Callable[[np.ndarray], ArrayLike] = 1.0,
+    weight: Any = 1.0,
     autapses: bool = False,
 ) -> Sparse:
     """Random connections whose probability depends on the distance.

@@ -96,7 +96,7 @@ class Trace(AbstractLoss):
 
     def __call__(self, ts: Array, V: Array, target: Array) -> Array:
         inside = ((ts >= self.start) & (ts <= self.stop))[:, None]
-        valid = jnp.isfinite(target) & inside
+        valid = jnp.isfinite(target) & jnp.broadcast_to(inside, target.shape)
         error = (V - jnp.where(valid, target, 0.0)) / self.sd.astype(V.dtype)
         if self.weights is not None:
             shape = (1,) * (V.ndim - self.weights.ndim) + self.weights.shape

@@ -153,7 +153,7 @@ class SpikeSynapse(AbstractCoupling):
         delay = jnp.broadcast_to(self.delay, spikes.shape)[:, None]
         # An arrival a fraction f into a step acts by 1 − f at its start and by f at its end.
         arrived = lambda since: jnp.clip((since - delay) / dt + 1, 0.0, 1.0)
-        newest = spikes[:, None] & (jnp.arange(since.shape[1]) == 0)
+        newest = jnp.zeros_like(since, bool).at[:, 0].set(spikes)
         share = arrived(since) - jnp.where(newest, 0.0, arrived(since - dt))
         s = s | {"since": since} | ({"sent": amount} if "sent" in s else {})
         return s, (share * amount).sum(axis=1)
