@@ -27,9 +27,9 @@ class SpikeSynapse(AbstractCoupling):
 
     Without a delay a spike acts at the end of its step, and no derivative flows through its time.
     With a `delay` of at least dt the time of the spike is interpolated within its step and the
-    effect shared between the two grid points around its arrival, which makes a run of order 2
-    and gradients right through the times of spikes and in the delay itself. Gradients in weights,
-    time constants and reversal potentials are right in either case.
+    effect shared between the two grid points around its arrival, which makes a run of order 2.
+    Gradients then flow through the times of spikes as well, right to order dt, and by the delay
+    itself. Gradients by weights, time constants and reversal potentials are right in either case.
 
     **Fields** of all its kinds:
 
