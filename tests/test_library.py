@@ -91,14 +91,18 @@ def all_rates(channel, V):
     return jnp.stack([jnp.broadcast_to(x, V.shape) for x in values])
 
 
+def derivative(channel, V):
+    """By V; operation by operation, which costs less than to compile so many channels."""
+    return jax.jvp(lambda V: all_rates(channel, V), (V,), (jnp.ones_like(V),))[1]
+
+
 @pytest.mark.parametrize("name", [k for k, v in KINDS.items() if v.gates])
 def test_every_channel(name):
     channel = KINDS[name]()
     # Every removable singularity of the library is at a whole or a tenth of a mV.
     V = jnp.asarray(np.round(np.arange(-2000, 2001) / 10, 1))
     value = all_rates(channel, V)
-    each = jax.jit(jax.vmap(jax.jacfwd(lambda v: all_rates(channel, v))))
-    slope = each(V).T
+    slope = derivative(channel, V)
     assert bool(jnp.isfinite(value).all() & jnp.isfinite(slope).all())
     assert bool((value >= 0).all() & (value[: len(channel.gates)] <= 1.013).all())
     step = 1e-4
@@ -108,7 +112,7 @@ def test_every_channel(name):
     single = jax.tree.map(lambda x: x.astype(jnp.float32), channel)
     V32 = V.astype(jnp.float32)
     value32 = all_rates(single, V32)
-    slope32 = jax.jit(jax.vmap(jax.jacfwd(lambda v: all_rates(single, v))))(V32).T
+    slope32 = derivative(single, V32)
     assert value32.dtype == slope32.dtype == jnp.float32
     # V itself is rounded by up to 1e-5 mV.
     np.testing.assert_allclose(value32, value, rtol=3e-5, atol=1e-30)
@@ -198,14 +202,17 @@ def test_pools_that_do_not_fit_are_refused():
         hh.Neuron(cell.channels, pools={"ca": hh.CalciumPool("t", tau=0.0)})
 
 
-def test_a_pool_and_its_gates_are_differentiated():
-    cell = hh.thalamic_relay()
+def test_a_pool_and_what_senses_it_are_differentiated():
+    channels = {"t": hh.channels.TCalcium(g=2.0), "leak": hh.Leak(g=0.05, E=-70.0)}
+    channels["ahp"] = hh.channels.CalciumActivatedPotassium(half=0.002)
+    cell = hh.Neuron(channels, pools={"ca": hh.CalciumPool("t")})
 
+    @jax.jit
     def final(tau):
         changed = eqx.tree_at(lambda c: c.pools["ca"].tau, cell, tau)
-        return hh.simulate(changed, t1=10.0, dt=0.05, stimulus=2.0, v0=-80.0).final.V[0]
+        return hh.simulate(changed, t1=30.0, dt=0.1, stimulus=1.0, v0=-85.0).final.V[0]
 
     tau, step = jnp.asarray(5.0), 1e-4
     central = (final(tau + step) - final(tau - step)) / (2 * step)
-    assert abs(float(central)) > 1e-4
+    assert abs(float(central)) > 1e-3
     assert float(jax.grad(final)(tau)) == pytest.approx(float(central), rel=1e-5)

@@ -286,15 +286,15 @@ def test_populations_without_coupling_are_their_neurons():
     network = mixed()
     assert network.n == 6 and network.ranges["i"] == slice(2, 5)
     together = hh.simulate(network, t1=20.0, dt=0.05, stimulus=INPUT)
-    for name, part in network.ranges.items():
-        alone = hh.Network(CELLS[name], n=SIZES[name])
-        run = hh.simulate(alone, t1=20.0, dt=0.05, stimulus=INPUT[part])
-        np.testing.assert_allclose(together.V[:, part], run.V, rtol=1e-9, atol=1e-9)
+    part = network.ranges["re"]
+    run = hh.simulate(CELLS["re"], t1=20.0, dt=0.05, stimulus=INPUT[part])
+    np.testing.assert_allclose(together.V[:, part], run.V, rtol=1e-9, atol=1e-9)
+    assert len(together.spike_times()[1]) == 2  # of a Traub-Miles cell at 6 µA/cm²
     assert set(together.final.gates) == {"e", "i", "re"}
     assert together.final.gates["re"]["ca"]["c"].shape == (1,)
 
 
-@pytest.mark.parametrize("solver", ["strang", "midpoint"])
+@pytest.mark.parametrize("solver", ["strang", "euler"])
 def test_a_mixed_network_with_spikes_is_the_same_under_diffeqsolve(solver):
     network, dt = coupled(), 2.0**-4
     theirs = diffrax.diffeqsolve(
@@ -359,16 +359,18 @@ def test_what_does_not_fit_is_refused():
 
 
 def test_a_mixed_network_with_a_users_channel_is_fitted():
-    """The user's conductance in one population, and the weight of a synapse driven by its spikes."""
-    spiking = hh.Neuron({**hh.traub_miles().channels, "m": SlowPotassium(g=0.5, E=-90.0)})
-    weights = jnp.array([[0.05]])
-    synapse = S.AlphaSynapse(weights, pre="pre", post="post", delay=1.0)
-    network = hh.Network({**PAIR, "pre": spiking}, n={"pre": 1, "post": 1}, coupling={"syn": synapse})
-    run = hh.simulate(network, t1=8.0, dt=0.05, stimulus=CURRENT, v0=-65.0)
-    recording = hh.Recording(run.ts, np.broadcast_to(CURRENT, (1, 161, 2)), run.V[None])
+    """The user's conductance in one population, and the weight of a synapse driven by its spike."""
+    leak = hh.Leak(g=0.1, E=-65.0)
+    cells = {"pre": hh.Neuron({"leak": leak, "m": SlowPotassium(g=0.1, E=-90.0)}), "post": PAIR["post"]}
+    weights, current = jnp.array([[0.05]]), jnp.array([12.0, 0.0])
+    synapse = S.ExponentialSynapse(weights, pre="pre", post="post", delay=1.0)
+    network = hh.Network(cells, n={"pre": 1, "post": 1}, coupling={"syn": synapse})
+    run = hh.simulate(network, t1=20.0, dt=0.1, stimulus=current, v0=-65.0)
+    assert len(run.spike_times()[0]) == 1
+    recording = hh.Recording(run.ts, np.broadcast_to(current, (1, 201, 2)), run.V[None])
     free = lambda n: [n.coupling.parts["syn"].weights, n.neuron.neurons["pre"].channels["m"].g]
-    start = eqx.tree_at(free, network, [0.9 * weights, jnp.asarray(0.52)])
+    start = eqx.tree_at(free, network, [0.8 * weights, jnp.asarray(0.12)])
     fit = hh.fit(start, recording, where=free, v0=-65.0, guide=None)
     weight, g = free(fit.model)
     assert float(weight[0, 0]) == pytest.approx(0.05, rel=1e-4)
-    assert float(g) == pytest.approx(0.5, rel=1e-4)
+    assert float(g) == pytest.approx(0.1, rel=1e-4)
