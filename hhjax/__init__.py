@@ -5,10 +5,12 @@ Units, everywhere: ms, mV, µA/cm², mS/cm², µF/cm², mM, °C.
 
 from . import (
     channels as channels,
+    connect as connect,
     features as features,
     losses as losses,
     recordings as recordings,
     steppers as steppers,
+    synapses as synapses,
 )
 from ._channel import (
     AlphaBeta as AlphaBeta,

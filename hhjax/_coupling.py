@@ -15,30 +15,61 @@ from ._parameters import as_float_array, is_concrete, param
 class AbstractCoupling(eqx.Module):
     """A way in which neurons act on each other.
 
-    Its state is a pytree with leaves of shape (n,), of which each obeys
-    dx/dt = drive − rate·x.
+    Its state is a pytree of arrays, of which each obeys dx/dt = drive − rate·x.
+
+    **Fields:**
+
+    - `pre`, `post`: the populations that send and receive, by name; by default all neurons.
     """
 
-    @abc.abstractmethod
-    def steady_state(self, V: Float[Array, " n"]) -> Any:
-        """The state at rest when every neuron j is held at V_j (mV)."""
+    pre: str | None = eqx.field(default=None, static=True, kw_only=True)
+    post: str | None = eqx.field(default=None, static=True, kw_only=True)
 
     @abc.abstractmethod
-    def linear_form(self, V: Float[Array, " n"], s: Any) -> tuple[Any, Any]:
-        """(drive, rate) of the coupling's own state, in 1/ms."""
+    def steady_state(self, V: Float[Array, " pre"]) -> Any:
+        """The state at rest when every sending neuron j is held at V_j (mV)."""
+
+    @abc.abstractmethod
+    def linear_form(self, V: Float[Array, " pre"], s: Any) -> tuple[Any, Any]:
+        """(drive, rate) of the coupling's own state, in 1/ms, given V of the sending neurons."""
 
     @abc.abstractmethod
     def linear_current(self, V: Float[Array, " n"], s: Any) -> tuple[Array, Array]:
-        """(drive µA/cm², conductance mS/cm²): the inward current drive − conductance·V."""
+        """(drive µA/cm², conductance mS/cm²): the inward current drive − conductance·V.
+
+        `V` is that of the n receiving neurons.
+        """
 
     @abc.abstractmethod
-    def check(self, n: int) -> None:
-        """Refuse parameters that do not fit a network of n neurons."""
+    def check(self, n: int, pre: int | None = None) -> None:
+        """Refuse parameters that do not fit n receiving and `pre` (by default n) sending neurons."""
+
+    def sizes(self, n: int, pre: int) -> tuple[int, ...]:
+        """The sizes that a parameter may have besides being a scalar."""
+        return (n, pre)
 
     @property
     def V_is_linear(self) -> bool:
         """Whether the current is linear in V at fixed s, each neuron by itself."""
         return True
+
+    @property
+    def states_are_independent(self) -> bool:
+        """Whether at fixed V no part of the state acts on another."""
+        return True
+
+    @property
+    def has_events(self) -> bool:
+        """Whether `after_step` does anything."""
+        return False
+
+    def after_step(self, t: Array, dt: Array, before: Array, after: Array, s: Any) -> Any:
+        """The state at the end of a step, after what spikes within it bring about.
+
+        **Arguments:** `t`: start of the step, ms; `dt`: ms; `before`, `after`: V of the sending
+        neurons at its start and end, mV; `s`: the state at its end.
+        """
+        return s
 
 
 class GradedSynapse(AbstractCoupling):
@@ -79,11 +110,12 @@ class GradedSynapse(AbstractCoupling):
         conductance = jnp.matmul(self.E, s, precision="highest") / self.width
         return conductance * self.reversal, conductance
 
-    def check(self, n: int) -> None:
-        if self.E.shape != (n, n):
+    def check(self, n: int, pre: int | None = None) -> None:
+        shape = (n, n if pre is None else pre)
+        if self.E.shape != shape:
             raise ValueError(
-                f"`coupling.E` must have shape (n, n) = ({n}, {n}), row = receiving neuron, "
-                f"got {self.E.shape}."
+                f"`coupling.E` must have shape {'(n, n)' if pre is None else '(post, pre)'} = {shape}, "
+                f"row = receiving neuron, got {self.E.shape}."
             )
         if is_concrete(self.E) and not np.isfinite(np.asarray(self.E)).all():
             raise ValueError("`coupling.E` must be finite, got NaN or infinity.")

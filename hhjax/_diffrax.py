@@ -38,7 +38,7 @@ class _AsDiffrax(diffrax.AbstractSolver):
         network, stimulus = args
         dt = t1 - t0
         seen = as_stimulus(stimulus).within(t0, dt, t1)
-        z = self.stepper.step(network, t0, dt, solver_state, seen, None)
+        z = self.stepper.advance(network, t0, dt, solver_state, seen, None)
         y1 = self.stepper.output(network, z)
         return y1, None, dict(y0=y0, y1=y1), z, diffrax.RESULTS.successful
 

@@ -61,7 +61,7 @@ def integrate(
         t = time(carry.i)
         h = jnp.where(carry.i == plan.steps - 1, last_dt, dt)
         seen = ready.within(t, h, time(carry.i + 1))
-        z = stepper.step(network, t, h, carry.z, seen, key)
+        z = stepper.advance(network, t, h, carry.z, seen, key)
         state = meter.step(carry.meter, (carry.i + 1).astype(float) / plan.steps)
         return _Carry(carry.i + 1, z, state), None
 
@@ -101,15 +101,10 @@ def integrate(
     if plan.keep is not None:
         ys = jax.tree.map(lambda x: x[np.array(plan.keep)], ys)
     y1 = stepper.output(network, carry.z)
-    return ys, y1, finite_neurons(y1)
+    return ys, y1, network.finite(y1)
 
 
 compiled_integrate = eqx.filter_jit(integrate)
-
-
-def finite_neurons(y: State) -> Array:
-    """Which neurons' states are finite, shape (n,)."""
-    return jnp.stack([jnp.isfinite(x) for x in jax.tree.leaves(y)]).all(axis=0)
 
 
 def _segment_length(adjoint: diffrax.RecursiveCheckpointAdjoint, steps: int, state_bytes: int) -> int | None:

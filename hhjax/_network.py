@@ -1,5 +1,6 @@
 """A network of n neurons, and its vector field."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import equinox as eqx
@@ -7,36 +8,65 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
-from jaxtyping import Float
+from jaxtyping import Array, Bool, Float
 
 from ._coupling import AbstractCoupling
+from ._couplings import Couplings
 from ._neuron import Neuron, State
 from ._parameters import as_float_array, check_parameters, is_concrete, run_dtype
+from ._populations import Populations
 from ._stimulus import as_stimulus
 
 
 class Network(eqx.Module):
-    """n neurons of one kind, coupled or not.
+    """n neurons of one kind or of several, coupled or not.
+
+    Neurons of several kinds are named, and so are the couplings within and between them:
+
+    ```python
+    hh.Network(
+        {"e": hh.traub_miles(), "i": hh.wang_buzsaki()},
+        n={"e": 80, "i": 20},
+        coupling={"ampa": hh.synapses.AMPA(weights, pre="e", post="i")},  # shape (20, 80)
+    )
+    ```
+
+    V then holds the populations one after the other, in the order in which they are named; a
+    stimulus and `v0` are numbers or have shape (n,), all neurons together.
 
     **Fields:**
 
-    - `neuron`: the neuron; each of its parameters is a scalar or has shape (n,).
-    - `n`: how many there are.
-    - `coupling`: how they act on each other, `None` for not at all.
+    - `neuron`: the neuron, or a dict of neurons by the name of their population; each of its
+        parameters is a scalar or has one value for each neuron of the kind.
+    - `n`: how many there are; with several populations a dict, kept as the total.
+    - `coupling`: how they act on each other: a coupling, a dict of couplings by name, or `None`
+        for not at all.
     """
 
-    neuron: Neuron
-    n: int = eqx.field(static=True, default=1)
-    coupling: AbstractCoupling | None = None
+    neuron: Neuron | Populations
+    n: int = eqx.field(static=True)
+    coupling: AbstractCoupling | None
+
+    def __init__(self, neuron: Any, n: Any = 1, coupling: Any = None):
+        if isinstance(neuron, Mapping):
+            neuron = _populations(neuron, n)
+        if isinstance(neuron, Populations):
+            n = sum(size for _, size in neuron.sizes)
+        if isinstance(coupling, Mapping):
+            _check_size("n", n)
+            ranges = neuron.ranges if isinstance(neuron, Populations) else {}
+            ranges = tuple((name, part.start, part.stop) for name, part in ranges.items())
+            coupling = Couplings(dict(coupling), ranges, n)
+        self.neuron, self.n, self.coupling = neuron, n, coupling
 
     def __check_init__(self) -> None:
-        if not isinstance(self.neuron, Neuron):
-            raise TypeError(f"`neuron` must be an hh.Neuron, got {self.neuron!r}.")
-        if isinstance(self.n, bool) or not isinstance(self.n, (int, np.integer)) or self.n < 1:
-            raise ValueError(f"`n` must be a whole number of at least 1, got {self.n!r}.")
+        if not isinstance(self.neuron, Neuron | Populations):
+            raise TypeError(f"`neuron` must be an hh.Neuron, or a dict of them, got {self.neuron!r}.")
+        _check_size("n", self.n)
         if self.coupling is not None and not isinstance(self.coupling, AbstractCoupling):
             raise TypeError(
-                f"`coupling` must be a coupling such as hh.GradedSynapse(E), got {self.coupling!r}."
+                "`coupling` must be a coupling such as hh.GradedSynapse(E), or a dict of them, "
+                f"got {self.coupling!r}."
             )
         self.check()
 
@@ -46,16 +76,87 @@ class Network(eqx.Module):
         Called on construction and again by [`hh.simulate`][], because `eqx.tree_at` can
         put anything into a module that exists.
         """
-        check_parameters(self.neuron, "network.neuron", self.n)
-        if self.coupling is not None:
+        if isinstance(self.neuron, Populations):
+            for name, neuron, size in self.neuron.items():
+                check_parameters(neuron, f"network.neuron[{name!r}]", size)
+        else:
+            check_parameters(self.neuron, "network.neuron", self.n)
+        if isinstance(self.coupling, Couplings):
             self.coupling.check(self.n)
-            check_parameters(self.coupling, "network.coupling", self.n)
+        elif self.coupling is not None:
+            if self.coupling.pre is not None or self.coupling.post is not None:
+                raise ValueError(
+                    "`coupling` with `pre` or `post` needs a name: coupling={'name': hh.GradedSynapse(...)}."
+                )
+            self.coupling.check(self.n)
+            check_parameters(self.coupling, "network.coupling", self.coupling.sizes(self.n, self.n))
+
+    @property
+    def ranges(self) -> dict[str, slice]:
+        """Where each population lies in V, by name; empty if there is but one kind."""
+        return self.neuron.ranges if isinstance(self.neuron, Populations) else {}
+
+    @property
+    def capacitance(self) -> Float[Array, " n"]:
+        """Membrane capacitance of every neuron, µF/cm²."""
+        single = [("", self.neuron, self.n)]
+        parts = self.neuron.items() if isinstance(self.neuron, Populations) else single
+        return jnp.concatenate([jnp.broadcast_to(neuron.C, (size,)) for _, neuron, size in parts])
 
     @property
     def V_is_linear(self) -> bool:
         """Whether dV_i/dt is linear in V_i, and free of other V_j, at fixed gates and s."""
         coupled = self.coupling is None or self.coupling.V_is_linear
         return coupled and self.neuron.V_is_linear
+
+    @property
+    def gates_are_independent(self) -> bool:
+        """Whether at fixed V no gate, concentration or s acts on another."""
+        coupled = self.coupling is None or self.coupling.states_are_independent
+        return coupled and self.neuron.gates_are_independent
+
+    @property
+    def has_events(self) -> bool:
+        """Whether something happens at the end of a step, see `after_step`."""
+        return self.coupling is not None and self.coupling.has_events
+
+    def after_step(self, t: Array, dt: Array, before: State, after: State) -> State:
+        """What spikes within a step do at its end, which the vector field does not show.
+
+        **Arguments:** `t`: start of the step, ms; `dt`: its length, ms; `before`, `after`: the
+        states at its start and end.
+
+        **Returns:** the state with which the next step starts.
+        """
+        if not self.has_events:
+            return after
+        s = self.coupling.after_step(t, dt, before.V, after.V, after.s)
+        return State(after.V, after.gates, s)
+
+    def split(self, y: State) -> list[State]:
+        """V and the gates of every population by itself, without the coupling's state."""
+        if not self.ranges:
+            return [State(y.V, y.gates)]
+        return [State(y.V[part], y.gates[name]) for name, part in self.ranges.items()]
+
+    def join(self, parts: list[State], s: Any) -> State:
+        """The state whose populations are `parts`, and its coupling's state `s`."""
+        if not self.ranges:
+            return State(parts[0].V, parts[0].gates, s)
+        gates = {name: part.gates for name, part in zip(self.ranges, parts)}
+        return State(jnp.concatenate([part.V for part in parts]), gates, s)
+
+    def finite(self, y: State) -> Bool[Array, " n"]:
+        """Which neurons' states are finite.
+
+        What is amiss in a coupling's state of another shape than (n,) is laid to all.
+        """
+        every = lambda tree: jnp.stack([jnp.isfinite(x) for x in jax.tree.leaves(tree)]).all(axis=0)
+        finite = jnp.concatenate([every(part) for part in self.split(y)])
+        for x in jax.tree.leaves(y.s):
+            good = jnp.isfinite(x)
+            finite = finite & (good if x.shape == y.V.shape else good.all())
+        return finite
 
     def init(self, v0: Float[ArrayLike, "..."] = -65.0) -> State:
         """The state with all gates and the coupling at rest for membrane potential `v0`.
@@ -98,6 +199,24 @@ class Network(eqx.Module):
         rate = State(rate.V, rate.gates, coupling_form[1])
         fit = lambda form: jax.tree.map(lambda f, x: jnp.broadcast_to(f, x.shape), form, y)
         return fit(drive), fit(rate)
+
+
+def _check_size(name: str, n: Any) -> None:
+    if isinstance(n, bool) or not isinstance(n, (int, np.integer)) or n < 1:
+        raise ValueError(f"`{name}` must be a whole number of at least 1, got {n!r}.")
+
+
+def _populations(neurons: Mapping, n: Any) -> Populations:
+    for name, neuron in neurons.items():
+        if not isinstance(neuron, Neuron):
+            raise TypeError(f"`neuron[{name!r}]` must be an hh.Neuron, got {neuron!r}.")
+    if not isinstance(n, Mapping) or set(n) != set(neurons) or not neurons:
+        raise ValueError(
+            f"`n` must be a dict with a number for each of the populations {list(neurons)}, got {n!r}."
+        )
+    for name, size in n.items():
+        _check_size(f"n[{name!r}]", size)
+    return Populations(dict(neurons), tuple((name, int(n[name])) for name in neurons))
 
 
 def vector_field(t: ArrayLike, y: State, args: tuple[Network, Any]) -> State:

@@ -26,7 +26,7 @@ class State(eqx.Module):
     """
 
     V: Float[Array, "..."]
-    gates: dict[str, dict[str, Float[Array, "..."]]]
+    gates: dict[str, dict[str, Any]]
     s: Any = None
 
     def replace_V(self, V: Float[Array, "..."]) -> "State":
@@ -114,10 +114,11 @@ class Neuron(eqx.Module):
 
         if self.pools:
             # Newton's method from below, where it cannot overshoot: the current falls as c rises.
-            ones = jax.tree.map(jnp.ones_like, c)
-            for _ in range(30):
-                away, slope = jax.jvp(excess, (c,), (ones,))
-                c = jax.tree.map(lambda c, f, df: c - f / jnp.maximum(df, 1.0), c, away, slope)
+            def improved(_: Any, c: dict[str, Array]) -> dict[str, Array]:
+                away, slope = jax.jvp(excess, (c,), (jax.tree.map(jnp.ones_like, c),))
+                return jax.tree.map(lambda c, f, df: c - f / jnp.maximum(df, 1.0), c, away, slope)
+
+            c = jax.lax.fori_loop(0, 30, improved, c)
         gates = {name: channel.steady_state(V) for name, channel in self.channels_at(c).items()}
         return gates | {name: {"c": level} for name, level in c.items()}
 

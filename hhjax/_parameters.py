@@ -70,8 +70,10 @@ def _check_value(value: Any, name: str, meta: dict[str, Any]) -> None:
         raise ValueError(f"`{name}` must be at least {meta['minimum']}{unit}, got {value.min()}{unit}.")
 
 
-def check_parameters(tree: Any, name: str, n: int | None = None) -> None:
+def check_parameters(tree: Any, name: str, n: int | tuple[int, ...] | None = None) -> None:
     """Refuse NaN, values out of range and, with `n`, shapes that do not fit n neurons.
+
+    `n` may be several sizes, any of which will do.
 
     Walks through modules, dicts, lists and tuples, and names the offending leaf by its
     path below `name`. Leaves that are being traced are checked for shape alone.
@@ -84,10 +86,12 @@ def check_parameters(tree: Any, name: str, n: int | None = None) -> None:
             path = f"{name}.{f.name}"
             if f.metadata.get("param") and value is not None:
                 shape = np.shape(value)
-                if n is not None and shape not in ((), (n,)):
+                sizes = n if isinstance(n, tuple) else (n,)
+                if n is not None and shape != () and shape not in [(size,) for size in sizes]:
+                    sizes = " or ".join(str(size) for size in dict.fromkeys(sizes))
                     raise ValueError(
-                        f"`{path}` has shape {shape}, which does not fit n={n} neurons: "
-                        f"give a scalar or shape ({n},)."
+                        f"`{path}` has shape {shape}, which does not fit n={sizes} neurons: "
+                        f"give a scalar or shape ({sizes},)."
                     )
                 if is_concrete(value):
                     _check_value(value, path, dict(f.metadata))
@@ -100,7 +104,7 @@ def check_parameters(tree: Any, name: str, n: int | None = None) -> None:
         for i, value in enumerate(tree):
             check_parameters(value, f"{name}[{i}]", n)
     elif isinstance(tree, (float, np.ndarray, np.floating, jax.Array)) and is_concrete(tree):
-        if np.issubdtype(np.asarray(tree).dtype, np.floating):
+        if jnp.issubdtype(jnp.result_type(tree), jnp.floating):
             _check_value(tree, name, {})
 
 

@@ -8,7 +8,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ._loop import finite_neurons
 from ._network import Network, vector_field
 from ._neuron import Neuron, State
 from ._plan import count_steps
@@ -49,6 +48,11 @@ def reference(
     **Returns:** a [`hh.Solution`][].
     """
     network, stimulus, y0, v0, t0, t1, dt = check_run(network, stimulus, t0, t1, dt, y0, v0)
+    if network.has_events:
+        raise ValueError(
+            "`network` has synapses driven by detected spikes, which an adaptive solver does not see; "
+            "compare with hh.simulate at a small dt instead."
+        )
     y0 = network.init(v0) if y0 is None else y0
     if not isinstance(solver, diffrax.AbstractSolver):
         raise TypeError(f"`solver` must be a diffrax solver object, got {solver!r}.")
@@ -79,7 +83,7 @@ def reference(
     )
     (ts, _), (ys, final) = solved.ts, solved.ys
     final = jax.tree.map(lambda x: x[0], final)
-    return Solution(ts, ys, final, finite_neurons(final))
+    return Solution(ts, ys, final, network.finite(final))
 
 
 @eqx.filter_jit

@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Array
 
 from ._diffrax import as_stepper
-from ._loop import compiled_integrate, finite_neurons
+from ._loop import compiled_integrate
 from ._network import Network
 from ._neuron import Neuron, State
 from ._parameters import as_float_array, cast_floats, check_parameters, is_concrete, run_dtype
@@ -176,7 +176,7 @@ def _hint(solver: Any, dt: float) -> str:
 
 
 def _save_finite(t: Array, y: State, args: Any) -> Array:
-    return finite_neurons(y)
+    return args[0].finite(y)
 
 
 def _raise_non_finite(run: tuple, t0: float, t1: float, dt: float, steps: int, hint: str) -> None:

@@ -26,3 +26,9 @@ def test_gradients(monkeypatch):
     arguments = ["--steps", "20", "--neurons", "2", "--solvers", "strang", "--repeats", "1"]
     (row,) = run("gradients.py", monkeypatch, *arguments)["rows"]
     assert row["gradient_s"] > 0 and row["gradient_bytes"] > row["forward_bytes"]
+
+
+def test_cobahh(monkeypatch):
+    arguments = ["--t1", "20", "--neurons", "100", "--seeds", "1", "--solvers", "strang"]
+    (row,) = run("cobahh.py", monkeypatch, *arguments)["rows"]
+    assert row["hhjax strang"]["rate_hz"] > 0 and row["hhjax strang"]["seconds"] > 0

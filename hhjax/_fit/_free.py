@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-_HIDDEN = ("neuron", "channels")  # in the names of parameters
+_HIDDEN = ("neuron", "neurons", "channels")  # in the names of parameters
 
 
 @dataclasses.dataclass(frozen=True)

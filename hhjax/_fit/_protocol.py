@@ -102,7 +102,7 @@ def run(
     network, electrode = split(model)
 
     def sweep(current: Stimulus, command: Stimulus, v0: Array) -> Any:
-        nudge = Clamp(command, strength * protocol.observed * network.neuron.C)
+        nudge = Clamp(command, strength * protocol.observed * network.capacitance)
         stimulus = electrode.stimulus(current) + nudge
         saveat = diffrax.SaveAt(t0=True, steps=protocol.stride, fn=save)
         return simulate(

@@ -54,7 +54,7 @@ class ConnorStevensPotassium(Channel):
 class ACurrent(Channel):
     """Transient potassium current, g·a³b·(V − E) (Dayan and Abbott 2001, p. 197).
 
-    The published a∞ exceeds 1 by up to 1 % around 50 mV.
+    The published a∞ exceeds 1 by up to 1.3 % above 30 mV.
 
     **Fields:** `g`: 47.7 mS/cm²; `E`: −75 mV.
     """

@@ -32,7 +32,8 @@ class MorrisLecarCalcium(Channel):
     gates: ClassVar = {"m": 1}
 
     def rates(self, V: Float[ArrayLike, "*s"]) -> dict[str, Instantaneous]:
-        return {"m": Instantaneous((1 + jnp.tanh((V - self.V1) / self.V2)) / 2)}
+        # (1 + tanh z)/2 of the paper
+        return {"m": Instantaneous(jax.nn.sigmoid(2 * (V - self.V1) / self.V2))}
 
 
 class MorrisLecarPotassium(Channel):

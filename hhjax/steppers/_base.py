@@ -61,6 +61,22 @@ class AbstractStepper(eqx.Module):
         """The network's state that z stands for."""
         return z
 
+    def advance(
+        self, network: Network, t: Array, dt: Array, z: Any, stimulus: Stimulus, key: Array | None
+    ) -> Any:
+        """One `step`, and what spikes within it bring about at its end (`Network.after_step`)."""
+        new = self.step(network, t, dt, z, stimulus, key)
+        if not network.has_events:
+            return new
+        y = network.after_step(t, dt, self.output(network, z), self.output(network, new))
+        return self.with_coupling(network, t + dt, dt, new, y, stimulus)
+
+    def with_coupling(
+        self, network: Network, t: Array, dt: Array, z: Any, y: State, stimulus: Stimulus
+    ) -> Any:
+        """The stepper's state z at `t` (ms) with the coupling's state of `y`, the network's at `t`."""
+        return self.init(network, t, dt, y, stimulus)
+
 
 def relax_all(network: Network, t: ArrayLike, dt: ArrayLike, y: State, stimulus: Stimulus | float) -> State:
     """Every variable moved by `dt` towards its own steady state, the others held fixed.

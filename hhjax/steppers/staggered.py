@@ -12,21 +12,38 @@ from .._math import relax
 from .._network import Network
 from .._neuron import State
 from .._stimulus import Stimulus
-from ._base import AbstractStepper, relax_all
+from ._base import AbstractStepper
 
 _NO_STIMULUS = 0.0  # gates and couplings do not feel it
 
 
 def _relax_gates(network: Network, dt: Array | float, y: State) -> State:
-    """Gates and couplings moved by `dt`, with V held: linear, hence exact."""
-    return relax_all(network, 0.0, dt, y, _NO_STIMULUS).replace_V(y.V)
+    """Gates and couplings moved by `dt`, with V held: linear, hence exact.
+
+    Where some act on others, as calcium does on the gates that sense it, the coefficients are
+    those half way, which makes the step one of order 2.
+    """
+    return _relax_apart(network, dt, dt, y)
+
+
+def _relax_apart(network: Network, dt: Array | float, dt_s: Array | float, y: State) -> State:
+    """Gates moved by `dt` and couplings by `dt_s`, with V held."""
+
+    def moved(at: State, part: float) -> State:
+        drive, rate = network.linear_form(0.0, at, _NO_STIMULUS)
+        move = lambda dt: lambda x, b, a: relax(x, b, a, part * dt)
+        gates = jax.tree.map(move(dt), y.gates, drive.gates, rate.gates)
+        return State(y.V, gates, jax.tree.map(move(dt_s), y.s, drive.s, rate.s))
+
+    return moved(y if network.gates_are_independent else moved(y, 0.5), 1.0)
 
 
 class _Lagging(eqx.Module):
-    """V at the grid time, with gates and couplings that are `lag` ms behind it."""
+    """V at the grid time, gates and couplings `lag` and `lag_s` ms behind it."""
 
     y: State
     lag: Array
+    lag_s: Array
 
 
 class _AbstractStaggered(AbstractStepper):
@@ -41,24 +58,28 @@ class _AbstractStaggered(AbstractStepper):
     order: ClassVar[int] = 2
 
     def init(self, network: Network, t: Array, dt: Array, y0: State, stimulus: Stimulus) -> _Lagging:
-        return _Lagging(y0, jnp.zeros((), y0.V.dtype))
+        zero = jnp.zeros((), y0.V.dtype)
+        return _Lagging(y0, zero, zero)
 
     def step(self, network, t, dt, z, stimulus, key):
-        y = _relax_gates(network, z.lag + dt / 2, z.y)
+        y = _relax_apart(network, z.lag + dt / 2, z.lag_s + dt / 2, z.y)
         middle = t + dt / 2
         if network.V_is_linear:
             V = self.step_V(network, middle, dt, y, y.V, stimulus)
         else:  # the coefficients of V's equation from a V half a step on
             half = self.step_V(network, middle, dt / 2, y, y.V, stimulus)
             V = self.step_V(network, middle, dt, y.replace_V(half), y.V, stimulus)
-        return _Lagging(y.replace_V(V), dt / 2)
+        return _Lagging(y.replace_V(V), dt / 2, dt / 2)
+
+    def with_coupling(self, network, t, dt, z, y, stimulus):
+        return _Lagging(State(z.y.V, z.y.gates, y.s), z.lag, jnp.zeros_like(z.lag_s))
 
     @abc.abstractmethod
     def step_V(self, network: Network, t: Array, dt: Array, y: State, V: Array, stimulus: Stimulus) -> Array:
         """V after `dt`, with the coefficients of its equation taken at `t` and `y`."""
 
     def output(self, network: Network, z: _Lagging) -> State:
-        return _relax_gates(network, z.lag, z.y)
+        return _relax_apart(network, z.lag, z.lag_s, z.y)
 
 
 def _exponential_V(network: Network, t: Array, dt: Array, y: State, V: Array, stimulus: Stimulus) -> Array:
@@ -93,6 +114,10 @@ class Staggered(_AbstractStaggered):
 
     def output(self, network: Network, z: _Lagging) -> State:
         return z.y
+
+    def advance(self, network, t, dt, z, stimulus, key):
+        # The gates that it reports lag; what happens to the couplings happens to those at t.
+        return Strang().advance(network, t, dt, z, stimulus, key)
 
 
 class CrankNicolson(_AbstractStaggered):

@@ -1,0 +1,88 @@
+"""Several couplings side by side, within and between populations."""
+
+from typing import Any
+
+import equinox as eqx
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from ._coupling import AbstractCoupling
+from ._parameters import check_parameters
+
+
+class Couplings(AbstractCoupling):
+    """Couplings by name, each between the populations that its `pre` and `post` name.
+
+    Made by [`hh.Network`][] from a dict. Its state is a dict of theirs.
+
+    **Fields:** `parts`: the couplings; `ranges`: name, start and stop of each population in V;
+    `n`: how many neurons there are.
+    """
+
+    parts: dict[str, AbstractCoupling]
+    ranges: tuple[tuple[str, int, int], ...] = eqx.field(static=True)
+    n: int = eqx.field(static=True)
+
+    def __check_init__(self) -> None:
+        known = [name for name, _, _ in self.ranges]
+        for name, part in self.parts.items():
+            if not isinstance(part, AbstractCoupling):
+                raise TypeError(
+                    f"`coupling[{name!r}]` must be a coupling such as hh.GradedSynapse(E), got {part!r}."
+                )
+            for field in ("pre", "post"):
+                end = getattr(part, field)
+                if end is not None and end not in known:
+                    raise ValueError(f"`coupling[{name!r}].{field}` must be one of {known}, got {end!r}.")
+
+    def _range(self, name: str | None) -> slice:
+        found = [slice(start, stop) for known, start, stop in self.ranges if known == name]
+        return found[0] if found else slice(0, self.n)
+
+    def _ends(self, part: AbstractCoupling) -> tuple[slice, slice]:
+        return self._range(part.post), self._range(part.pre)
+
+    def steady_state(self, V: Float[Array, " n"]) -> dict[str, Any]:
+        return {name: part.steady_state(V[self._range(part.pre)]) for name, part in self.parts.items()}
+
+    def linear_form(self, V: Float[Array, " n"], s: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+        forms = {
+            name: part.linear_form(V[self._range(part.pre)], s[name]) for name, part in self.parts.items()
+        }
+        return {k: form[0] for k, form in forms.items()}, {k: form[1] for k, form in forms.items()}
+
+    def linear_current(self, V: Float[Array, " n"], s: Any) -> tuple[Array, Array]:
+        drive, conductance = jnp.zeros_like(V), jnp.zeros_like(V)
+        for name, part in self.parts.items():
+            post = self._range(part.post)
+            driven, conducted = part.linear_current(V[post], s[name])
+            drive, conductance = drive.at[post].add(driven), conductance.at[post].add(conducted)
+        return drive, conductance
+
+    def check(self, n: int, pre: int | None = None) -> None:
+        for name, part in self.parts.items():
+            post, pre = (end.stop - end.start for end in self._ends(part))
+            try:
+                part.check(post, None if part.pre == part.post else pre)
+            except ValueError as error:
+                raise ValueError(str(error).replace("`coupling.", f"`coupling[{name!r}].")) from None
+            check_parameters(part, f"network.coupling[{name!r}]", part.sizes(post, pre))
+
+    @property
+    def V_is_linear(self) -> bool:
+        return all(part.V_is_linear for part in self.parts.values())
+
+    @property
+    def states_are_independent(self) -> bool:
+        return all(part.states_are_independent for part in self.parts.values())
+
+    @property
+    def has_events(self) -> bool:
+        return any(part.has_events for part in self.parts.values())
+
+    def after_step(self, t: Array, dt: Array, before: Array, after: Array, s: Any) -> dict[str, Any]:
+        def each(name: str, part: AbstractCoupling) -> Any:
+            pre = self._range(part.pre)
+            return part.after_step(t, dt, before[pre], after[pre], s[name])
+
+        return {name: each(name, part) for name, part in self.parts.items()}

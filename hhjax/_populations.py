@@ -1,0 +1,69 @@
+"""Neurons of several kinds side by side, which a network takes for one."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import equinox as eqx
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from ._neuron import Neuron, State
+
+
+class Populations(eqx.Module):
+    """Several populations of different neurons, with the methods of one [`hh.Neuron`][].
+
+    V holds the populations one after the other, in the order of `sizes`; the gates are kept by
+    population. Made by [`hh.Network`][] from dicts.
+
+    **Fields:** `neurons`: a neuron by the name of its population; `sizes`: pairs of names and
+    numbers of neurons.
+    """
+
+    neurons: dict[str, Neuron]
+    sizes: tuple[tuple[str, int], ...] = eqx.field(static=True)
+
+    @property
+    def ranges(self) -> dict[str, slice]:
+        """Where each population lies in V."""
+        ranges, start = {}, 0
+        for name, size in self.sizes:
+            ranges[name] = slice(start, start + size)
+            start += size
+        return ranges
+
+    def items(self) -> Iterator[tuple[str, Neuron, int]]:
+        """Name, neuron and size of every population, in order."""
+        for name, size in self.sizes:
+            yield name, self.neurons[name], size
+
+    @property
+    def V_is_linear(self) -> bool:
+        """Whether dV/dt is linear in V at fixed gates, in every population."""
+        return all(neuron.V_is_linear for neuron in self.neurons.values())
+
+    @property
+    def gates_are_independent(self) -> bool:
+        """Whether at fixed V the gates do not act on each other, in every population."""
+        return all(neuron.gates_are_independent for neuron in self.neurons.values())
+
+    def steady_gates(self, V: Float[Array, " n"]) -> dict[str, Any]:
+        """All gates at rest at V (mV), as `gates[population][channel][gate]`."""
+        return {name: self.neurons[name].steady_gates(V[part]) for name, part in self.ranges.items()}
+
+    def linear_form(
+        self, V: Float[Array, " n"], gates: dict[str, Any], current: Array, conductance: Array | float = 0.0
+    ) -> tuple[State, State]:
+        """(drive, rate) of every variable, see `Neuron.linear_form`."""
+        current, conductance = (jnp.broadcast_to(x, V.shape) for x in (current, conductance))
+        drives, rates = {}, {}
+        for name, part in self.ranges.items():
+            form = self.neurons[name].linear_form(V[part], gates[name], current[part], conductance[part])
+            drives[name], rates[name] = form
+        V_form = (
+            jnp.concatenate([jnp.broadcast_to(forms[k].V, V[part].shape) for k, part in self.ranges.items()])
+            for forms in (drives, rates)
+        )
+        gate_forms = ({k: form.gates for k, form in forms.items()} for forms in (drives, rates))
+        drive, rate = (State(v, g) for v, g in zip(V_form, gate_forms))
+        return drive, rate

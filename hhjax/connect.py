@@ -1,0 +1,169 @@
+"""Builders of connectivity. The same key gives the same connections, on every machine.
+
+All but `all_to_all` return [`hh.connect.Sparse`][] weights; `.dense()` makes a matrix of them,
+row = receiving neuron. Weights are in mS/cm².
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from ._connectivity import Sparse as Sparse
+from ._parameters import as_float_array
+
+
+def _size(name: str, n: Any) -> int:
+    if isinstance(n, bool) or not isinstance(n, (int, np.integer)) or n < 1:
+        raise ValueError(f"`{name}` must be a whole number of at least 1, got {n!r}.")
+    return int(n)
+
+
+def _generator(key: Array) -> np.random.Generator:
+    return np.random.default_rng(np.asarray(jax.random.key_data(key)).ravel())
+
+
+def from_pairs(post: Any, pre: Any, weight: Any, shape: tuple[int, int]) -> Sparse:
+    """Connections given one by one.
+
+    **Arguments:** `post`, `pre`: the receiving and the sending neuron of each; `weight`: mS/cm²,
+    a number or one for each; `shape`: (post, pre), the numbers of neurons.
+    """
+    post, pre = np.asarray(post, int).ravel(), np.asarray(pre, int).ravel()
+    n_post, n_pre = (_size("shape", n) for n in shape)
+    if post.shape != pre.shape:
+        raise ValueError(f"`post` and `pre` must be of one length, got {post.size} and {pre.size}.")
+    for name, ends, n in (("post", post, n_post), ("pre", pre, n_pre)):
+        if ends.size and not (0 <= ends.min() and ends.max() < n):
+            raise ValueError(f"`{name}` must be between 0 and {n - 1}, got {ends.min()} to {ends.max()}.")
+    weight = np.broadcast_to(np.asarray(as_float_array(weight)), post.shape)
+    order = np.lexsort((pre, post))
+    post, pre, weight = post[order], pre[order], weight[order]
+    row, most = _slots(post, n_post)
+    table_pre, table_weight = np.zeros((n_post, most), int), np.zeros((n_post, most), weight.dtype)
+    table_pre[post, row], table_weight[post, row] = pre, weight
+    by_pre = np.argsort(pre, kind="stable")
+    slot, sent = _slots(pre[by_pre], n_pre)
+    targets = np.full((n_pre, sent), n_post * most, int)
+    targets[pre[by_pre], slot] = (post * most + row)[by_pre]
+    whole = lambda x: jnp.asarray(x, jnp.int32)
+    return Sparse(whole(table_pre), jnp.asarray(table_weight), whole(targets))
+
+
+def _slots(sorted_ends: np.ndarray, n: int) -> tuple[np.ndarray, int]:
+    """The number of each connection among those of its neuron, and the most of any (at least 1)."""
+    counts = np.bincount(sorted_ends, minlength=n)
+    start = np.cumsum(counts) - counts
+    return np.arange(sorted_ends.size) - np.repeat(start, counts), max(int(counts.max()), 1)
+
+
+def all_to_all(post: int, pre: int, weight: Any = 1.0, *, autapses: bool = True) -> Float[Array, "p q"]:
+    """Every one of `pre` neurons to every one of `post`, as a dense matrix.
+
+    **Arguments:** `post`, `pre`: numbers of neurons; `weight`: mS/cm²; `autapses`: whether
+    neuron i connects to neuron i, if both are the same population.
+    """
+    weights = jnp.full((_size("post", post), _size("pre", pre)), as_float_array(weight))
+    return weights if autapses else weights * (1 - jnp.eye(post, pre, dtype=weights.dtype))
+
+
+def one_to_one(n: int, weight: Any = 1.0) -> Sparse:
+    """Neuron i of one population to neuron i of another, both of `n` neurons.
+
+    **Arguments:** `weight`: mS/cm², a number or one for each.
+    """
+    each = np.arange(_size("n", n))
+    return from_pairs(each, each, weight, (n, n))
+
+
+def random(
+    key: Array,
+    post: int,
+    pre: int,
+    *,
+    p: float | None = None,
+    indegree: int | None = None,
+    weight: Any = 1.0,
+    autapses: bool = True,
+) -> Sparse:
+    """Random connections: each with probability `p`, or `indegree` to every neuron.
+
+    **Arguments:**
+
+    - `key`: a `jax.random.key`.
+    - `post`, `pre`: numbers of receiving and sending neurons.
+    - `p`: probability of each connection, in [0, 1]; or
+    - `indegree`: how many different neurons each neuron hears.
+    - `weight`: mS/cm².
+    - `autapses`: whether neuron i may connect to neuron i, if both are the same population.
+    """
+    post, pre = _size("post", post), _size("pre", pre)
+    if (p is None) == (indegree is None):
+        raise ValueError(f"Give one of `p` and `indegree`, got p={p!r} and indegree={indegree!r}.")
+    if p is not None and not 0 <= p <= 1:
+        raise ValueError(f"`p` must be between 0 and 1, got {p!r}.")
+    if not autapses and post != pre:
+        raise ValueError(f"`autapses=False` takes one population, got post={post} and pre={pre}.")
+    choices = pre if autapses else pre - 1
+    if indegree is not None and not 0 <= indegree <= choices:
+        raise ValueError(f"`indegree` must be between 0 and {choices}, got {indegree!r}.")
+    rng = _generator(key)
+    counts = np.full(post, indegree) if p is None else rng.binomial(choices, p, post)
+    heard = [rng.choice(choices, count, replace=False, shuffle=False) for count in counts]
+    to, of = np.repeat(np.arange(post), counts), np.concatenate(heard)
+    if not autapses:
+        of = of + (of >= to)
+    return from_pairs(to, of, weight, (post, pre))
+
+
+def ring(n: int, neighbours: int = 1, weight: Any = 1.0) -> Sparse:
+    """Each of `n` neurons on a ring hears its `neighbours` nearest on either side.
+
+    **Arguments:** `weight`: mS/cm².
+    """
+    n = _size("n", n)
+    if not 1 <= neighbours <= (n - 1) // 2:
+        raise ValueError(f"`neighbours` must be between 1 and {(n - 1) // 2}, got {neighbours!r}.")
+    steps = np.concatenate([np.arange(-neighbours, 0), np.arange(1, neighbours + 1)])
+    to = np.repeat(np.arange(n), steps.size)
+    return from_pairs(to, (to + np.tile(steps, n)) % n, weight, (n, n))
+
+
+def by_distance(
+    key: Array,
+    post: Any,
+    pre: Any,
+    probability: Callable[[np.ndarray], Any],
+    *,
+    weight: Any = 1.0,
+    autapses: bool = False,
+) -> Sparse:
+    """Random connections whose probability depends on the distance.
+
+    **Arguments:**
+
+    - `key`: a `jax.random.key`.
+    - `post`, `pre`: positions of the receiving and sending neurons, shape (neurons, space), in
+        any unit.
+    - `probability`: a function of the distance, such as `lambda d: np.exp(-d / 100)`.
+    - `weight`: mS/cm², a number or a function of the distance.
+    - `autapses`: whether neurons at distance 0 may connect.
+    """
+    post, pre = np.asarray(post, float), np.asarray(pre, float)
+    if post.ndim != 2 or pre.ndim != 2 or post.shape[1] != pre.shape[1]:
+        raise ValueError(
+            f"`post` and `pre` must have shape (neurons, space), got {post.shape} and {pre.shape}."
+        )
+    rng = _generator(key)
+    to, of, away = [], [], []
+    for i, at in enumerate(post):
+        distance = np.sqrt(((pre - at) ** 2).sum(axis=1))
+        chosen = rng.random(distance.size) < np.asarray(probability(distance))
+        (j,) = np.nonzero(chosen & (autapses | (distance > 0)))
+        to.append(np.full(j.size, i)), of.append(j), away.append(distance[j])
+    to, of, away = (np.concatenate(x) for x in (to, of, away))
+    weight = weight(away) if callable(weight) else weight
+    return from_pairs(to, of, weight, (post.shape[0], pre.shape[0]))

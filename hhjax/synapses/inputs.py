@@ -1,0 +1,78 @@
+"""Spikes from outside the network."""
+
+import abc
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from .._parameters import as_float_array, is_concrete, param
+
+
+class AbstractInput(eqx.Module):
+    """A source of spikes that is no neuron: `n` trains of them."""
+
+    n: eqx.AbstractVar[int]
+
+    @abc.abstractmethod
+    def spikes(self, t: Array, dt: Array) -> Float[Array, " n"]:
+        """How many spikes each train has after `t` and up to `t + dt` (ms)."""
+
+
+class Poisson(AbstractInput):
+    """Independent Poisson trains, the same for the same key, start and dt.
+
+    The number of spikes in a step depends on the key and on the number of the step, counted from
+    t = 0, alone. Not differentiable in the rate: numbers of spikes are whole.
+
+    **Fields:** `n`: how many trains; `rate`: Hz, a number or shape (n,); `key`: a
+    `jax.random.key`.
+    """
+
+    n: int = eqx.field(static=True)
+    rate: Float[Array, "..."] = param(unit="Hz", minimum=0.0)
+    key: Array
+
+    def __check_init__(self) -> None:
+        if not isinstance(self.n, int) or self.n < 1:
+            raise ValueError(f"`Poisson.n` must be a whole number of at least 1, got {self.n!r}.")
+        if self.rate.shape not in ((), (self.n,)):
+            raise ValueError(
+                f"`Poisson.rate` must be a scalar or have shape ({self.n},), got {self.rate.shape}."
+            )
+
+    def spikes(self, t: Array, dt: Array) -> Float[Array, " n"]:
+        step = jnp.round(t / dt).astype(jnp.int32)
+        mean = jnp.broadcast_to(self.rate * dt / 1000, (self.n,))
+        count = jax.random.poisson(jax.random.fold_in(self.key, step), jax.lax.stop_gradient(mean))
+        return count.astype(mean.dtype)
+
+
+class SpikeTrains(AbstractInput):
+    """Given spikes. Not differentiable in their times: a spike acts at the end of its step.
+
+    **Fields:** `times`: ms, shape (n, spikes), increasing along each row, padded with NaN at the
+    end as [`hh.spike_times`][] returns them.
+    """
+
+    times: Float[Array, "n spikes"] = eqx.field(
+        converter=lambda t: jnp.nan_to_num(as_float_array(t), nan=jnp.inf, posinf=jnp.inf)
+    )
+
+    def __check_init__(self) -> None:
+        if self.times.ndim != 2:
+            raise ValueError(f"`SpikeTrains.times` must have shape (n, spikes), got {self.times.shape}.")
+        if is_concrete(self.times):
+            times = np.asarray(self.times)
+            if (times[:, 1:] < times[:, :-1]).any():
+                raise ValueError("`SpikeTrains.times` must increase along each row.")
+
+    @property
+    def n(self) -> int:  # pyright: ignore
+        return self.times.shape[0]
+
+    def spikes(self, t: Array, dt: Array) -> Float[Array, " n"]:
+        until = jax.vmap(lambda times, t: jnp.searchsorted(times, t, side="right"), in_axes=(0, None))
+        return (until(self.times, t + dt) - until(self.times, t)).astype(self.times.dtype)

@@ -1,0 +1,151 @@
+"""Synapses whose transmitter follows the presynaptic membrane potential: smooth, differentiable.
+
+A. Destexhe, Z. F. Mainen and T. J. Sejnowski, "An efficient method for computing synaptic
+conductances based on a kinetic model of receptor binding", Neural Comput. 6 (1994) 14-18; rates as
+in their chapter "Kinetic models of synaptic transmission", in *Methods in Neuronal Modeling*, 2nd
+edition, MIT Press 1998.
+"""
+
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from .._connectivity import as_weights, check_weights, sum_over_pre, Weights
+from .._coupling import AbstractCoupling
+from .._parameters import param
+
+
+class _AbstractKinetic(AbstractCoupling):
+    """Receptors that bind the transmitter T(V) = T_max/(1 + e^(−(V − half)/slope)) (1994, eq. 4)."""
+
+    weights: eqx.AbstractVar[Weights]
+    reversal: eqx.AbstractVar[Array]
+    alpha: eqx.AbstractVar[Array]
+    beta: eqx.AbstractVar[Array]
+    T_max: eqx.AbstractVar[Array]
+    half: eqx.AbstractVar[Array]
+    slope: eqx.AbstractVar[Array]
+
+    def transmitter(self, V: Float[Array, " pre"]) -> Float[Array, " pre"]:
+        """Concentration of the transmitter, mM, at a presynaptic V (mV)."""
+        return self.T_max * jax.nn.sigmoid((V - self.half) / self.slope)
+
+    def linear_form(self, V: Float[Array, " pre"], s: Any) -> tuple[Any, Any]:
+        bind = self.alpha * self.transmitter(V)
+        return bind, bind + self.beta
+
+    def steady_state(self, V: Float[Array, " pre"]) -> Any:
+        drive, rate = self.linear_form(V, None)
+        return drive / rate
+
+    def linear_current(self, V: Float[Array, " n"], s: Any) -> tuple[Array, Array]:
+        conductance = sum_over_pre(self.weights, s)
+        return conductance * self.reversal, conductance
+
+    def check(self, n: int, pre: int | None = None) -> None:
+        check_weights(self.weights, n, n if pre is None else pre)
+
+
+class AMPA(_AbstractKinetic):
+    r"""AMPA receptors: current $\sum_j W_{ij} r_j (V_r - V_i)$, $\dot r = \alpha T(V)(1 - r) - \beta r$.
+
+    Destexhe, Mainen and Sejnowski (1994, 1998).
+
+    **Fields:**
+
+    - `weights`: W, mS/cm² with all receptors open, shape (post, pre), dense or from
+        [`hh.connect`][].
+    - `reversal`: V_r, mV.
+    - `alpha`, `beta`: binding, 1/(mM ms), and unbinding, 1/ms.
+    - `T_max`, `half`, `slope`: of the transmitter as a function of V: mM, mV, mV.
+    - `pre`, `post`: populations, by name.
+    """
+
+    weights: Weights = eqx.field(converter=as_weights)
+    reversal: Float[Array, "..."] = param(0.0, unit="mV")
+    alpha: Float[Array, "..."] = param(1.1, unit="1/(mM ms)", minimum=0.0)
+    beta: Float[Array, "..."] = param(0.19, unit="1/ms", positive=True)
+    T_max: Float[Array, "..."] = param(1.0, unit="mM", minimum=0.0)
+    half: Float[Array, "..."] = param(2.0, unit="mV")
+    slope: Float[Array, "..."] = param(5.0, unit="mV", positive=True)
+
+
+class GABAA(AMPA):
+    """GABA-A receptors: as [`hh.synapses.AMPA`][], with the rates and the reversal of GABA-A.
+
+    **Fields:** as there; `reversal`: −80 mV; `alpha`: 5 per mM and ms; `beta`: 0.18 per ms.
+    """
+
+    reversal: Float[Array, "..."] = param(-80.0, unit="mV")
+    alpha: Float[Array, "..."] = param(5.0, unit="1/(mM ms)", minimum=0.0)
+    beta: Float[Array, "..."] = param(0.18, unit="1/ms", positive=True)
+
+
+class NMDA(AMPA):
+    r"""NMDA receptors: as [`hh.synapses.AMPA`][], times $1/(1 + e^{-0.062 V}[Mg]/3.57)$.
+
+    The block by magnesium is that of C. E. Jahr and C. F. Stevens, J. Neurosci. 10 (1990) 1830-1837.
+
+    **Fields:** as there; `alpha`: 0.072 per mM and ms; `beta`: 0.0066 per ms; `magnesium`: 1 mM
+    outside.
+    """
+
+    alpha: Float[Array, "..."] = param(0.072, unit="1/(mM ms)", minimum=0.0)
+    beta: Float[Array, "..."] = param(0.0066, unit="1/ms", positive=True)
+    magnesium: Float[Array, "..."] = param(1.0, unit="mM", minimum=0.0)
+
+    def unblocked(self, V: Float[Array, "*s"]) -> Float[Array, "*s"]:
+        """The fraction of channels free of magnesium, at a postsynaptic V (mV)."""
+        return 1 / (1 + jnp.exp(-0.062 * V) * self.magnesium / 3.57)
+
+    def linear_current(self, V: Float[Array, " n"], s: Any) -> tuple[Array, Array]:
+        conductance = sum_over_pre(self.weights, s) * self.unblocked(V)
+        return conductance * self.reversal, conductance
+
+    @property
+    def V_is_linear(self) -> bool:
+        return False
+
+
+class GABAB(_AbstractKinetic):
+    r"""GABA-B receptors, which open potassium channels by way of a G protein.
+
+    $\dot r = K_1 T(V)(1 - r) - K_2 r$, $\dot g = K_3 r - K_4 g$, current
+    $\sum_j W_{ij}\, g_j^4/(g_j^4 + K_d)\,(V_r - V_i)$: A. Destexhe and T. J. Sejnowski, PNAS 92
+    (1995) 9515-9519, with the rates of the 1998 chapter. The state is a dict of `r` and `g` (µM).
+
+    **Fields:** as [`hh.synapses.AMPA`][]; `reversal`: −95 mV; `alpha`: K1, 0.09 per mM and ms;
+    `beta`: K2, 0.0012 per ms; `K3`: 0.18 µM per ms; `K4`: 0.034 per ms; `K_d`: 100 µM⁴.
+    """
+
+    weights: Weights = eqx.field(converter=as_weights)
+    reversal: Float[Array, "..."] = param(-95.0, unit="mV")
+    alpha: Float[Array, "..."] = param(0.09, unit="1/(mM ms)", minimum=0.0)
+    beta: Float[Array, "..."] = param(0.0012, unit="1/ms", positive=True)
+    T_max: Float[Array, "..."] = param(1.0, unit="mM", minimum=0.0)
+    half: Float[Array, "..."] = param(2.0, unit="mV")
+    slope: Float[Array, "..."] = param(5.0, unit="mV", positive=True)
+    K3: Float[Array, "..."] = param(0.18, unit="µM/ms", minimum=0.0)
+    K4: Float[Array, "..."] = param(0.034, unit="1/ms", positive=True)
+    K_d: Float[Array, "..."] = param(100.0, unit="µM⁴", positive=True)
+
+    def linear_form(self, V: Float[Array, " pre"], s: Any) -> tuple[Any, Any]:
+        bind = self.alpha * self.transmitter(V)
+        return {"r": bind, "g": self.K3 * s["r"]}, {"r": bind + self.beta, "g": self.K4}
+
+    def steady_state(self, V: Float[Array, " pre"]) -> Any:
+        bind = self.alpha * self.transmitter(V)
+        r = bind / (bind + self.beta)
+        return {"r": r, "g": self.K3 * r / self.K4}
+
+    def linear_current(self, V: Float[Array, " n"], s: Any) -> tuple[Array, Array]:
+        bound = s["g"] ** 4
+        conductance = sum_over_pre(self.weights, bound / (bound + self.K_d))
+        return conductance * self.reversal, conductance
+
+    @property
+    def states_are_independent(self) -> bool:
+        return False

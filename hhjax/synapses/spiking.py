@@ -1,0 +1,249 @@
+"""Synapses that open a conductance at each detected spike."""
+
+import abc
+import math
+from typing import Any
+
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from .._connectivity import as_weights, check_weights, sum_over_few, Weights
+from .._coupling import AbstractCoupling
+from .._parameters import as_float_array, is_concrete, param
+from .inputs import AbstractInput
+from .plasticity import TsodyksMarkram
+
+_LONG_AGO = 1e6  # ms since a spike that has had its effect
+
+
+class SpikeSynapse(AbstractCoupling):
+    """A synapse that opens a conductance at each spike of the sending neuron, after a delay.
+
+    A spike is an upward crossing of `threshold` within a step. What it does happens between the
+    steps of a solver, not in the vector field: [`hh.simulate`][] and [`hh.as_diffrax`][] see it, an
+    adaptive solve of `hh.vector_field` does not.
+
+    Without a delay a spike acts at the end of its step, and no derivative flows through its time.
+    With a `delay` of at least dt the time of the spike is interpolated within its step and the
+    effect shared between the two grid points around its arrival, which makes a run of order 2.
+    Gradients then flow through the times of spikes as well, right to order dt, and by the delay
+    itself. Gradients by weights, time constants and reversal potentials are right in either case.
+
+    **Fields** of all its kinds:
+
+    - `weights`: peak conductance of a spike, mS/cm², shape (post, pre), dense or from
+        [`hh.connect`][].
+    - `reversal`: mV, scalar or one per receiving neuron.
+    - `delay`: ms, scalar or one per sending neuron; `None` for none.
+    - `threshold`: mV.
+    - `plasticity`: `None` or an [`hh.synapses.TsodyksMarkram`][].
+    - `input`: spikes from outside, an [`hh.synapses.Poisson`][] or an
+        [`hh.synapses.SpikeTrains`][], instead of those of neurons.
+    - `in_flight`: how many spikes of a neuron can be on their way at once; by default one for each
+        ms of the delay and one more.
+    - `pre`, `post`: populations, by name.
+    """
+
+    weights: eqx.AbstractVar[Weights]
+    reversal: eqx.AbstractVar[Array]
+    delay: Float[Array, "..."] | None = eqx.field(
+        default=None,
+        kw_only=True,
+        converter=lambda x: None if x is None else as_float_array(x),
+        metadata={"param": True, "unit": "ms", "minimum": 0.0},
+    )
+    threshold: Float[Array, "..."] = eqx.field(
+        default=0.0, kw_only=True, converter=as_float_array, metadata={"param": True, "unit": "mV"}
+    )
+    plasticity: TsodyksMarkram | None = eqx.field(default=None, kw_only=True)
+    input: AbstractInput | None = eqx.field(default=None, kw_only=True)
+    in_flight: int | None = eqx.field(default=None, kw_only=True, static=True)
+
+    @abc.abstractmethod
+    def closed(self, zero: Float[Array, " n"]) -> dict[str, Array]:
+        """The state of the conductance when there were no spikes, from zeros."""
+
+    @abc.abstractmethod
+    def decay(self, g: dict[str, Array]) -> tuple[dict[str, Array], dict[str, Array]]:
+        """(drive, rate) of the conductance's state between spikes."""
+
+    @abc.abstractmethod
+    def opened(self, g: dict[str, Array], peak: Float[Array, " n"]) -> dict[str, Array]:
+        """The conductance's state after a spike that opens `peak` (mS/cm²) at its peak."""
+
+    @abc.abstractmethod
+    def conductance(self, g: dict[str, Array]) -> Float[Array, " n"]:
+        """The conductance, mS/cm²."""
+
+    def __post_init__(self) -> None:
+        if self.delay is None or self.in_flight is not None:
+            return
+        if not is_concrete(self.delay):
+            raise ValueError("`in_flight` must be given where `delay` is traced.")
+        self.in_flight = math.floor(float(np.max(np.asarray(self.delay)))) + 1
+
+    @property
+    def has_events(self) -> bool:
+        return True
+
+    def steady_state(self, V: Float[Array, " pre"]) -> dict[str, Any]:
+        post, pre = self.weights.shape
+        dtype = self.reversal.dtype
+        s = {"g": self.closed(jnp.zeros(post, dtype))}
+        if self.plasticity is not None:
+            s["plasticity"] = self.plasticity.rest(pre)
+        if self.delay is not None:
+            s["since"] = jnp.full((pre, self.in_flight), _LONG_AGO, dtype)
+            if self.plasticity is not None or self.input is not None:
+                s["sent"] = jnp.zeros((pre, self.in_flight), dtype)
+        return s
+
+    def linear_form(self, V: Float[Array, " pre"], s: dict[str, Any]) -> tuple[dict, dict]:
+        drive, rate = {}, {}
+        drive["g"], rate["g"] = self.decay(s["g"])
+        if "plasticity" in s:
+            drive["plasticity"], rate["plasticity"] = self.plasticity.linear_form()
+        if "since" in s:  # time passes
+            drive["since"], rate["since"] = jnp.ones_like(s["since"]), jnp.zeros_like(s["since"])
+        if "sent" in s:
+            drive["sent"] = rate["sent"] = jnp.zeros_like(s["sent"])
+        return drive, rate
+
+    def linear_current(self, V: Float[Array, " n"], s: dict[str, Any]) -> tuple[Array, Array]:
+        conductance = self.conductance(s["g"])
+        return conductance * self.reversal, conductance
+
+    def check(self, n: int, pre: int | None = None) -> None:
+        if self.input is not None and self.pre is not None:
+            raise ValueError(f"`coupling.pre` must not be given with `input`, got {self.pre!r}.")
+        senders = self.input.n if self.input is not None else n if pre is None else pre
+        check_weights(self.weights, n, senders)
+
+    def sizes(self, n: int, pre: int) -> tuple[int, ...]:
+        return (n, pre if self.input is None else self.input.n)
+
+    def after_step(self, t: Array, dt: Array, before: Array, after: Array, s: dict) -> dict:
+        if self.input is None:
+            spikes = (before < self.threshold) & (after >= self.threshold)
+            rise = jnp.where(spikes, after - before, 1.0)
+            late = dt * jnp.where(spikes, (after - self.threshold) / rise, 0.0)  # ms since the spike
+            sent = spikes.astype(after.dtype)
+        else:
+            sent = self.input.spikes(t, dt).astype(s["g"]["g"].dtype)
+            spikes, late = sent > 0, jnp.full_like(sent, dt / 2)
+        s = dict(s)
+        if "plasticity" in s:
+            s["plasticity"], sent = self.plasticity.release(s["plasticity"], sent)
+        if "since" in s:
+            s, sent = self._arrivals(dt, s, spikes, late, sent)
+        s["g"] = self.opened(s["g"], sum_over_few(self.weights, sent))
+        return s
+
+    def _arrivals(
+        self, dt: Array, s: dict, spikes: Array, late: Array, sent: Array
+    ) -> tuple[dict[str, Any], Array]:
+        """The state with the new spikes on their way, and what arrives at the end of this step."""
+        enter = lambda new, old: jnp.where(
+            spikes[:, None], jnp.concatenate([new[:, None], old[:, :-1]], axis=1), old
+        )
+        since = enter(late, s["since"])
+        amount = enter(sent, s["sent"]) if "sent" in s else 1.0
+        delay = jnp.broadcast_to(self.delay, spikes.shape)[:, None]
+        # An arrival a fraction f into a step acts by 1 − f at its start and by f at its end.
+        arrived = lambda since: jnp.clip((since - delay) / dt + 1, 0.0, 1.0)
+        newest = jnp.zeros_like(since, bool).at[:, 0].set(spikes)
+        share = arrived(since) - jnp.where(newest, 0.0, arrived(since - dt))
+        s = s | {"since": since} | ({"sent": amount} if "sent" in s else {})
+        return s, (share * amount).sum(axis=1)
+
+
+class ExponentialSynapse(SpikeSynapse):
+    """A conductance that jumps by the weight at each spike and decays with `tau`.
+
+    **Fields:** `weights`, `tau` (ms), `reversal` and those of [`hh.synapses.SpikeSynapse`][].
+    """
+
+    weights: Weights = eqx.field(converter=as_weights)
+    tau: Float[Array, "..."] = param(5.0, unit="ms", positive=True)
+    reversal: Float[Array, "..."] = param(0.0, unit="mV")
+
+    def closed(self, zero: Array) -> dict[str, Array]:
+        return {"g": zero}
+
+    def decay(self, g: dict[str, Array]) -> tuple[dict, dict]:
+        return {"g": jnp.zeros_like(g["g"])}, {"g": 1 / self.tau}
+
+    def opened(self, g: dict[str, Array], peak: Array) -> dict[str, Array]:
+        return {"g": g["g"] + peak}
+
+    def conductance(self, g: dict[str, Array]) -> Array:
+        return g["g"]
+
+
+class DoubleExponentialSynapse(SpikeSynapse):
+    """A conductance w·N·(e^(−t/tau_decay) − e^(−t/tau_rise)) after each spike, with w its peak.
+
+    **Fields:** `weights`, `tau_rise`, `tau_decay` (ms, different), `reversal` and those of
+    [`hh.synapses.SpikeSynapse`][].
+    """
+
+    weights: Weights = eqx.field(converter=as_weights)
+    tau_rise: Float[Array, "..."] = param(0.5, unit="ms", positive=True)
+    tau_decay: Float[Array, "..."] = param(5.0, unit="ms", positive=True)
+    reversal: Float[Array, "..."] = param(0.0, unit="mV")
+
+    def check(self, n: int, pre: int | None = None) -> None:
+        super().check(n, pre)
+        taus = (self.tau_rise, self.tau_decay)
+        if all(is_concrete(x) for x in taus) and not np.less(*map(np.asarray, taus)).all():
+            raise ValueError(
+                f"`coupling.tau_rise` must be less than `tau_decay` (ms), got {taus[0]} and {taus[1]}; "
+                "for equal ones take hh.synapses.AlphaSynapse."
+            )
+
+    def closed(self, zero: Array) -> dict[str, Array]:
+        return {"g": zero, "rising": zero}
+
+    def decay(self, g: dict[str, Array]) -> tuple[dict, dict]:
+        zero = jnp.zeros_like(g["g"])
+        return {"g": zero, "rising": zero}, {"g": 1 / self.tau_decay, "rising": 1 / self.tau_rise}
+
+    def opened(self, g: dict[str, Array], peak: Array) -> dict[str, Array]:
+        # The peak is at t where both terms fall equally fast, e^(−t·(1/rise − 1/decay)) = rise/decay.
+        ratio = self.tau_rise / self.tau_decay
+        height = ratio ** (ratio / (1 - ratio)) - ratio ** (1 / (1 - ratio))
+        jump = peak / height
+        return {"g": g["g"] + jump, "rising": g["rising"] + jump}
+
+    def conductance(self, g: dict[str, Array]) -> Array:
+        return g["g"] - g["rising"]
+
+
+class AlphaSynapse(SpikeSynapse):
+    """A conductance w·(t/tau)·e^(1 − t/tau) after each spike, with w its peak, at t = tau.
+
+    **Fields:** `weights`, `tau` (ms), `reversal` and those of [`hh.synapses.SpikeSynapse`][].
+    """
+
+    weights: Weights = eqx.field(converter=as_weights)
+    tau: Float[Array, "..."] = param(2.0, unit="ms", positive=True)
+    reversal: Float[Array, "..."] = param(0.0, unit="mV")
+
+    @property
+    def states_are_independent(self) -> bool:
+        return False
+
+    def closed(self, zero: Array) -> dict[str, Array]:
+        return {"g": zero, "rising": zero}
+
+    def decay(self, g: dict[str, Array]) -> tuple[dict, dict]:
+        rate = 1 / self.tau
+        return {"g": g["rising"] * rate, "rising": jnp.zeros_like(g["g"])}, {"g": rate, "rising": rate}
+
+    def opened(self, g: dict[str, Array], peak: Array) -> dict[str, Array]:
+        return {"g": g["g"], "rising": g["rising"] + math.e * peak}
+
+    def conductance(self, g: dict[str, Array]) -> Array:
+        return g["g"]
