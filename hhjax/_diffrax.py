@@ -13,7 +13,7 @@ from jaxtyping import Array
 from ._network import Network, vector_field
 from ._neuron import State
 from ._stimulus import as_stimulus, Stimulus
-from .steppers import AbstractStepper, by_name
+from .steppers import AbstractMaruyama, AbstractStepper, by_name, stochastic_by_name
 
 
 class _AsDiffrax(diffrax.AbstractSolver):
@@ -146,11 +146,12 @@ def as_stepper(solver: Any) -> AbstractStepper:
             raise ValueError(f"`solver` {type(solver).__name__} does not solve ODEs as a single term.")
         return _DiffraxStepper(solver)
     if isinstance(solver, str):
-        if solver in by_name:
-            return by_name[solver]
-        near = difflib.get_close_matches(solver.lower(), by_name, n=1, cutoff=0.4)
+        known = by_name | stochastic_by_name
+        if solver in known:
+            return known[solver]
+        near = difflib.get_close_matches(solver.lower(), known, n=1, cutoff=0.4)
         hint = f" Did you mean {near[0]!r}?" if near else ""
-        raise ValueError(f"Unknown `solver` {solver!r}.{hint} Known are {', '.join(by_name)}.")
+        raise ValueError(f"Unknown `solver` {solver!r}.{hint} Known are {', '.join(known)}.")
     if isinstance(solver, type) and issubclass(solver, (AbstractStepper, diffrax.AbstractSolver)):
         raise TypeError(f"`solver` must be an object: write {solver.__name__}(), with parentheses.")
     raise TypeError(

@@ -1,4 +1,7 @@
-"""Numerical methods, each the equation of one step. `by_name` maps names to them."""
+"""Numerical methods, each the equation of one step.
+
+`by_name` maps names to the deterministic ones, `stochastic_by_name` to those for noise.
+"""
 
 import types
 
@@ -19,6 +22,13 @@ from .staggered import (
     Strang4 as Strang4,
 )
 
+from .stochastic import (
+    AbstractMaruyama as AbstractMaruyama,
+    EulerMaruyama as EulerMaruyama,
+    ExpEulerMaruyama as ExpEulerMaruyama,
+    StrangMaruyama as StrangMaruyama,
+)
+
 by_name = types.MappingProxyType(
     {
         "exp_euler": ExpEuler(),
@@ -32,5 +42,13 @@ by_name = types.MappingProxyType(
         "heun": Heun(),
         "midpoint": Midpoint(),
         "rk4": RK4(),
+    }
+)
+
+stochastic_by_name = types.MappingProxyType(
+    {
+        "euler_maruyama": EulerMaruyama(),
+        "exp_euler_maruyama": ExpEulerMaruyama(),
+        "strang_maruyama": StrangMaruyama(),
     }
 )
