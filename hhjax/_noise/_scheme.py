@@ -82,7 +82,7 @@ class Scheme:
         """The occupancies when a subunit of gate g is open with probability x[g]."""
         return [
             math.prod(
-                math.comb(p, k) * _power(x[g], k) * _power(1 - x[g], p - k)
+                math.comb(p, k) * power(x[g], k) * power(1 - x[g], p - k)
                 for (g, p), k in zip(self.gates, state)
             )
             for state in self.states
@@ -97,29 +97,67 @@ class Scheme:
             table[g] = [_row(i, p, stays, opens) for i in range(p + 1)]
         return table
 
-    def propagate(self, values: Sequence[Array], transitions: Mapping[str, list]) -> PerState:
-        """Occupancies after the `transitions` of every gate."""
-        values, states = list(values), self.states
-        for axis, (gate, p) in enumerate(self.gates):
-            T = transitions[gate]
+    def joint_change(self, edge: Edge) -> list[tuple[int, float]]:
+        """By how much each joint opening changes when a subunit opens along `edge`.
+
+        A joint opening is the fraction of channels in which i given subunits of one gate, j
+        of another, are open whatever the others do: in the mean $x^i y^j$. It has the index
+        of the state (i, j) in `states`; that of no subunits is always 1.
+        """
+        states, changes = self.states, []
+        for index, joint in enumerate(states):
+            weight = 1.0
+            for (g, p), k, wanted in zip(self.gates, states[edge.source], joint):
+                ways = math.comb(k + 1, wanted) - math.comb(k, wanted) if g == edge.gate else math.comb(k, wanted)
+                weight *= ways / math.comb(p, wanted)
+            if weight:
+                changes.append((index, weight))
+        return changes
+
+    def propagate(self, joint: PerState, opens: Mapping[str, Array], keeps: Mapping[str, Array]) -> PerState:
+        """Deviations of joint openings after every subunit went x → opens + keeps·x."""
+        values, states = list(joint), self.states
+        for axis, (gate, _) in enumerate(self.gates):
             moved = []
             for state in states:
-                sources = [states.index(state[:axis] + (i,) + state[axis + 1 :]) for i in range(p + 1)]
-                moved.append(sum(T[i][state[axis]] * values[s] for i, s in enumerate(sources)))
+                k = state[axis]
+                lower = [states.index(state[:axis] + (l,) + state[axis + 1 :]) for l in range(k + 1)]
+                moved.append(
+                    sum(
+                        math.comb(k, l) * power(keeps[gate], l) * power(opens[gate], k - l) * values[i]
+                        for l, i in enumerate(lower)
+                    )
+                )
             values = moved
         return values
 
-    def linear_form(self, values: Sequence[Array], drive: Mapping, rate: Mapping) -> tuple[PerState, PerState]:
-        """(drive, rate) of each state's occupancy: what flows in, and the rate of leaving."""
-        inflow = [jnp.zeros_like(v) for v in values]
-        outflow = [jnp.zeros_like(v) for v in values]
-        for e in self.edges:
-            alpha, beta = e.opening * drive[e.gate], e.closing * closing_rate(drive[e.gate], rate[e.gate])
-            inflow[e.target] = inflow[e.target] + alpha * values[e.source]
-            inflow[e.source] = inflow[e.source] + beta * values[e.target]
-            outflow[e.source] = outflow[e.source] + alpha
-            outflow[e.target] = outflow[e.target] + beta
-        return inflow, outflow
+    def linear_form(self, joint: PerState, drive: Mapping, rate: Mapping) -> tuple[PerState, PerState]:
+        """(drive, rate) of the deviations of joint openings, 1/ms."""
+        states = self.states
+        drives, rates = [], []
+        for state, value in zip(states, joint):
+            into, out = jnp.zeros_like(value), jnp.zeros_like(value)
+            for axis, (gate, _) in enumerate(self.gates):
+                k = state[axis]
+                if k:
+                    lower = states.index(state[:axis] + (k - 1,) + state[axis + 1 :])
+                    into, out = into + k * drive[gate] * joint[lower], out + k * rate[gate]
+            drives.append(into)
+            rates.append(out)
+        return drives, rates
+
+    def occupancies(self, joint: PerState) -> PerState:
+        """The occupancies that go with (deviations of) joint openings."""
+        occupied = []
+        for state in self.states:
+            total = jnp.zeros_like(joint[0])
+            for other, value in zip(self.states, joint):
+                ways = 1
+                for (_, p), k, l in zip(self.gates, state, other):
+                    ways *= math.comb(p, k) * math.comb(p - k, l - k) * (-1) ** (l - k) if l >= k else 0
+                total = total + ways * value
+            occupied.append(total)
+        return occupied
 
 
 def closing_rate(drive: Array, rate: Array) -> Array:
@@ -127,7 +165,8 @@ def closing_rate(drive: Array, rate: Array) -> Array:
     return jnp.maximum(rate - drive, 0.0)
 
 
-def _power(x: Array, k: int) -> Array:
+def power(x: Array, k: int) -> Array:
+    """xᵏ for k >= 0, with 0⁰ = 1."""
     return jnp.ones_like(x) if k == 0 else jax.lax.integer_pow(x, k)
 
 
