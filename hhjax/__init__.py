@@ -26,6 +26,7 @@ from ._noise import (
     OUCurrent as OUCurrent,
 )
 from ._parameters import param as param
+from ._random import fast_key as fast_key
 from ._recording import Recording as Recording
 from ._reference import reference as reference
 from ._simulate import save_V as save_V, simulate as simulate

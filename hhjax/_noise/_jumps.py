@@ -148,7 +148,10 @@ def binomial(u: Array, n: Array, p: Array) -> Array:
     q = jnp.where(flipped, 1 - p, p)
     mean, odds = n * q, q / (1 - q)
     small = mean < _INVERTED
-    first = jnp.where(small, jnp.exp(n * jnp.log1p(-q)), 2.0)  # 2: sum at once complete
+    z = math.sqrt(2) * jax.lax.erf_inv(jnp.clip(2 * u - 1, -1 + 1e-7, 1 - 1e-7))
+    near = jnp.round(mean + jnp.sqrt(mean * (1 - q)) * z + (1 - 2 * q) * (z**2 - 1) / 6)
+    start = jnp.where(small, 0.0, jnp.clip(near, 0.0, n))
+    mass = jnp.where(small, jnp.exp(n * jnp.log1p(-q)), 2.0)  # 2: nothing is left to add
 
     def unfinished(carry: tuple) -> Array:
         k, mass, rest = carry
@@ -160,10 +163,7 @@ def binomial(u: Array, n: Array, p: Array) -> Array:
         next_mass = mass * odds * (n - k) / (k + 1)
         return jnp.where(go, k + 1, k), jnp.where(go, next_mass, mass), jnp.where(go, rest - mass, rest)
 
-    k, _, _ = jax.lax.while_loop(unfinished, add, (jnp.zeros_like(u), first, u))
-    z = math.sqrt(2) * jax.lax.erf_inv(jnp.clip(2 * u - 1, -1 + 1e-7, 1 - 1e-7))
-    near = mean + jnp.sqrt(mean * (1 - q)) * z + (1 - 2 * q) * (z**2 - 1) / 6
-    k = jnp.where(small, k, jnp.clip(jnp.round(near), 0.0, n))
+    k, _, _ = jax.lax.while_loop(unfinished, add, (start, mass, u))
     return jnp.where(flipped, n - k, k)
 
 

@@ -32,7 +32,9 @@ class AbstractMaruyama(AbstractStepper):
             network.check_diffusive()
         jumps = any(channel.jumps for channel in network.neuron.noisy_channels.values())
         key, jump_key = jax.random.split(key) if jumps else (key, None)
-        dW = jnp.sqrt(dt) * jax.random.normal(key, brownian_shape(network), z.V.dtype)
+        normal = jax.random.normal(key, brownian_shape(network), z.V.dtype)
+        # XLA would draw a number anew wherever it is used, but for a loop in between.
+        dW = jax.lax.map(lambda row: jnp.sqrt(dt) * row, normal)
         return self.advance(network, t, dt, z, stimulus, dW, jump_key)
 
     @abc.abstractmethod
