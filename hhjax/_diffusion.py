@@ -46,9 +46,9 @@ def apply_diffusion(network: Network, y: State, dW: Float[Array, "k n"]) -> Stat
     gates = dict(still.gates)
     for name, channel in network.neuron.noisy_channels.items():
         gates[name] = channel.diffusion(y.V, y.gates[name], of_channels[name])
-    noise = tuple(noise.diffusion(x, row) for noise, x, row in zip(network.noise, y.noise, rows))
+    noise = tuple(noise.diffusion(x, row) for noise, x, row in zip(network.noise, y.noise or (), rows))
     fit = lambda change: jax.tree.map(lambda c, x: jnp.broadcast_to(c, x.shape), change, y)
-    return fit(State(white_charge(network, dW) / network.neuron.C, gates, still.s, noise))
+    return fit(State(white_charge(network, dW) / network.neuron.C, gates, still.s, noise or None))
 
 
 def diffusion(t: ArrayLike, y: State, args: tuple[Network, Any]) -> lineax.AbstractLinearOperator:
@@ -62,9 +62,10 @@ def diffusion(t: ArrayLike, y: State, args: tuple[Network, Any]) -> lineax.Abstr
     diffrax.diffeqsolve(terms, hh.as_diffrax("euler_maruyama"), ..., args=(network, stimulus))
     ```
 
-    Channel noise depends on the state: of diffrax's own solvers take those that converge
-    to the Itô solution, `diffrax.Euler()` and `diffrax.ItoMilstein()`. Noise of the
-    injected current alone is additive and the same in Itô's and Stratonovich's sense.
+    Channel noise depends on the state: of diffrax's own solvers take `diffrax.Euler()`, which
+    converges to the Itô solution. Noise of the injected current alone is additive and the
+    same in Itô's and Stratonovich's sense, so `diffrax.Heun()` and its kind and `SPaRK()`
+    serve as well. (The Milstein methods need the diffusion as a matrix.)
 
     **Arguments:** `t`: ms; `y`: the state; `args`: `(network, stimulus)`.
 

@@ -31,6 +31,8 @@ def run_exact(network: Network, t: Array, dt: Array, y: State, stimulus: Any, ke
     shut = {name: jax.tree.map(jnp.zeros_like, y.gates[name]) for name in channels}
     others = State(y.V, {**y.gates, **shut}, y.s, y.noise)
     drive, rate = network.linear_form(t, others, stimulus)
+    one = jnp.ones((), y.V.dtype)
+    flow = lambda V, into, out, time: relax(V, time * into, time * out, one)
 
     def unfinished(carry: tuple) -> Array:
         i, _, _, left = carry
@@ -46,7 +48,7 @@ def run_exact(network: Network, t: Array, dt: Array, y: State, stimulus: Any, ke
         total = sum(flows)
         slope = jnp.abs(into - out * V)
         step = jnp.minimum(left, jnp.minimum(_EVENTS / total, _V_STEP / slope))
-        end_flows = propensities(channels, relax(V, into, out, step), gates)
+        end_flows = propensities(channels, flow(V, into, out, step), gates)
         end_total = sum(end_flows)
 
         bits = jax.random.uniform(jax.random.fold_in(key, i), (2, *V.shape), V.dtype)
@@ -59,7 +61,7 @@ def run_exact(network: Network, t: Array, dt: Array, y: State, stimulus: Any, ke
         w = jnp.minimum(w, 1.0)
         at_event = [a + (b - a) * w for a, b in zip(flows, end_flows)]
         level = jnp.where(happens, bits[1] * sum(at_event), -1.0)
-        return i + 1, relax(V, into, out, w * step), fire(channels, gates, at_event, level), left - w * step
+        return i + 1, flow(V, into, out, w * step), fire(channels, gates, at_event, level), left - w * step
 
     gates = {name: y.gates[name] for name in channels}
     start = (jnp.int32(0), y.V, gates, jnp.broadcast_to(dt, y.V.shape))

@@ -93,7 +93,7 @@ class Network(eqx.Module):
         self.check_v0(v0)
         V = jnp.broadcast_to(as_float_array(v0, run_dtype(self)), (self.n,))
         s = None if self.coupling is None else self.coupling.steady_state(V)
-        noise = tuple(noise.steady_state(self.n, V.dtype) for noise in self.noise)
+        noise = tuple(noise.steady_state(self.n, V.dtype) for noise in self.noise) or None
         return State(V, self.neuron.steady_gates(V), s, noise)
 
     def check_v0(self, v0: Any) -> None:
@@ -122,13 +122,13 @@ class Network(eqx.Module):
             driven, conducted = self.coupling.linear_current(y.V, y.s)
             current, conductance = current + driven, conductance + conducted
             coupling_form = self.coupling.linear_form(y.V, y.s)
-        noise_form = [noise.linear_form(x) for noise, x in zip(self.noise, y.noise)]
-        for noise, x in zip(self.noise, y.noise):
+        noise_form = [noise.linear_form(x) for noise, x in zip(self.noise, y.noise or ())]
+        for noise, x in zip(self.noise, y.noise or ()):
             driven, conducted = noise.linear_current(x)
             current, conductance = current + driven, conductance + conducted
         drive, rate = self.neuron.linear_form(y.V, y.gates, current, conductance)
-        drive = State(drive.V, drive.gates, coupling_form[0], tuple(b for b, _ in noise_form))
-        rate = State(rate.V, rate.gates, coupling_form[1], tuple(a for _, a in noise_form))
+        drive = State(drive.V, drive.gates, coupling_form[0], tuple(b for b, _ in noise_form) or None)
+        rate = State(rate.V, rate.gates, coupling_form[1], tuple(a for _, a in noise_form) or None)
         fit = lambda form: jax.tree.map(lambda f, x: jnp.broadcast_to(f, x.shape), form, y)
         return fit(drive), fit(rate)
 

@@ -19,13 +19,14 @@ class State(eqx.Module):
     - `V`: membrane potential, mV, shape (n,).
     - `gates`: `gates[channel][gate]`, in [0, 1], each of shape (n,).
     - `s`: the state of the coupling, each leaf of shape (n,); `None` without one.
-    - `noise`: the state of each of the network's noises, shape (n,) or `None`.
+    - `noise`: the states of the network's noises, a tuple of `None` and shape (n,); `None`
+        without noise.
     """
 
     V: Float[Array, "..."]
     gates: dict[str, dict[str, Float[Array, "..."]]]
     s: Any = None
-    noise: Any = ()
+    noise: Any = None
 
     def replace_V(self, V: Float[Array, "..."]) -> "State":
         """This state with another membrane potential (mV)."""

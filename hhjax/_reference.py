@@ -49,6 +49,8 @@ def reference(
     **Returns:** a [`hh.Solution`][].
     """
     network, stimulus, y0, v0, t0, t1, dt = check_run(network, stimulus, t0, t1, dt, y0, v0)
+    if network.is_noisy:
+        raise ValueError("`network` is noisy: a reference run is deterministic. Take hh.simulate.")
     y0 = network.init(v0) if y0 is None else y0
     if not isinstance(solver, diffrax.AbstractSolver):
         raise TypeError(f"`solver` must be a diffrax solver object, got {solver!r}.")

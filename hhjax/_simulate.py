@@ -145,7 +145,7 @@ def simulate(
     network, stimulus, y0, v0, t0, t1, dt = check_run(network, stimulus, t0, t1, dt, y0, v0)
     if solver is None:
         solver = "strang_maruyama" if network.is_noisy else "strang"
-    stepper = as_stepper(solver)
+    stepper = as_stepper(solver, network.is_noisy)
     if network.is_noisy and not stepper.stochastic:
         raise ValueError(
             f"`network` is noisy and solver {solver!r} is deterministic: take one of "

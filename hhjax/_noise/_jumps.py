@@ -37,8 +37,8 @@ class AbstractCountedChannel(AbstractNoisyChannel):
         mean = jnp.stack([jnp.broadcast_to(self.count * x, V.shape) for x in mean])
         whole = jnp.floor(mean)
         missing = jnp.round(mean.sum(axis=0) - whole.sum(axis=0))
-        rank = jnp.argsort(jnp.argsort(whole - mean, axis=0), axis=0)
-        whole = whole + (rank < missing).astype(mean.dtype)
+        rank = jnp.argsort(jnp.argsort(whole - mean, axis=0), axis=0).astype(mean.dtype)
+        whole = whole + (rank < missing[None]).astype(mean.dtype)
         return dict(zip(self.scheme.names, whole))
 
     def linear_form(self, V, gates):

@@ -148,5 +148,5 @@ def _move_all_but_V(
             gates[name] = channel.move(y.V, y.gates[name], dt, jax.random.fold_in(key, i))
         else:
             gates[name] = channel.move(y.V, y.gates[name], dt, of_channels[name])
-    noise = tuple(noise.move(x, dt, row) for noise, x, row in zip(network.noise, y.noise, rows))
-    return State(y.V, gates, moved.s, noise)
+    noise = tuple(noise.move(x, dt, row) for noise, x, row in zip(network.noise, y.noise or (), rows))
+    return State(y.V, gates, moved.s, noise or None)
