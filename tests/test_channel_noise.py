@@ -218,19 +218,19 @@ def test_subunit_noise_has_too_little_variance_and_no_nan():
     V = jnp.array([-65.0])
     network = hh.with_channel_noise(hh.Network(hh.squid_axon(), n=600), model="subunit", count=600)
     number = jnp.repeat(jnp.array([1.0, 20.0, 600.0]), 200)
-    network = eqx.tree_at(lambda net: [c.count for c in net.neuron.noisy_channels.values()], network, [number] * 2)
+    network = eqx.tree_at(
+        lambda net: [c.count for c in net.neuron.noisy_channels.values()], network, [number] * 2
+    )
     for dt in (0.01, 0.1, 1.0, 3.0):
         run = hh.simulate(network, t1=200 * dt, dt=dt, v0=jnp.linspace(-120, 80, 600), key=jax.random.key(0))
         assert bool(run.finite.all()) and float(jnp.abs(run.V).max()) < 300
     # To first order in 1/N the open fraction's variance is that of independent gates.
     noisy = network.neuron.channels["na"]
-    rest, (drive, rate) = noisy.steady_state(V), noisy.channel.linear_form(V)
+    rest, (_, rate) = noisy.steady_state(V), noisy.channel.linear_form(V)
     m, h = float(rest["m"][0]), float(rest["h"][0])
     slopes = {"m": 3 * m**2 * h, "h": m**3}
     change = noisy.diffusion(V, {k: jnp.broadcast_to(x, (600,)) for k, x in rest.items()}, jnp.ones((2, 600)))
-    variance = sum(
-        float(change[g][-1]) ** 2 / (2 * float(rate[g][0])) * slopes[g] ** 2 for g in ("m", "h")
-    )
+    variance = sum(float(change[g][-1]) ** 2 / (2 * float(rate[g][0])) * slopes[g] ** 2 for g in ("m", "h"))
     ratio = variance / (CLAMP["-65.0"]["N_var_Na"] / 600)
     assert ratio == pytest.approx(CLAMP["-65.0"]["gate_identity_over_exact_Na"], rel=1e-6)
 

@@ -1,6 +1,9 @@
 """Noise: of channels, derived from their definitions, and of the injected current."""
 
-from ._base import AbstractLangevinChannel as AbstractLangevinChannel, AbstractNoisyChannel as AbstractNoisyChannel
+from ._base import (
+    AbstractLangevinChannel as AbstractLangevinChannel,
+    AbstractNoisyChannel as AbstractNoisyChannel,
+)
 from ._bounded import bounded as bounded
 from ._current import (
     AbstractNoise as AbstractNoise,

@@ -1,6 +1,5 @@
 """Channels that are counted: the Markov chain itself, and leaps over its steps."""
 
-import abc
 import math
 from typing import Any, ClassVar
 

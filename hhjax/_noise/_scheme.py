@@ -3,7 +3,7 @@
 import dataclasses
 import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import jax
 import jax.numpy as jnp
@@ -108,7 +108,11 @@ class Scheme:
         for index, joint in enumerate(states):
             weight = 1.0
             for (g, p), k, wanted in zip(self.gates, states[edge.source], joint):
-                ways = math.comb(k + 1, wanted) - math.comb(k, wanted) if g == edge.gate else math.comb(k, wanted)
+                ways = (
+                    math.comb(k + 1, wanted) - math.comb(k, wanted)
+                    if g == edge.gate
+                    else math.comb(k, wanted)
+                )
                 weight *= ways / math.comb(p, wanted)
             if weight:
                 changes.append((index, weight))

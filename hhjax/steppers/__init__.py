@@ -21,7 +21,6 @@ from .staggered import (
     Strang as Strang,
     Strang4 as Strang4,
 )
-
 from .stochastic import (
     AbstractMaruyama as AbstractMaruyama,
     EulerMaruyama as EulerMaruyama,
