@@ -17,7 +17,7 @@ from ._stimulus import as_stimulus
 
 
 def _as_tuple(noise: Any) -> tuple:
-    return noise if isinstance(noise, tuple) else (noise,)
+    return noise if isinstance(noise, tuple) else () if noise is None else (noise,)
 
 
 class Network(eqx.Module):

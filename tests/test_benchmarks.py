@@ -26,3 +26,10 @@ def test_gradients(monkeypatch):
     arguments = ["--steps", "20", "--neurons", "2", "--solvers", "strang", "--repeats", "1"]
     (row,) = run("gradients.py", monkeypatch, *arguments)["rows"]
     assert row["gradient_s"] > 0 and row["gradient_bytes"] > row["forward_bytes"]
+
+
+def test_noise(monkeypatch):
+    arguments = ["--steps", "5", "--neurons", "3", "--kinds", "current", "subunit", "--repeats", "1"]
+    figures = run("noise.py", monkeypatch, *arguments)
+    assert set(figures["times"]) == {"none", "current", "subunit"}
+    assert all(t > 0 for times in figures["times"].values() for t in times.values())
