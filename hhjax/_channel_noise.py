@@ -17,7 +17,7 @@ from ._noise import (
     SubunitNoise,
     TauLeap,
 )
-from ._parameters import as_float_array
+from ._parameters import as_float_array, is_concrete
 
 MODELS = {
     "subunit": SubunitNoise,
@@ -117,7 +117,7 @@ def _counts(gated: list[str], count: Any, density: Any, area: Any, rounded: bool
     if count is not None:
         return _by_name(count, gated, "count")
     area = as_float_array(area)
-    if not (np.asarray(area) > 0).all():
+    if is_concrete(area) and not (np.asarray(area) > 0).all():
         raise ValueError(f"`area` must be positive (µm²), got {area}.")
     products = {k: as_float_array(d) * area for k, d in _by_name(density, gated, "density").items()}
     return {k: jnp.round(product) if rounded else product for k, product in products.items()}
