@@ -132,8 +132,8 @@ def simulate(
         `diffrax.DirectAdjoint()` keeps everything. `diffrax.ForwardMode()` keeps nothing
         extra, for `jax.jvp` and `jax.jacfwd`; these work, and agree, under all three.
     - `progress_meter`: one of diffrax's, such as `diffrax.TqdmProgressMeter()`.
-    - `key`: a `jax.random.key`, needed for noise. The noise of a step depends on the key,
-        the number of steps and the step alone.
+    - `key`: a `jax.random.key`, needed for noise. The noise of a step depends on the key and
+        the number of the step alone, however long the run.
     - `throw`: whether a run that turns non-finite raises. If not, look at
         `solution.finite`. Inside `jit` or `vmap` the error cannot tell the time.
 

@@ -357,3 +357,10 @@ def test_firing_under_current_noise():
     got, error, cv = rate(network, 1000.0, 0.02, stimulus=10.0)
     assert abs(got - expected["rate_Hz"]) < 3 * np.hypot(error, expected["rate_se_Hz"])
     assert cv == pytest.approx(expected["cv_isi"], abs=3 * expected["cv_se"] + 0.01)
+
+
+def test_a_longer_run_begins_with_the_noise_of_a_shorter_one():
+    network = hh.Network(PASSIVE, n=2, noise=hh.CurrentNoise(2.0))
+    for key in (jax.random.key(0), hh.fast_key(0)):
+        short, long = (hh.simulate(network, t1=t1, dt=0.1, key=key).V for t1 in (1.0, 2.0))
+        np.testing.assert_array_equal(long[:11], short)
