@@ -178,9 +178,9 @@ class OUConductanceNoise(AbstractLangevinChannel):
     (1 - x_\infty)^i$. One process for each of them (7 and 4 for the squid axon), with the
     values at the present V, is added to the deterministic Π xᵖ (D. Linaro, M. Storace
     and M. Giugliano, PLoS Comput. Biol. 7 (2011) e1001102). Right at a voltage clamp by
-    construction. As in the authors' program the conductance is that of the open fraction
-    cut off at 0 and 1, which makes the axon fire 3 % too fast with 600 sodium channels;
-    the processes themselves need no boundary.
+    construction. The processes need no boundary; the conductance is that of the open
+    fraction cut off at 0 and 1, with which an axon at rest with 600 sodium channels fires at
+    40.1 Hz (without the cut at 37.4 Hz, the Markov chain at 39.0 Hz).
     """
 
     @property
