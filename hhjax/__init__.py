@@ -19,8 +19,10 @@ from ._channel import (
     Instantaneous as Instantaneous,
     q10 as q10,
 )
+from ._channel_noise import with_channel_noise as with_channel_noise
 from ._coupling import AbstractCoupling as AbstractCoupling, GradedSynapse as GradedSynapse
 from ._diffrax import as_diffrax as as_diffrax
+from ._diffusion import brownian_shape as brownian_shape, diffusion as diffusion
 from ._electrode import Electrode as Electrode
 from ._fit import (
     Fit as Fit,
@@ -34,8 +36,14 @@ from ._fit import (
 from ._math import exprel as exprel
 from ._network import Network as Network, vector_field as vector_field
 from ._neuron import Neuron as Neuron, State as State
+from ._noise import (
+    CurrentNoise as CurrentNoise,
+    OUConductance as OUConductance,
+    OUCurrent as OUCurrent,
+)
 from ._parameters import param as param
 from ._pool import CalciumPool as CalciumPool
+from ._random import fast_key as fast_key
 from ._recording import Recording as Recording
 from ._reference import reference as reference
 from ._simulate import save_V as save_V, simulate as simulate
