@@ -20,6 +20,7 @@ from ._channel import (
     q10 as q10,
 )
 from ._channel_noise import with_channel_noise as with_channel_noise
+from ._cores import use_cores as use_cores
 from ._coupling import AbstractCoupling as AbstractCoupling, GradedSynapse as GradedSynapse
 from ._diffrax import as_diffrax as as_diffrax
 from ._diffusion import brownian_shape as brownian_shape, diffusion as diffusion
@@ -45,9 +46,20 @@ from ._parameters import param as param
 from ._pool import CalciumPool as CalciumPool
 from ._random import fast_key as fast_key
 from ._recording import Recording as Recording
+from ._reduce import (
+    AbstractReducer as AbstractReducer,
+    Extrema as Extrema,
+    Extremes as Extremes,
+    Histogram as Histogram,
+    Mean as Mean,
+    Reducer as Reducer,
+    SpikeCount as SpikeCount,
+    SpikeTimes as SpikeTimes,
+)
 from ._reference import reference as reference
 from ._simulate import save_V as save_V, simulate as simulate
 from ._solution import NonFiniteError as NonFiniteError, Solution as Solution
+from ._sparse import SparseMatrix as SparseMatrix
 from ._spikes import (
     coincidence_factor as coincidence_factor,
     firing_rate as firing_rate,
@@ -67,6 +79,7 @@ from ._stimulus import (
     Stimulus as Stimulus,
     Sum as Sum,
 )
+from ._sweep import Axis as Axis, Sweep as Sweep, sweep as sweep
 from .channels import Leak as Leak, Potassium as Potassium, Sodium as Sodium
 from .neurons import (
     connor_stevens as connor_stevens,

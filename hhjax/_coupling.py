@@ -5,11 +5,11 @@ from typing import Any
 
 import equinox as eqx
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from ._parameters import as_float_array, is_concrete, param
+from ._parameters import is_concrete, param
+from ._sparse import as_matrix, product
 
 
 class AbstractCoupling(eqx.Module):
@@ -83,14 +83,15 @@ class GradedSynapse(AbstractCoupling):
     **Fields:**
 
     - `E`: coupling matrix, mS/cm² (with `width` 1), shape (n, n); row i receives,
-        column j sends.
+        column j sends. An array, or an [`hh.SparseMatrix`][] from about a tenth of
+        non-zero entries down.
     - `reversal`: V_r, mV, scalar or one per receiving neuron.
     - `width`: w, dimensionless divisor of the coupling, not zero.
     - `alpha`, `beta`: rates of rise and decay, 1/ms.
     - `half`, `slope`: half-activation potential and slope, mV.
     """
 
-    E: Float[Array, "..."] = eqx.field(converter=as_float_array)
+    E: Any = eqx.field(converter=as_matrix)
     reversal: Float[Array, "..."] = param(20.0, unit="mV")
     width: Float[Array, "..."] = param(1.0, positive=True)
     alpha: Float[Array, "..."] = param(5.0, unit="1/ms", minimum=0.0)
@@ -107,7 +108,7 @@ class GradedSynapse(AbstractCoupling):
         return drive / rate
 
     def linear_current(self, V: Float[Array, " n"], s: Array) -> tuple[Array, Array]:
-        conductance = jnp.matmul(self.E, s, precision="highest") / self.width
+        conductance = product(self.E, s) / self.width
         return conductance * self.reversal, conductance
 
     def check(self, n: int, pre: int | None = None) -> None:
@@ -117,5 +118,6 @@ class GradedSynapse(AbstractCoupling):
                 f"`coupling.E` must have shape {'(n, n)' if pre is None else '(post, pre)'} = {shape}, "
                 f"row = receiving neuron, got {self.E.shape}."
             )
-        if is_concrete(self.E) and not np.isfinite(np.asarray(self.E)).all():
+        entries = jax.tree.leaves(self.E)[0]
+        if is_concrete(entries) and not np.isfinite(np.asarray(entries)).all():
             raise ValueError("`coupling.E` must be finite, got NaN or infinity.")

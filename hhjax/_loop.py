@@ -13,6 +13,7 @@ from jaxtyping import Array
 from ._network import Network
 from ._neuron import State
 from ._plan import Plan
+from ._reduce import map_reducers
 from ._stimulus import Stimulus
 from .steppers import AbstractStepper
 
@@ -26,17 +27,29 @@ _KEPT_BYTES = 32_000_000
 
 
 class _Carry(eqx.Module):
-    """What is handed from step to step: their number, the stepper's and the meter's state."""
+    """What is handed from step to step: their number, the state of stepper, reducers, meter."""
 
     i: Array
     z: Any
+    reduced: Any
     meter: Any
+
+
+class Outcome(eqx.Module):
+    """What was saved, the final state, which neurons are finite, what was reduced, and the
+    stepper's own state at the end."""
+
+    ys: Any
+    final: State
+    finite: Array
+    reduced: Any
+    z: Any
 
 
 def integrate(
     network: Network,
     stimulus: Stimulus,
-    y0: State | None,
+    y0: Any,
     v0: Array,
     t0: Array,
     t1: Array,
@@ -46,31 +59,46 @@ def integrate(
     stepper: AbstractStepper,
     plan: Plan,
     save: Any,
+    reduce: Any,
     adjoint: diffrax.AbstractAdjoint,
     meter: diffrax.AbstractProgressMeter,
-) -> tuple[Any, State, Array]:
-    """Run the loop; return what was saved, the final state and which neurons are finite."""
-    y0 = network.init(v0) if y0 is None else y0
-    ready = stimulus.on_grid(t0, t1, dt, plan.steps)
-    keys = None if key is None else jax.random.split(key, plan.steps)
+) -> Outcome:
+    """Run the loop: steps `plan.done` to `plan.done` + `plan.steps` of the grid from `t0`.
+
+    `y0` is the network's state at `t0` or, after `plan.done` steps, the stepper's own.
+    """
+    total = plan.done + plan.steps
+    ready = stimulus.on_grid(t0, t1, dt, total)
+    keys = None if key is None else jax.random.split(key, total)[plan.done :]
+    args = (network, stimulus)
+    whole = last_dt == dt
 
     def time(i: Array) -> Array:
-        return jnp.where(i == plan.steps, t1, t0 + i.astype(dt.dtype) * dt)
+        return jnp.where((i == total) & ~whole, t1, t0 + i.astype(dt.dtype) * dt)
+
+    def seen(carry: _Carry) -> tuple[Array, State]:
+        return time(carry.i), stepper.output(network, carry.z)
 
     def step(carry: _Carry, key: Array | None) -> tuple[_Carry, None]:
         t = time(carry.i)
-        h = jnp.where(carry.i == plan.steps - 1, last_dt, dt)
-        seen = ready.within(t, h, time(carry.i + 1))
-        z = stepper.advance(network, t, h, carry.z, seen, key)
-        state = meter.step(carry.meter, (carry.i + 1).astype(float) / plan.steps)
-        return _Carry(carry.i + 1, z, state), None
+        h = jnp.where(carry.i == total - 1, last_dt, dt)
+        z = stepper.advance(network, t, h, carry.z, ready.within(t, h, time(carry.i + 1)), key)
+        state = meter.step(carry.meter, (carry.i + 1 - plan.done).astype(float) / plan.steps)
+        carry = _Carry(carry.i + 1, z, carry.reduced, state)
+        update = lambda reducer, gathered: reducer.update(gathered, *seen(carry), args)
+        reduced = map_reducers(update, reduce, carry.reduced)
+        return _Carry(carry.i, z, reduced, state), None
 
     def row(carry: _Carry) -> Any:
-        y = stepper.output(network, carry.z)
-        return save(time(carry.i), y, (network, stimulus))
+        return save(*seen(carry), args)
 
-    z0 = stepper.init(network, t0, dt, y0, ready.within(t0, dt, t0 + dt))
-    start = _Carry(jnp.int32(0), z0, meter.init())
+    z0 = y0
+    if not plan.done:
+        y0 = network.init(v0) if y0 is None else y0
+        z0 = stepper.init(network, t0, dt, y0, ready.within(t0, dt, t0 + dt))
+    start = _Carry(jnp.int32(plan.done), z0, None, meter.init())
+    begin = lambda reducer: reducer.init(*seen(start), args)
+    start = _Carry(start.i, z0, map_reducers(begin, reduce), start.meter)
     checkpointed = isinstance(adjoint, diffrax.RecursiveCheckpointAdjoint)
     segment = _segment_length(adjoint, plan.steps, _nbytes(z0)) if checkpointed else None
     if checkpointed:
@@ -101,7 +129,8 @@ def integrate(
     if plan.keep is not None:
         ys = jax.tree.map(lambda x: x[np.array(plan.keep)], ys)
     y1 = stepper.output(network, carry.z)
-    return ys, y1, network.finite(y1)
+    reduced = map_reducers(lambda reducer, gathered: reducer.finish(gathered), reduce, carry.reduced)
+    return Outcome(ys, y1, network.finite(y1), reduced, carry.z)
 
 
 compiled_integrate = eqx.filter_jit(integrate)

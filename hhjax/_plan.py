@@ -23,8 +23,9 @@ def count_steps(t0: float, t1: float, dt: float) -> tuple[int, float]:
 class Plan:
     """Which states of a run of `steps` steps are saved.
 
-    Rows are made for the initial state (if `initial`), every `stride`-th step and the
-    last step (if `last`); of these the rows in `keep` are returned, all for `None`.
+    `done` steps of the same grid came before. Rows are made for the initial state (if
+    `initial`), every `stride`-th step and the last step (if `last`); of these the rows in
+    `keep` are returned, all for `None`.
     """
 
     steps: int
@@ -32,6 +33,7 @@ class Plan:
     initial: bool
     last: bool
     keep: tuple[int, ...] | None = None
+    done: int = 0
 
 
 def make_plan(saveat: Any, t0: float, t1: float, dt: float, steps: int) -> tuple[Plan, np.ndarray]:

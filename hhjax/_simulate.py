@@ -1,5 +1,6 @@
 """Running a network: what is checked before and after the loop."""
 
+import dataclasses
 import math
 from typing import Any
 
@@ -15,8 +16,9 @@ from ._loop import compiled_integrate
 from ._network import Network
 from ._neuron import Neuron, State
 from ._parameters import as_float_array, cast_floats, check_parameters, is_concrete, run_dtype
-from ._plan import count_steps, make_plan
-from ._solution import NonFiniteError, Solution
+from ._plan import count_steps, make_plan, Plan
+from ._reduce import check_reducers
+from ._solution import NonFiniteError, Progress, Solution
 from ._stimulus import as_stimulus, check_stimulus, Stimulus
 from .steppers import stochastic_by_name
 
@@ -27,6 +29,7 @@ def save_V(t: Array, y: State, args: Any) -> State:
 
 
 _SAVE_V = diffrax.SaveAt(t0=True, steps=True, fn=save_V)
+_SAVE_LAST_V = diffrax.SaveAt(t1=True, fn=save_V)
 _ADJOINTS = (diffrax.RecursiveCheckpointAdjoint, diffrax.DirectAdjoint, diffrax.ForwardMode)
 
 
@@ -95,9 +98,10 @@ def simulate(
     t0: float = 0.0,
     stimulus: Any = 0.0,
     solver: Any = None,
-    y0: State | None = None,
+    y0: State | Solution | None = None,
     v0: Any = -65.0,
-    saveat: diffrax.SaveAt = _SAVE_V,
+    saveat: diffrax.SaveAt | None = None,
+    reduce: Any = None,
     adjoint: diffrax.AbstractAdjoint = diffrax.RecursiveCheckpointAdjoint(),
     progress_meter: diffrax.AbstractProgressMeter = diffrax.NoProgressMeter(),
     key: Array | None = None,
@@ -120,11 +124,16 @@ def simulate(
     - `solver`: a name in `hh.steppers.by_name` or, for a noisy network, in
         `hh.steppers.stochastic_by_name`; a stepper; or any diffrax ODE or SDE solver object,
         which then takes fixed steps. By default `"strang"`, with noise `"strang_maruyama"`.
-    - `y0`: the initial state; by default all variables at rest for `v0`.
+    - `y0`: the initial state; by default all variables at rest for `v0`. A
+        [`hh.Solution`][] goes on from where that run stopped, on its grid, with the solver's
+        own state: the two halves equal the whole run to the last bit.
     - `v0`: initial membrane potential, mV, scalar or (n,); not used with `y0`.
     - `saveat`: a `diffrax.SaveAt` with any of t0, t1, steps=k, ts (on the grid) and
         fn(t, y, args), args being (network, stimulus). By default V at every step and at
-        t0. For unevenly spaced ts, memory is taken at every step that divides them all.
+        t0, or with `reduce` at t1 alone. For unevenly spaced ts, memory is taken at every
+        step that divides them all.
+    - `reduce`: what to gather without saving it: a reducer such as [`hh.SpikeCount`][], or a
+        dict, list or tuple of them. The results are in `solution.reduced`.
     - `adjoint`: how a reverse-mode gradient remembers the run.
         `diffrax.RecursiveCheckpointAdjoint()` keeps the state of every step or, where that
         would take more than 32 MB (for each member of a `vmap`), of every √steps-th step,
@@ -142,15 +151,22 @@ def simulate(
     **Raises:** `ValueError` and `TypeError` for bad input, before compiling;
     [`hh.NonFiniteError`][] with the time and neuron where a run turned non-finite.
     """
-    network, stimulus, y0, v0, t0, t1, dt = check_run(network, stimulus, t0, t1, dt, y0, v0)
+    network = Network(network) if isinstance(network, Neuron) else network
+    noisy = isinstance(network, Network) and network.is_noisy
     if solver is None:
-        solver = "strang_maruyama" if network.is_noisy else "strang"
-    stepper = as_stepper(solver, network.is_noisy)
-    if network.is_noisy and not stepper.stochastic:
+        solver = "strang_maruyama" if noisy else "strang"
+    stepper = as_stepper(solver, noisy)
+    before = None
+    if isinstance(y0, Solution):
+        before = _check_progress(y0, stepper, t0, dt)
+        t0, y0 = before.t0 + before.steps * before.dt, y0.final
+    network, stimulus, y0, v0, t0, t1, dt = check_run(network, stimulus, t0, t1, dt, y0, v0)
+    if noisy and not stepper.stochastic:
         raise ValueError(
             f"`network` is noisy and solver {solver!r} is deterministic: take one of "
             f"{', '.join(map(repr, stochastic_by_name))}."
         )
+    check_reducers(reduce)
     check_parameters(stepper, "solver", network.n)
     if stepper.stochastic and key is None:
         raise ValueError(
@@ -161,20 +177,44 @@ def simulate(
         names = ", ".join(f"diffrax.{kind.__name__}()" for kind in _ADJOINTS)
         raise TypeError(f"`adjoint` must be one of {names}, got {adjoint!r}.")
     steps, last_dt = count_steps(t0, t1, dt)
+    if saveat is None:
+        saveat = _SAVE_V if reduce is None else _SAVE_LAST_V
     plan, indices = make_plan(saveat, t0, t1, dt, steps)
     dtype = v0.dtype
+    if before is not None:
+        plan = dataclasses.replace(plan, done=before.steps)
+        t0, y0 = before.t0, cast_floats(before.z, dtype)
+        indices = indices + before.steps
+    total = plan.done + steps
     times = [np.asarray(x, dtype) for x in (t0, t1, dt, last_dt)]
     key = key if stepper.stochastic else None
     run = (network, stimulus, y0, v0, *times, key, cast_floats(stepper, dtype))
-    ys, final, finite = compiled_integrate(*run, plan, saveat.subs.fn, adjoint, progress_meter)
-    ts = jnp.asarray(np.where(indices == steps, t1, t0 + indices * dt), dtype)
+    out = compiled_integrate(*run, plan, saveat.subs.fn, cast_floats(reduce, dtype), adjoint, progress_meter)
+    ts = jnp.asarray(np.where(indices == total, t1, t0 + indices * dt), dtype)
     if throw:
         hint = _hint(solver, dt)
-        if not is_concrete(finite):
-            ys, final = eqx.error_if((ys, final), ~finite, f"The run turned infinite or NaN. {hint}")
-        elif not finite.all():
-            _raise_non_finite(run, t0, t1, dt, steps, hint)
-    return Solution(ts, ys, final, finite)
+        if not is_concrete(out.finite):
+            out = eqx.error_if(out, ~out.finite, f"The run turned infinite or NaN. {hint}")
+        elif not out.finite.all():
+            _raise_non_finite(run, plan, t0, t1, dt, hint)
+    progress = Progress(out.z, type(stepper).__name__, t0, dt, total, last_dt == dt)
+    return Solution(ts, out.ys, out.final, out.finite, out.reduced, progress)
+
+
+def _check_progress(run: Solution, stepper: Any, t0: Any, dt: Any) -> Progress:
+    """Refuse to go on from a run that stands on another grid."""
+    before = run.progress
+    if before is None:
+        raise ValueError("`y0` must be a solution of hh.simulate, or a state such as its `final`.")
+    end = before.t0 + before.steps * before.dt
+    if not before.whole or dt != before.dt or type(stepper).__name__ != before.solver:
+        raise ValueError(
+            f"`y0` is a run of {before.solver} with dt = {before.dt} ms, which goes on with the same after "
+            "a whole number of steps; give its `final` state as `y0` to start anew from there."
+        )
+    if t0 not in (0.0, end):
+        raise ValueError(f"`t0` is where the run `y0` ended, {end} ms, got {t0}.")
+    return before
 
 
 def _hint(solver: Any, dt: float) -> str:
@@ -189,15 +229,14 @@ def _save_finite(t: Array, y: State, args: Any) -> Array:
     return args[0].finite(y)
 
 
-def _raise_non_finite(run: tuple, t0: float, t1: float, dt: float, steps: int, hint: str) -> None:
+def _raise_non_finite(run: tuple, plan: Plan, t0: float, t1: float, dt: float, hint: str) -> None:
     """Run again, watching, and raise with the first bad time and neuron."""
-    plan, _ = make_plan(diffrax.SaveAt(steps=True), t0, t1, dt, steps)
-    finite, _, _ = compiled_integrate(
-        *run, plan, _save_finite, diffrax.DirectAdjoint(), diffrax.NoProgressMeter()
-    )
+    watch = Plan(plan.steps, 1, initial=False, last=False, done=plan.done)
+    adjoint, meter = diffrax.DirectAdjoint(), diffrax.NoProgressMeter()
+    finite = compiled_integrate(*run, watch, _save_finite, None, adjoint, meter).ys
     step = int(jnp.argmin(finite.all(axis=1)))
     neuron = int(jnp.argmin(finite[step]))
-    time = min(t0 + (step + 1) * dt, t1)
+    time = min(t0 + (plan.done + step + 1) * dt, t1)
     count = int((~finite[-1]).sum())
     raise NonFiniteError(
         f"The run turned infinite or NaN at t = {time:g} ms, first in neuron {neuron} "

@@ -21,6 +21,21 @@ class NonFiniteError(FloatingPointError):
         self.time, self.neuron = time, neuron
 
 
+class Progress(eqx.Module):
+    """Where a run stands on its grid, for another to go on from to the last bit.
+
+    **Fields:** `z`: the solver's own state; `solver`: its type; `t0`, `dt`: of the grid, ms;
+    `steps`: how many were done; `whole`: whether the last was as long as the others.
+    """
+
+    z: Any
+    solver: str = eqx.field(static=True)
+    t0: float = eqx.field(static=True)
+    dt: float = eqx.field(static=True)
+    steps: int = eqx.field(static=True)
+    whole: bool = eqx.field(static=True)
+
+
 class Solution(eqx.Module):
     """The result of a run of n neurons.
 
@@ -31,12 +46,16 @@ class Solution(eqx.Module):
         that holds V alone.
     - `final`: the whole state at the end of the run.
     - `finite`: shape (n,), false for a neuron whose final state is infinite or NaN.
+    - `reduced`: the results of `reduce=`, in its structure.
+    - `progress`: where the run stands; give the solution as `y0` to go on from there.
     """
 
     ts: Float[Array, "..."]
     ys: Any
     final: State
     finite: Bool[Array, "..."]
+    reduced: Any = None
+    progress: Progress | None = None
 
     @property
     def V(self) -> Float[Array, "..."]:

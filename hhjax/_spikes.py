@@ -63,7 +63,7 @@ def _crossing(t: Array, v: Array, slopes: Array | None, near: Array) -> Array:
     return at - value / slope
 
 
-_crossings = jax.jit(jax.vmap(_crossing))
+crossings = jax.jit(jax.vmap(_crossing))
 
 
 def _window(xp: Any, i: Any, length: int) -> tuple[Any, Any]:
@@ -81,7 +81,7 @@ def _traced_spike_times(ts: Array, V: Array, slopes: Array | None, max_spikes: i
     ends = None if slopes is None else jnp.stack([slopes[i], slopes[i + 1]], axis=-1)
     # Times from the window's start: float32 keeps its digits late in a run.
     origin = ts[window[:, 0]]
-    times = origin + _crossings(ts[window] - origin[:, None], V[window], ends, near)
+    times = origin + crossings(ts[window] - origin[:, None], V[window], ends, near)
     return jnp.where(where >= 0, times, jnp.nan)
 
 
@@ -102,7 +102,7 @@ def _concrete_spike_times(ts: Array, V: Array, slopes: Array | None) -> Array:
         slopes = np.asarray(slopes)
         ends = np.stack([slopes[i_room, neuron_room], slopes[i_room + 1, neuron_room]], axis=-1)
     origin = ts[window[:, 0]]
-    local = _crossings(ts[window] - origin[:, None], V[window, neuron_room[:, None]], ends, near)
+    local = crossings(ts[window] - origin[:, None], V[window, neuron_room[:, None]], ends, near)
     found = (origin + np.asarray(local))[:count]
     counts = np.bincount(neuron, minlength=V.shape[1])
     slot = np.arange(count) - np.repeat(np.cumsum(counts) - counts, counts)

@@ -22,10 +22,29 @@ def test_solvers(monkeypatch, tmp_path):
     assert figures["machine"]["dtype"] == "float32" and out.exists()
 
 
-def test_gradients(monkeypatch):
-    arguments = ["--steps", "20", "--neurons", "2", "--solvers", "strang", "--repeats", "1"]
-    (row,) = run("gradients.py", monkeypatch, *arguments)["rows"]
+def test_all_of_them(monkeypatch, tmp_path):
+    """Every part of run.py, in this process and without peers."""
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    module = runpy.run_path(str(BENCHMARKS / "run.py"))
+    main = module["main"]
+
+    def own(script, *arguments, cores=1):
+        arguments = [str(x) for x in arguments]
+        if "--cores" in arguments:  # JAX has started here
+            at = arguments.index("--cores")
+            del arguments[at : at + 2]
+        return runpy.run_path(str(BENCHMARKS / script))["main"](arguments)
+
+    main.__globals__["own"] = own
+    figures = main(["--quick", "--out", str(tmp_path), "--peers"])
+    assert set(figures["absent"]) == {"Brian2", "NEURON", "Jaxley", "Arbor"}
+    assert figures["throughput"]["hh.sweep"] > 0 and {row["E"] for row in figures["networks"]} == {
+        "dense",
+        "sparse",
+    }
+    (row,) = figures["gradients"]
     assert row["gradient_s"] > 0 and row["gradient_bytes"] > row["forward_bytes"]
+    assert (tmp_path / "results.json").exists() and (tmp_path / "results.png").stat().st_size > 10_000
 
 
 def test_cobahh(monkeypatch):

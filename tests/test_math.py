@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from hhjax import exprel
-from hhjax._math import relax
+from hhjax._math import _exponential, relax
 
 
 def exact_exprel(x):
@@ -59,3 +59,15 @@ def test_relax_keeps_a_gate_in_the_unit_interval(dtype):
     for dt in (1e-3, 0.05, 1.0, 3.0):
         new = np.asarray(relax(x, alpha, alpha + beta, jnp.asarray(dt, dtype)))
         assert new.min() >= 0 and new.max() <= 1
+
+
+@pytest.mark.parametrize("dtype, widest", [("float32", 87.0), ("float64", 708.0)])
+def test_the_exponential_to_two_units_in_the_last_place(dtype, widest):
+    x = [np.linspace(-widest, widest, 100_001), 10.0 ** -np.arange(0.0, 30.0), [0.0]]
+    x = np.concatenate(x).astype(dtype)
+    wide = x.astype(np.longdouble)
+    less_one, value = (np.asarray(y) for y in jax.jit(_exponential)(jnp.asarray(x)))
+    for got, exact in ((less_one, np.expm1(wide)), (value, np.exp(wide))):
+        assert (np.abs(got - exact) <= 2 * np.spacing(np.abs(exact).astype(dtype))).all()
+    far = _exponential(jnp.asarray([-1e30, -np.inf, 1e30, np.nan], dtype))
+    assert far[0][:2].tolist() == [-1.0, -1.0] and far[1][2] > 1e38 and np.isnan(far[1][3])

@@ -32,7 +32,7 @@ def fit(
     where: Callable,
     bounds: Any = None,
     mask: Any = None,
-    loss: Any = Trace(),
+    loss: Any = None,
     method: Any = "lm",
     guide: Any = "auto",
     steps: int = 100,
@@ -61,7 +61,7 @@ def fit(
         number or a pair for the limits of the model's own field, such as positive
         conductances. The parameters stay strictly within.
     - `mask`: likewise one boolean array each, true where an entry is free; `None` for all.
-    - `loss`: see `hh.losses`.
+    - `loss`: see `hh.losses`, by default `hh.losses.Trace()`.
     - `method`: `"lm"`, Levenberg-Marquardt with a forward-mode Jacobian (optimistix), for
         up to some tens of parameters; or any optax optimiser, for many.
     - `guide`: for long spiking traces [`hh.Nudging`][] or [`hh.MultipleShooting`][]; by
@@ -93,7 +93,7 @@ def fit(
     recording = data if isinstance(data, Recording) else Recording(*data)
     as_stepper(solver)
     protocol = protocol_of(recording, network, electrode, dt, solver, v0, dtype)
-    objective = cast_floats(as_loss(loss), dtype)
+    objective = cast_floats(as_loss(Trace() if loss is None else loss), dtype)
     if method != "lm" and not (hasattr(method, "init") and hasattr(method, "update")):
         raise ValueError(
             f"`method` must be 'lm' or an optax optimiser such as optax.adam(0.01), got {method!r}."

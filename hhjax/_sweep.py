@@ -1,0 +1,374 @@
+"""Many runs that differ in some values, as batches over all devices."""
+
+import dataclasses
+import math
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import diffrax
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh, PartitionSpec
+from jaxtyping import Array
+
+from ._coupling import AbstractCoupling
+from ._network import Network
+from ._neuron import Neuron
+from ._parameters import cast_floats, run_dtype
+from ._plan import count_steps, make_plan
+from ._reduce import check_reducers, SpikeCount
+from ._simulate import check_run, simulate
+from ._stimulus import Stimulus
+from ._store import open_store
+
+_BLOCK = 2048  # neurons that step together: their state stays in the cache of one core
+_CHUNK_BYTES = 256_000_000  # results and states of one launch
+
+
+class Point(eqx.Module):
+    """What a point of a sweep can vary: `network`, `stimulus` and `v0` (mV)."""
+
+    network: Network
+    stimulus: Stimulus
+    v0: Any
+
+    @property
+    def neuron(self) -> Neuron:
+        return self.network.neuron
+
+    @property
+    def coupling(self) -> AbstractCoupling | None:
+        return self.network.coupling
+
+
+@dataclasses.dataclass(frozen=True)
+class Axis:
+    """Values of anything in a sweep, along one axis of its result.
+
+    **Fields:**
+
+    - `where`: from a `Point` (`network`, `neuron`, `coupling`, `stimulus`, `v0`) to the leaf
+        that varies, as for `eqx.tree_at`, or to a list of leaves that vary together. Define
+        it once: each new function compiles anew.
+    - `values`: an array whose first axis runs along the sweep and whose others have the
+        shape of what replaces the leaf; a list of arrays for a list of leaves.
+    """
+
+    where: Callable[[Point], Any]
+    values: Any
+
+
+@dataclasses.dataclass(frozen=True)
+class _Named:
+    """A leaf by its name, see `hh.sweep`; equal names compile once."""
+
+    names: tuple[str, ...]
+
+    def __call__(self, point: Point) -> list:
+        return [self._find(point, name) for name in self.names]
+
+    def _find(self, point: Point, name: str) -> Any:
+        first, *rest = name.split(".")
+        neuron = point.network.neuron
+        if first in point.network.ranges and rest:
+            neuron = neuron.neurons[first]
+            first, *rest = rest
+        channels = getattr(neuron, "channels", {})
+        if first in channels:
+            found = channels[first]
+        elif first == "C":
+            found = getattr(neuron, "C", None)
+        else:
+            found = getattr(point, first, None)
+        for part in rest:
+            found = getattr(found, part, None)
+        if found is None or isinstance(found, (eqx.Module, dict)):
+            raise ValueError(
+                f"`over` names {name!r}, which is no parameter. Known are 'C', 'v0', 'stimulus', "
+                f"'stimulus.amplitude', 'coupling.E' and the like, and channel.parameter for the channels "
+                f"{', '.join(channels)}, with 'population.' in front where there are several; for anything "
+                "else give hh.Axis(where, values)."
+            )
+        return found
+
+
+class Sweep(eqx.Module):
+    """The result of [`hh.sweep`][]. Arrays live in the memory of the host, or on disk.
+
+    **Fields:**
+
+    - `axes`: the values along each axis, by name, in order.
+    - `reduced`: the results of `reduce=`, in its structure, each leaf with the axes of the
+        sweep in front: shape (a, b, ..., n) for a count, for example.
+    - `ts`, `ys`: times (ms) and what was saved at them, shape (a, b, ..., times, n).
+    - `finite`: shape (a, b, ..., n), false for a neuron that turned infinite or NaN.
+    - `indices`: under `jax.distributed`, the points of this process, which then make up the
+        only axis, as indices into the flattened axes; `None` otherwise.
+    """
+
+    axes: dict[str, Any]
+    reduced: Any
+    ts: Any
+    ys: Any
+    finite: Any
+    indices: Any = None
+
+    @property
+    def V(self) -> Any:
+        """Membrane potential, mV, shape (a, b, ..., times, n)."""
+        return self.ys.V
+
+
+def _as_axis(name: Any, values: Any, dtype: Any) -> tuple[str, Callable, list[np.ndarray], Any]:
+    """The name of an axis, where it acts, the values for each leaf, and what to show for it."""
+    if isinstance(values, Axis):
+        many = isinstance(values.values, (list, tuple))
+        where, given = values.where, list(values.values) if many else [values.values]
+    elif isinstance(name, tuple):
+        where, given = _Named(name), list(values)
+        if len(given) != len(name):
+            raise ValueError(f"`over[{name!r}]` must hold {len(name)} arrays of values, got {len(given)}.")
+    else:
+        where, given = _Named((name,)), [values]
+    arrays = [np.asarray(x, dtype) for x in given]
+    label = ", ".join(name) if isinstance(name, tuple) else str(name)
+    if any(x.ndim == 0 or x.shape[0] == 0 for x in arrays) or len({len(x) for x in arrays}) != 1:
+        shapes = ", ".join(str(x.shape) for x in arrays)
+        raise ValueError(f"`over[{label!r}]` must hold values along a first axis, got shape {shapes}.")
+    return label, where, arrays, arrays[0] if len(arrays) == 1 else arrays
+
+
+def _put(point: Point, wheres: tuple[Callable, ...], values: list[list[Any]]) -> Point:
+    for where, new in zip(wheres, values):
+        leaves = lambda point: (lambda x: x if isinstance(x, (list, tuple)) else [x])(where(point))
+        point = eqx.tree_at(leaves, point, new)
+    return point
+
+
+class _Settings:
+    """Arguments of `simulate` that are compiled in; equal ones compile once."""
+
+    def __init__(self, **options: Any):
+        self.options = options
+        leaves, structure = jax.tree.flatten(options)
+        self._key = (tuple(np.asarray(x).tobytes() if eqx.is_array(x) else x for x in leaves), structure)
+
+    def __eq__(self, other: Any) -> bool:
+        return isinstance(other, _Settings) and self._key == other._key
+
+    def __hash__(self) -> int:
+        return hash(self._key)
+
+
+class _Job(eqx.Module):
+    """What all points of a sweep share: the compiled function depends on its static parts."""
+
+    point: Point
+    reduce: Any
+    key: Array | None
+    wheres: tuple[Callable, ...] = eqx.field(static=True)
+    settings: _Settings = eqx.field(static=True)
+
+    def run(self, values: list, index: Array) -> tuple[Any, Any, Array]:
+        """One point: what was saved, what was reduced, which neurons are finite."""
+        point = _put(self.point, self.wheres, values)
+        key = None if self.key is None else jax.random.fold_in(self.key, index)
+        run = simulate(
+            point.network,
+            stimulus=point.stimulus,
+            v0=point.v0,
+            reduce=self.reduce,
+            key=key,
+            throw=False,
+            **self.settings.options,
+        )
+        return run.ys, run.reduced, run.finite
+
+
+@eqx.filter_jit
+def _run_chunk(job: _Job, values: list, index: Array, blocks: int) -> tuple:
+    """All points of one chunk: each device runs its blocks of them one after the other."""
+    arrays, static = eqx.partition(job, eqx.is_array)
+
+    def on_device(arrays: Any, rows: tuple) -> tuple:
+        job = eqx.combine(arrays, static)
+        split = lambda x: x.reshape((blocks, -1) + x.shape[1:])
+        out = jax.lax.map(jax.vmap(lambda row: job.run(*row)), jax.tree.map(split, rows))
+        return jax.tree.map(lambda x: x.reshape((-1,) + x.shape[2:]), out)
+
+    devices = jax.local_devices()
+    if len(devices) == 1:
+        return on_device(arrays, (values, index))
+    mesh = Mesh(np.array(devices), ("points",))
+    rows, same = PartitionSpec("points"), PartitionSpec()
+    sharded = jax.shard_map(on_device, mesh=mesh, in_specs=(same, rows), out_specs=rows, check_vma=False)
+    return sharded(arrays, (values, index))
+
+
+_known_shapes: dict[Any, Any] = {}
+
+
+def _shapes(job: _Job, values: list) -> Any:
+    """The shapes of one point's results; worked out once for each structure."""
+    arrays, static = eqx.partition((job, values), eqx.is_array)
+    leaves, structure = jax.tree.flatten(static)
+    sizes = tuple((x.shape, x.dtype) for x in jax.tree.leaves(arrays))
+    key = (tuple(leaves), structure, sizes, jax.tree.structure(arrays))
+    if key not in _known_shapes:
+        _known_shapes[key] = eqx.filter_eval_shape(lambda job: job.run(values, jnp.int32(0)), job)
+    return _known_shapes[key]
+
+
+def _sizes(points: int, n: int, bytes_per_point: int, chunk: int | None) -> tuple[int, int]:
+    """Points in a chunk, the same for all, and blocks of them on each device."""
+    devices = jax.local_device_count()
+    if chunk is None:
+        chunk = max(_CHUNK_BYTES // bytes_per_point, devices)
+    each = math.ceil(min(chunk, points) / devices)
+    block = max(1, min(_BLOCK // n, each))
+    # As few chunks as before, but filled evenly, so that little is padded.
+    chunks = math.ceil(points / (math.ceil(each / block) * block * devices))
+    blocks = math.ceil(points / (chunks * block * devices))
+    return blocks * block * devices, blocks
+
+
+def sweep(
+    network: Network | Neuron,
+    *,
+    over: Mapping[Any, Any],
+    t1: float,
+    dt: float,
+    t0: float = 0.0,
+    stimulus: Any = 0.0,
+    v0: Any = -65.0,
+    reduce: Any = None,
+    saveat: diffrax.SaveAt | None = None,
+    solver: Any = None,
+    key: Array | None = None,
+    chunk: int | None = None,
+    folder: str | Path | None = None,
+    progress_meter: diffrax.AbstractProgressMeter = diffrax.NoProgressMeter(),
+) -> Sweep:
+    """Run a network for every combination of the values in `over`.
+
+    ```python
+    result = hh.sweep(
+        hh.squid_axon(),
+        over={"stimulus": jnp.linspace(0.0, 20.0, 50), "na.g": jnp.linspace(60.0, 180.0, 40)},
+        t1=500.0, dt=0.025, reduce=hh.SpikeCount(start=100.0),
+    )
+    result.reduced  # shape (50, 40, 1)
+    ```
+
+    The points run as batches, shared out over all JAX devices ([`hh.use_cores`][] makes one of
+    each CPU core) and cut in chunks that fit into memory. Other values, as many or fewer,
+    compile nothing anew. Under `jax.distributed` each process runs and returns its own part
+    of the points. For gradients, `jax.vmap` [`hh.simulate`][] instead.
+
+    **Arguments:**
+
+    - `network`, `t1`, `dt`, `t0`, `stimulus`, `v0`, `solver`: as in [`hh.simulate`][].
+    - `over`: a dict whose every entry is an axis of the sweep. A key names a parameter:
+        `"stimulus"`, `"stimulus.amplitude"` or any other field, `"v0"`, `"C"`,
+        `"channel.parameter"` such as `"na.g"`, `"coupling.E"`; the value is an array, whose
+        further axes, if any, are those of the parameter: (points, n, n) for E. A tuple of
+        names with a tuple of arrays varies them together, as for a list of parameter sets or
+        a random draw. Any other name goes with an [`hh.Axis`][].
+    - `reduce`: what to gather, see [`hh.simulate`][]; by default [`hh.SpikeCount`][].
+    - `saveat`: what to save besides, by default nothing.
+    - `key`: a `jax.random.key`, for noise, which differs from point to point.
+    - `chunk`: points in one launch; by default as many as keep it below 256 MB.
+    - `folder`: where to keep the result on disk, as one `.npy` file for each array, written
+        chunk by chunk. A sweep that was killed goes on from its finished chunks if called
+        again with the same arguments; the arrays returned are memory maps.
+    - `progress_meter`: one of diffrax's, told after each chunk.
+
+    **Returns:** a [`hh.Sweep`][]. A point that turned infinite or NaN is flagged in `finite`.
+
+    **Raises:** `ValueError` and `TypeError` for bad input, before compiling.
+    """
+    network, stimulus, _, v0, t0, t1, dt = check_run(network, stimulus, t0, t1, dt, None, v0)
+    dtype = run_dtype(network)
+    reduce = SpikeCount() if reduce is None else reduce
+    check_reducers(reduce)
+    if not isinstance(over, Mapping) or not over:
+        raise TypeError(f"`over` must be a dict with an entry for each axis of the sweep, got {over!r}.")
+    if chunk is not None and (isinstance(chunk, bool) or not isinstance(chunk, int) or chunk < 1):
+        raise ValueError(f"`chunk` must be a whole number of points of at least 1, got {chunk!r}.")
+    axes = [_as_axis(name, values, dtype) for name, values in over.items()]
+    wheres = tuple(where for _, where, _, _ in axes)
+    # A stimulus of which the whole is replaced is a constant one.
+    point = Point(network, stimulus, v0)
+    wheres = tuple(_Named(_amplitude(w.names, stimulus)) if isinstance(w, _Named) else w for w in wheres)
+    shape = tuple(len(arrays[0]) for _, _, arrays, _ in axes)
+    for extreme in (np.argmin, np.argmax):
+        _check_point(point, wheres, [[x[_where(extreme, x)] for x in arrays] for _, _, arrays, _ in axes])
+
+    saveat = diffrax.SaveAt(t1=True, fn=_save_nothing) if saveat is None else saveat
+    settings = dict(t0=t0, t1=t1, dt=dt, saveat=saveat) | ({} if solver is None else {"solver": solver})
+    job = _Job(point, cast_floats(reduce, dtype), key, wheres, _Settings(**settings))
+    points = math.prod(shape)
+    mine = np.array_split(np.arange(points), jax.process_count())[jax.process_index()]
+    take = lambda flat: [
+        [x[i] for x in arrays] for i, (_, _, arrays, _) in zip(np.unravel_index(flat, shape), axes)
+    ]
+    first = jax.tree.map(lambda x: jnp.asarray(x[0]), take(np.array([0])))
+    one = _shapes(job, first)
+    held = [x for x in jax.tree.leaves((one, network)) if hasattr(x, "dtype")]
+    nbytes = sum(x.size * x.dtype.itemsize for x in held) + 80 * network.n  # the state
+    size, blocks = _sizes(len(mine), network.n, 4 * nbytes, chunk)
+
+    inputs = (eqx.filter(dataclasses.replace(job, key=None), eqx.is_array), [x for _, _, x, _ in axes])
+    told = f"{list(over)} {settings} {type(network)} {key if key is None else jax.random.key_data(key)}"
+    store = open_store(folder, one, points if folder else len(mine), inputs, told)
+    meter = progress_meter.init()
+    for start in range(0, len(mine), size):
+        flat = mine[start : start + size]
+        where = flat if folder else np.arange(start, start + len(flat))
+        if not store.has(where):
+            padded = np.concatenate([flat, np.repeat(flat[-1:], size - len(flat))])
+            out = _run_chunk(job, take(padded), padded.astype(np.int32), blocks)
+            store.write(where, jax.tree.map(lambda x: np.asarray(x)[: len(flat)], out))
+        meter = progress_meter.step(meter, jnp.asarray((start + len(flat)) / len(mine)))
+    progress_meter.close(meter)
+
+    alone = jax.process_count() == 1
+    place = lambda x: x.reshape(shape + x.shape[1:]) if alone else (x[mine] if folder else x)
+    ys, reduced, finite = jax.tree.map(place, store.read())
+    ts = _times(saveat, t0, t1, dt, dtype)
+    return Sweep(
+        {label: shown for label, _, _, shown in axes}, reduced, ts, ys, finite, None if alone else mine
+    )
+
+
+def _amplitude(names: tuple[str, ...], stimulus: Stimulus) -> tuple[str, ...]:
+    if "stimulus" in names and not hasattr(stimulus, "amplitude"):
+        raise ValueError(
+            "`over` names 'stimulus', but the stimulus has no single amplitude: name one of its fields, "
+            "such as 'stimulus.factor', or give hh.Axis(where, values)."
+        )
+    return tuple("stimulus.amplitude" if name == "stimulus" else name for name in names)
+
+
+def _where(extreme: Callable, x: np.ndarray) -> int:
+    """The index along the first axis of the least or greatest value; NaN is both."""
+    return int(np.unravel_index(extreme(x), x.shape)[0])
+
+
+def _check_point(point: Point, wheres: tuple, values: list) -> None:
+    new = _put(point, wheres, jax.tree.map(jnp.asarray, values))
+    check_run(new.network, new.stimulus, 0.0, 1.0, 1.0, None, new.v0)
+
+
+def _save_nothing(t: Any, y: Any, args: Any) -> None:
+    return None
+
+
+def _times(saveat: diffrax.SaveAt, t0: float, t1: float, dt: float, dtype: Any) -> np.ndarray:
+    """The times (ms) of what was saved, from the plan alone."""
+    steps, _ = count_steps(t0, t1, dt)
+    _, indices = make_plan(saveat, t0, t1, dt, steps)
+    return np.where(indices == steps, t1, t0 + indices * dt).astype(dtype)

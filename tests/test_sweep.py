@@ -1,0 +1,207 @@
+"""Sweeps against single runs: axes, chunks, devices, processes, disk."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import diffrax
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import hhjax as hh
+
+AXON = hh.squid_axon()
+RUN = dict(t1=30.0, dt=0.05)
+CURRENTS, GNA = jnp.array([0.0, 8.0, 16.0]), jnp.array([80.0, 120.0])
+
+
+def single(I, g, **options):
+    neuron = eqx.tree_at(lambda n: n.channels["na"].g, AXON, g)
+    return hh.simulate(neuron, stimulus=I, reduce=options.pop("reduce", hh.Mean()), **RUN, **options)
+
+
+@pytest.mark.parametrize("chunk", [None, 1, 4])
+def test_a_grid_equals_single_runs(chunk):
+    every = diffrax.SaveAt(steps=200, fn=hh.save_V)
+    got = hh.sweep(
+        AXON, over={"stimulus": CURRENTS, "na.g": GNA}, reduce=hh.Mean(), saveat=every, chunk=chunk, **RUN
+    )
+    assert list(got.axes) == ["stimulus", "na.g"] and got.reduced.shape == (3, 2, 1)
+    assert got.V.shape == (3, 2, 3, 1) and got.finite.all()
+    np.testing.assert_allclose(got.ts, [10.0, 20.0, 30.0], rtol=1e-14)
+    for i, I in enumerate(CURRENTS):
+        for j, g in enumerate(GNA):
+            run = single(I, g, saveat=every)
+            np.testing.assert_allclose(got.reduced[i, j], run.reduced, rtol=1e-9)
+            np.testing.assert_allclose(got.V[i, j], run.V, rtol=1e-8)
+
+
+def test_lists_of_sets_and_axes_by_function():
+    sets = (CURRENTS[:2], GNA)
+    together = hh.sweep(AXON, over={("stimulus", "na.g"): sets}, reduce=hh.Mean(), **RUN)
+    assert together.reduced.shape == (2, 1)
+    np.testing.assert_allclose(together.reduced[1], single(8.0, 120.0).reduced, rtol=1e-9)
+    where = lambda point: [point.stimulus.amplitude, point.neuron.channels["na"].g]
+    same = hh.sweep(AXON, over={"set": hh.Axis(where, sets)}, reduce=hh.Mean(), **RUN)
+    np.testing.assert_allclose(same.reduced, together.reduced, rtol=1e-12)
+
+
+def test_whole_networks_are_members_of_a_sweep():
+    E = jax.random.uniform(jax.random.key(0), (3, 4, 4), maxval=0.3)
+    pulse = hh.Step(10.0, 1.0, 20.0)
+    network = hh.Network(AXON, n=4, coupling=hh.GradedSynapse(E[0]))
+    reducers = {"mean": hh.Mean(), "count": hh.SpikeCount()}
+    over = {"coupling.E": E, "stimulus.amplitude": jnp.array([5.0, 10.0]), "v0": jnp.full((1, 4), -60.0)}
+    got = hh.sweep(network, over=over, stimulus=pulse, reduce=reducers, **RUN)
+    assert got.reduced["count"].shape == (3, 2, 1, 4)
+    network = hh.Network(AXON, n=4, coupling=hh.GradedSynapse(E[2]))
+    run = hh.simulate(network, stimulus=pulse, v0=-60.0, reduce=reducers, **RUN)
+    np.testing.assert_allclose(got.reduced["mean"][2, 1, 0], run.reduced["mean"], rtol=1e-9)
+    np.testing.assert_array_equal(got.reduced["count"][2, 1, 0], run.reduced["count"])
+
+
+def test_a_point_that_blows_up_is_flagged():
+    got = hh.sweep(AXON, over={"stimulus": jnp.array([0.0, 10.0])}, t1=30.0, dt=0.1, solver="rk4")
+    assert got.finite[:, 0].tolist() == [True, False]
+
+
+def test_other_values_compile_nothing_anew():
+    traces = []
+
+    class Counting(hh.Leak):
+        def linear_current(self, V, gates):
+            traces.append(V)
+            return super().linear_current(V, gates)
+
+    neuron = hh.Neuron({**AXON.channels, "leak": Counting()})
+    run = lambda I, g: hh.sweep(neuron, over={"stimulus": I, "leak.g": g}, chunk=2, t1=2.0, dt=0.1)
+    run(CURRENTS, GNA)
+    count = len(traces)
+    run(CURRENTS + 1, GNA[::-1])
+    # Shapes are worked out anew, before compiling; the compiled loop is the same.
+    assert len(traces) - count < count / 2
+
+
+def test_a_killed_sweep_goes_on_from_its_finished_chunks(tmp_path):
+    class Stop(diffrax.NoProgressMeter):
+        def step(self, state, progress):
+            if float(progress) > 0.5:
+                raise KeyboardInterrupt
+            return state
+
+    every = diffrax.SaveAt(steps=300, fn=hh.save_V)
+    run = lambda **options: hh.sweep(
+        AXON, over={"stimulus": CURRENTS, "na.g": GNA}, chunk=2, saveat=every, **(RUN | options)
+    )
+    with pytest.raises(KeyboardInterrupt):
+        run(folder=tmp_path, progress_meter=Stop())
+    done = np.load(tmp_path / "done.npy")
+    assert 0 < done.sum() < 6
+    (file,) = tmp_path.glob("*V.npy")
+    marked = np.lib.format.open_memmap(file, "r+")
+    marked[0] = 1.0  # a chunk that is done is not run again
+    marked.flush()
+    got, plain = run(folder=tmp_path), run()
+    assert isinstance(got.V.base, np.memmap) or isinstance(got.V, np.memmap)
+    assert (got.V[0, 0] == 1.0).all()
+    np.testing.assert_array_equal(got.V.reshape(6, -1)[1:], plain.V.reshape(6, -1)[1:])
+    np.testing.assert_array_equal(got.reduced, plain.reduced)
+    with pytest.raises(ValueError, match="holds another sweep"):
+        run(folder=tmp_path, t1=31.0)
+
+
+def run_script(script, *arguments, **environment):
+    env = os.environ | {"PYTHONPATH": str(Path(hh.__file__).parents[1])} | environment
+    return subprocess.Popen(
+        [sys.executable, "-c", script, *map(str, arguments)], env=env, stdout=subprocess.PIPE, text=True
+    )
+
+
+SWEEP = """
+import sys, numpy as np, jax, jax.numpy as jnp, hhjax as hh
+{start}
+over = {{"stimulus": jnp.linspace(0.0, 16.0, 7), "na.g": jnp.array([80.0, 120.0, 150.0])}}
+got = hh.sweep(hh.squid_axon(), over=over, t1=30.0, dt=0.05, reduce=hh.Mean())
+{end}
+"""
+
+
+def test_sharded_over_cores_and_over_processes(tmp_path):
+    """One process with two devices, and two processes with one each, against this process."""
+    cores = SWEEP.format(
+        start="assert hh.use_cores(2) and jax.device_count() == 2",
+        end="np.save(sys.argv[1], got.reduced)",
+    )
+    processes = SWEEP.format(
+        start="jax.distributed.initialize('localhost:' + sys.argv[2], 2, int(sys.argv[3]))",
+        end="np.savez(sys.argv[1], mean=got.reduced, indices=got.indices)",
+    )
+    import socket
+
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = free.getsockname()[1]
+    jobs = [run_script(cores, tmp_path / "cores.npy")]
+    jobs += [run_script(processes, tmp_path / f"{k}.npz", port, k) for k in range(2)]
+    single = jax.tree.map(lambda x: x.astype(jnp.float32), AXON)
+    over = {"stimulus": jnp.linspace(0.0, 16.0, 7), "na.g": jnp.array([80.0, 120.0, 150.0])}
+    here = hh.sweep(single, over=over, t1=30.0, dt=0.05, reduce=hh.Mean()).reduced
+    assert [job.wait(timeout=120) for job in jobs] == [0, 0, 0]
+    np.testing.assert_allclose(np.load(tmp_path / "cores.npy"), here, rtol=2e-4)
+    parts = [np.load(tmp_path / f"{k}.npz") for k in range(2)]
+    indices = np.concatenate([part["indices"] for part in parts])
+    assert indices.tolist() == list(range(21)) and all(len(part["indices"]) < 12 for part in parts)
+    both = np.concatenate([part["mean"] for part in parts]).reshape(here.shape)
+    np.testing.assert_allclose(both, here, rtol=2e-4)
+
+
+def test_use_cores_warns_when_it_comes_too_late():
+    jax.devices()
+    with pytest.warns(UserWarning, match="came too late"):
+        assert hh.use_cores(2) is False
+
+
+BAD = [
+    ({}, TypeError, "`over` must be a dict with an entry"),
+    ({"na.x": GNA}, ValueError, "`over` names 'na.x', which is no parameter"),
+    ({"na.g": -GNA}, ValueError, r"channels\['na'\].g` must be at least 0"),
+    ({"stimulus": 3.0}, ValueError, r"`over\['stimulus'\]` must hold values along a first axis"),
+    ({("na.g", "k.g"): (GNA,)}, ValueError, "must hold 2 arrays of values, got 1"),
+    ({"na.g": jnp.array([1.0, jnp.nan])}, ValueError, "NaN"),
+]
+
+
+@pytest.mark.usefixtures("as_users_run_it")
+@pytest.mark.parametrize("over, error, message", BAD)
+def test_bad_axes_are_refused_before_compiling(over, error, message):
+    with pytest.raises(error, match=message):
+        hh.sweep(AXON, over=over, **RUN)
+
+
+def test_sparse_coupling_equals_dense():
+    rng = np.random.default_rng(0)
+    E = np.where(rng.random((12, 12)) < 0.2, rng.random((12, 12)), 0.0)
+    sparse = hh.SparseMatrix.from_dense(E)
+    np.testing.assert_array_equal(sparse.todense(), E)
+    network = lambda E: hh.Network(AXON, n=12, coupling=hh.GradedSynapse(E))
+    run = lambda E: hh.simulate(network(E), t1=20.0, dt=0.1, stimulus=10.0).V
+    np.testing.assert_allclose(run(sparse), run(jnp.asarray(E)), rtol=1e-8)
+    current = lambda E: network(E).coupling.linear_current(jnp.zeros(12), jnp.arange(12.0))[0] ** 2
+    slope = jax.grad(lambda values: current(eqx.tree_at(lambda m: m.values, sparse, values)).sum())
+    dense = jax.grad(lambda E: current(E).sum())(jnp.asarray(E))
+    there = np.take_along_axis(np.asarray(dense), np.asarray(sparse.columns), axis=1)
+    np.testing.assert_allclose(slope(sparse.values), there, rtol=1e-12)
+
+
+@pytest.mark.usefixtures("as_users_run_it")
+def test_bad_sparse_matrices_are_refused():
+    with pytest.raises(ValueError, match="`SparseMatrix.columns` must lie in 0 to 1"):
+        hh.SparseMatrix(jnp.ones((2, 1)), jnp.array([[0], [2]]))
+    with pytest.raises(ValueError, match=r"`coupling.E` must have shape \(n, n\) = \(3, 3\)"):
+        hh.Network(AXON, n=3, coupling=hh.GradedSynapse(hh.SparseMatrix.from_dense(np.eye(2))))
+    with pytest.raises(ValueError, match="`rows` must lie in 0 to 1"):
+        hh.SparseMatrix.from_coordinates([2], [0], [1.0], (2, 2))
