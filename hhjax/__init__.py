@@ -8,6 +8,7 @@ from . import (
     connect as connect,
     features as features,
     losses as losses,
+    recordings as recordings,
     steppers as steppers,
     synapses as synapses,
 )
@@ -18,20 +19,37 @@ from ._channel import (
     Instantaneous as Instantaneous,
     q10 as q10,
 )
+from ._channel_noise import with_channel_noise as with_channel_noise
 from ._coupling import AbstractCoupling as AbstractCoupling, GradedSynapse as GradedSynapse
 from ._diffrax import as_diffrax as as_diffrax
+from ._diffusion import brownian_shape as brownian_shape, diffusion as diffusion
 from ._electrode import Electrode as Electrode
-from ._fit import Fit as Fit, fit as fit, MultipleShooting as MultipleShooting, Nudging as Nudging
+from ._fit import (
+    Fit as Fit,
+    fit as fit,
+    MultipleShooting as MultipleShooting,
+    Nudging as Nudging,
+    replay as replay,
+    Score as Score,
+    score as score,
+)
 from ._math import exprel as exprel
 from ._network import Network as Network, vector_field as vector_field
 from ._neuron import Neuron as Neuron, State as State
+from ._noise import (
+    CurrentNoise as CurrentNoise,
+    OUConductance as OUConductance,
+    OUCurrent as OUCurrent,
+)
 from ._parameters import param as param
 from ._pool import CalciumPool as CalciumPool
+from ._random import fast_key as fast_key
 from ._recording import Recording as Recording
 from ._reference import reference as reference
 from ._simulate import save_V as save_V, simulate as simulate
 from ._solution import NonFiniteError as NonFiniteError, Solution as Solution
 from ._spikes import (
+    coincidence_factor as coincidence_factor,
     firing_rate as firing_rate,
     isi as isi,
     isi_cv as isi_cv,

@@ -10,10 +10,11 @@ import jax.numpy as jnp
 import optimistix
 from jaxtyping import Array
 
+from ._diffusion import diffusion
 from ._network import Network, vector_field
 from ._neuron import State
 from ._stimulus import as_stimulus, Stimulus
-from .steppers import AbstractStepper, by_name
+from .steppers import AbstractMaruyama, AbstractStepper, by_name, stochastic_by_name
 
 
 class _AsDiffrax(diffrax.AbstractSolver):
@@ -43,6 +44,46 @@ class _AsDiffrax(diffrax.AbstractSolver):
         return y1, None, dict(y0=y0, y1=y1), z, diffrax.RESULTS.successful
 
     def func(self, terms: Any, t0: Any, y0: State, args: Any) -> State:
+        return terms.vf(t0, y0, args)
+
+
+class _AsDiffraxSDE(diffrax.AbstractItoSolver):
+    """One of our stochastic steppers as a diffrax solver."""
+
+    stepper: AbstractMaruyama
+
+    term_structure: ClassVar = diffrax.MultiTerm[tuple[diffrax.ODETerm, diffrax.ControlTerm]]
+    interpolation_cls: ClassVar = diffrax.LocalLinearInterpolation
+
+    def order(self, terms: Any) -> int:
+        return self.stepper.order
+
+    def strong_order(self, terms: Any) -> float:
+        return 0.5
+
+    def init(self, terms: Any, t0: Any, t1: Any, y0: State, args: Any) -> None:
+        drift, noise = terms.terms
+        _check_term(drift, y0)
+        while hasattr(noise, "term"):
+            noise = noise.term
+        if getattr(noise, "vector_field", None) is not diffusion:
+            raise ValueError(
+                "An hhjax stepper for noise integrates `diffrax.MultiTerm(diffrax.ODETerm(hh.vector_field), "
+                f"diffrax.ControlTerm(hh.diffusion, path))` and nothing else, got {noise!r}."
+            )
+        args[0].check_diffusive()
+
+    def step(
+        self, terms: Any, t0: Any, t1: Any, y0: State, args: Any, solver_state: Any, made_jump: Any
+    ) -> Any:
+        network, stimulus = args
+        dt = t1 - t0
+        seen = as_stimulus(stimulus).within(t0, dt, t1)
+        y1 = self.stepper.driven_step(network, t0, dt, y0, seen, terms.terms[1].contr(t0, t1), None)
+        y1 = network.after_step(t0, dt, y0, y1)
+        return y1, None, dict(y0=y0, y1=y1), None, diffrax.RESULTS.successful
+
+    def func(self, terms: Any, t0: Any, y0: State, args: Any) -> Any:
         return terms.vf(t0, y0, args)
 
 
@@ -107,6 +148,31 @@ class _DiffraxStepper(AbstractStepper):
         return eqx.tree_at(lambda s: s.root_finder, self.solver, newton)
 
 
+class _DiffraxSDEStepper(AbstractMaruyama):
+    """A diffrax SDE solver as one of our steppers, at fixed steps."""
+
+    solver: diffrax.AbstractSolver
+
+    takes_jumps: ClassVar[bool] = False
+
+    @property
+    def order(self) -> int | None:  # pyright: ignore
+        return self.solver.order(diffrax.ODETerm(vector_field))
+
+    def driven_step(self, network, t, dt, y, stimulus, dW, key):
+        if isinstance(self.solver, diffrax.AbstractStratonovichSolver) and network.neuron.noisy_channels:
+            raise ValueError(
+                f"`solver` {type(self.solver).__name__} converges to Stratonovich's solution, but channel "
+                "noise is in Itô's sense: take diffrax.Euler() or a name in hh.steppers.stochastic_by_name."
+            )
+        drift = diffrax.ODETerm(lambda s, y, args: vector_field(t + s, y, args))
+        noise = diffrax.ControlTerm(diffusion, lambda start, end: dW)
+        terms, start, args = diffrax.MultiTerm(drift, noise), jnp.zeros_like(dt), (network, stimulus)
+        state = self.solver.init(terms, start, dt, y, args)
+        y, *_ = self.solver.step(terms, start, dt, y, args, state, made_jump=True)
+        return y
+
+
 def as_diffrax(solver: str | AbstractStepper) -> diffrax.AbstractSolver:
     """A stepper of ours as a solver for `diffrax.diffeqsolve`.
 
@@ -121,18 +187,27 @@ def as_diffrax(solver: str | AbstractStepper) -> diffrax.AbstractSolver:
     diffrax works out the step as t1 − t0 and so, in float32, not exactly; on step sizes
     that are powers of two the result equals that of [`hh.simulate`][].
 
+    A stepper for noise takes two terms, see [`hh.diffusion`][], and is an Itô solver.
+
     **Arguments:** `solver`: a name (see [`hh.simulate`][]) or a stepper.
     """
     stepper = as_stepper(solver)
-    if isinstance(stepper, _DiffraxStepper):
+    if isinstance(stepper, (_DiffraxStepper, _DiffraxSDEStepper)):
         return stepper.solver
+    if isinstance(stepper, AbstractMaruyama):
+        return _AsDiffraxSDE(stepper)
     if stepper.stochastic:
-        raise ValueError(f"`solver` {type(stepper).__name__} is stochastic; as_diffrax takes ODE steppers.")
+        raise ValueError(
+            f"`solver` {type(stepper).__name__} draws its own noise; as_diffrax takes steppers whose noise "
+            "is a Brownian path (hh.steppers.AbstractMaruyama)."
+        )
     return _AsDiffrax(stepper)
 
 
-def as_stepper(solver: Any) -> AbstractStepper:
+def as_stepper(solver: Any, noisy: bool = False) -> AbstractStepper:
     """The stepper that `solver` names or is; diffrax solvers are adapted.
+
+    **Arguments:** `solver`: see [`hh.simulate`][]; `noisy`: whether for a network with noise.
 
     **Raises:** `ValueError` for an unknown name, with the nearest match; `TypeError`.
     """
@@ -140,17 +215,28 @@ def as_stepper(solver: Any) -> AbstractStepper:
         return solver
     if isinstance(solver, diffrax.LeapfrogMidpoint):
         raise ValueError("`solver` LeapfrogMidpoint is unstable for neurons, which dissipate; take another.")
+    if noisy and isinstance(solver, (diffrax.AbstractItoSolver, diffrax.AbstractStratonovichSolver)):
+        if isinstance(solver, (diffrax.ItoMilstein, diffrax.StratonovichMilstein)) or hasattr(
+            solver, "minimal_levy_area"
+        ):
+            raise ValueError(
+                f"`solver` {type(solver).__name__} needs more than the increments of a Brownian motion and a "
+                "diffusion to apply to them. Take diffrax.Euler(), for current noise any of diffrax.Heun() "
+                "and its kind, or a name in hh.steppers.stochastic_by_name."
+            )
+        return _DiffraxSDEStepper(solver)
     if isinstance(solver, diffrax.AbstractSolver):
         takes = solver.term_structure
         if not (isinstance(takes, type) and issubclass(diffrax.ODETerm, takes)):
             raise ValueError(f"`solver` {type(solver).__name__} does not solve ODEs as a single term.")
         return _DiffraxStepper(solver)
     if isinstance(solver, str):
-        if solver in by_name:
-            return by_name[solver]
-        near = difflib.get_close_matches(solver.lower(), by_name, n=1, cutoff=0.4)
+        known = by_name | stochastic_by_name
+        if solver in known:
+            return known[solver]
+        near = difflib.get_close_matches(solver.lower(), known, n=1, cutoff=0.4)
         hint = f" Did you mean {near[0]!r}?" if near else ""
-        raise ValueError(f"Unknown `solver` {solver!r}.{hint} Known are {', '.join(by_name)}.")
+        raise ValueError(f"Unknown `solver` {solver!r}.{hint} Known are {', '.join(known)}.")
     if isinstance(solver, type) and issubclass(solver, (AbstractStepper, diffrax.AbstractSolver)):
         raise TypeError(f"`solver` must be an object: write {solver.__name__}(), with parentheses.")
     raise TypeError(

@@ -13,6 +13,7 @@ from jaxtyping import Array, Bool, Float
 from ._coupling import AbstractCoupling
 from ._couplings import Couplings
 from ._neuron import Neuron, State
+from ._noise import AbstractNoise
 from ._parameters import as_float_array, check_parameters, is_concrete, run_dtype
 from ._populations import Populations
 from ._stimulus import as_stimulus
@@ -41,13 +42,16 @@ class Network(eqx.Module):
     - `n`: how many there are; with several populations a dict, kept as the total.
     - `coupling`: how they act on each other: a coupling, a dict of couplings by name, or `None`
         for not at all.
+    - `noise`: a noise such as [`hh.CurrentNoise`][], or a tuple of them; none by default.
+        For channel noise see [`hh.with_channel_noise`][].
     """
 
     neuron: Neuron | Populations
     n: int = eqx.field(static=True)
     coupling: AbstractCoupling | None
+    noise: tuple[AbstractNoise, ...]
 
-    def __init__(self, neuron: Any, n: Any = 1, coupling: Any = None):
+    def __init__(self, neuron: Any, n: Any = 1, coupling: Any = None, noise: Any = ()):
         if isinstance(neuron, Mapping):
             neuron = _populations(neuron, n)
         if isinstance(neuron, Populations):
@@ -58,6 +62,7 @@ class Network(eqx.Module):
             ranges = tuple((name, part.start, part.stop) for name, part in ranges.items())
             coupling = Couplings(dict(coupling), ranges, n)
         self.neuron, self.n, self.coupling = neuron, n, coupling
+        self.noise = noise if isinstance(noise, tuple) else () if noise is None else (noise,)
 
     def __check_init__(self) -> None:
         if not isinstance(self.neuron, Neuron | Populations):
@@ -68,6 +73,9 @@ class Network(eqx.Module):
                 "`coupling` must be a coupling such as hh.GradedSynapse(E), or a dict of them, "
                 f"got {self.coupling!r}."
             )
+        for noise in self.noise:
+            if not isinstance(noise, AbstractNoise):
+                raise TypeError(f"`noise` must be a noise such as hh.CurrentNoise(sigma), got {noise!r}.")
         self.check()
 
     def check(self) -> None:
@@ -90,11 +98,26 @@ class Network(eqx.Module):
                 )
             self.coupling.check(self.n)
             check_parameters(self.coupling, "network.coupling", self.coupling.sizes(self.n, self.n))
+        check_parameters(self.noise, "network.noise", self.n)
+        for noise in self.noise:
+            noise.check(self.n)
 
     @property
     def ranges(self) -> dict[str, slice]:
         """Where each population lies in V, by name; empty if there is but one kind."""
         return self.neuron.ranges if isinstance(self.neuron, Populations) else {}
+
+    @property
+    def capacitance(self) -> Float[Array, " n"]:
+        """Membrane capacitance of every neuron, µF/cm²."""
+        single = [("", self.neuron, self.n)]
+        parts = self.neuron.items() if isinstance(self.neuron, Populations) else single
+        return jnp.concatenate([jnp.broadcast_to(neuron.C, (size,)) for _, neuron, size in parts])
+
+    @property
+    def is_noisy(self) -> bool:
+        """Whether a run needs a stochastic solver and a key."""
+        return bool(self.noise or self.neuron.noisy_channels)
 
     @property
     def V_is_linear(self) -> bool:
@@ -124,7 +147,7 @@ class Network(eqx.Module):
         if not self.has_events:
             return after
         s = self.coupling.after_step(t, dt, before.V, after.V, after.s)
-        return State(after.V, after.gates, s)
+        return State(after.V, after.gates, s, after.noise)
 
     def split(self, y: State) -> list[State]:
         """V and the gates of every population by itself, without the coupling's state."""
@@ -146,10 +169,19 @@ class Network(eqx.Module):
         """
         every = lambda tree: jnp.stack([jnp.isfinite(x) for x in jax.tree.leaves(tree)]).all(axis=0)
         finite = jnp.concatenate([every(part) for part in self.split(y)])
-        for x in jax.tree.leaves(y.s):
+        for x in jax.tree.leaves((y.s, y.noise)):
             good = jnp.isfinite(x)
             finite = finite & (good if x.shape == y.V.shape else good.all())
         return finite
+
+    def check_diffusive(self) -> None:
+        """Refuse channels that move by jumps, which no vector field describes."""
+        for name, channel in self.neuron.noisy_channels.items():
+            if channel.jumps:
+                raise ValueError(
+                    f"Channel {name!r} moves by jumps (model={channel.model!r}), not by a differential "
+                    "equation: take solver='strang_maruyama'."
+                )
 
     def init(self, v0: Float[ArrayLike, "..."] = -65.0) -> State:
         """The state with all gates and the coupling at rest for membrane potential `v0`.
@@ -159,7 +191,8 @@ class Network(eqx.Module):
         self.check_v0(v0)
         V = jnp.broadcast_to(as_float_array(v0, run_dtype(self)), (self.n,))
         s = None if self.coupling is None else self.coupling.steady_state(V)
-        return State(V, self.neuron.steady_gates(V), s)
+        noise = tuple(noise.steady_state(self.n, V.dtype) for noise in self.noise) or None
+        return State(V, self.neuron.steady_gates(V), s, noise)
 
     def check_v0(self, v0: Any) -> None:
         """Refuse an initial membrane potential that is not finite or fits no n neurons."""
@@ -187,9 +220,13 @@ class Network(eqx.Module):
             driven, conducted = self.coupling.linear_current(y.V, y.s)
             current, conductance = current + driven, conductance + conducted
             coupling_form = self.coupling.linear_form(y.V, y.s)
+        noise_form = [noise.linear_form(x) for noise, x in zip(self.noise, y.noise or ())]
+        for noise, x in zip(self.noise, y.noise or ()):
+            driven, conducted = noise.linear_current(x)
+            current, conductance = current + driven, conductance + conducted
         drive, rate = self.neuron.linear_form(y.V, y.gates, current, conductance)
-        drive = State(drive.V, drive.gates, coupling_form[0])
-        rate = State(rate.V, rate.gates, coupling_form[1])
+        drive = State(drive.V, drive.gates, coupling_form[0], tuple(b for b, _ in noise_form) or None)
+        rate = State(rate.V, rate.gates, coupling_form[1], tuple(a for _, a in noise_form) or None)
         fit = lambda form: jax.tree.map(lambda f, x: jnp.broadcast_to(f, x.shape), form, y)
         return fit(drive), fit(rate)
 
@@ -221,8 +258,12 @@ def vector_field(t: ArrayLike, y: State, args: tuple[Network, Any]) -> State:
     - `y`: the state, see `Network.init`.
     - `args`: `(network, stimulus)`.
 
-    **Returns:** a `State` of derivatives, in mV/ms and 1/ms.
+    **Returns:** a `State` of derivatives, in mV/ms and 1/ms; for a noisy network the drift,
+    see [`hh.diffusion`][].
+
+    **Raises:** `ValueError` for channels that move by jumps.
     """
     network, stimulus = args
+    network.check_diffusive()
     drive, rate = network.linear_form(t, y, stimulus)
     return jax.tree.map(lambda b, a, x: b - a * x, drive, rate, y)

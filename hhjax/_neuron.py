@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from ._channel import Channel
+from ._noise import AbstractNoisyChannel, bounded
 from ._parameters import check_parameters, param
 from ._pool import CalciumPool
 
@@ -23,15 +24,18 @@ class State(eqx.Module):
         `gates[population][channel][gate]`, of that population's shape.
     - `s`: the state of the coupling, often with leaves of shape (n,); with several couplings a
         dict of states; `None` without one.
+    - `noise`: the states of the network's noises, a tuple of `None` and shape (n,); `None`
+        without noise.
     """
 
     V: Float[Array, "..."]
     gates: dict[str, dict[str, Any]]
     s: Any = None
+    noise: Any = None
 
     def replace_V(self, V: Float[Array, "..."]) -> "State":
         """This state with another membrane potential (mV)."""
-        return State(V=V, gates=self.gates, s=self.s)
+        return State(V=V, gates=self.gates, s=self.s, noise=self.noise)
 
 
 class Neuron(eqx.Module):
@@ -44,16 +48,17 @@ class Neuron(eqx.Module):
     - `pools`: a dict of [`hh.CalciumPool`][]s by name, none by default.
     """
 
-    channels: dict[str, Channel]
+    channels: dict[str, Channel | AbstractNoisyChannel]
     C: Float[Array, "..."] = param(1.0, unit="µF/cm²", positive=True)
     pools: dict[str, CalciumPool] = eqx.field(default_factory=dict)
 
     def __check_init__(self) -> None:
-        for field, kind in (("channels", Channel), ("pools", CalciumPool)):
+        for field, kinds in (("channels", Channel | AbstractNoisyChannel), ("pools", CalciumPool)):
             parts = getattr(self, field)
-            if not isinstance(parts, dict) or not all(isinstance(c, kind) for c in parts.values()):
+            if not isinstance(parts, dict) or not all(isinstance(c, kinds) for c in parts.values()):
+                kind = {"channels": "Channel", "pools": "CalciumPool"}[field]
                 raise TypeError(
-                    f"`Neuron.{field}` must be a dict of hh.{kind.__name__} objects by name, got {parts!r}."
+                    f"`Neuron.{field}` must be a dict of hh.{kind} objects by name, got {parts!r}."
                 )
         for name, channel in self.channels.items():
             if channel.pool is not None and channel.pool not in self.pools:
@@ -76,30 +81,37 @@ class Neuron(eqx.Module):
         return not any(c.has_instantaneous_gates for c in self.channels.values())
 
     @property
+    def noisy_channels(self) -> dict[str, AbstractNoisyChannel]:
+        """The channels with noise, by name."""
+        return {k: c for k, c in self.channels.items() if isinstance(c, AbstractNoisyChannel)}
+
+    @property
     def gates_are_independent(self) -> bool:
         """Whether at fixed V the gates do not act on each other (no pools)."""
         return not self.pools
 
-    def channels_at(self, concentrations: dict[str, Array]) -> dict[str, Channel]:
+    def channels_at(self, concentrations: dict[str, Array]) -> dict[str, Channel | AbstractNoisyChannel]:
         """The channels with what their pools set: sensed calcium, Nernst potentials.
 
         **Arguments:** `concentrations`: mM, by the name of the pool.
         """
+        bare = lambda c: c.channel if isinstance(c, AbstractNoisyChannel) else c
         channels = dict(self.channels)
         for name, channel in channels.items():
             if channel.pool is not None:
                 calcium = concentrations[channel.pool]
-                channels[name] = eqx.tree_at(lambda c: c.calcium, channel, calcium)
+                channels[name] = eqx.tree_at(lambda c: bare(c).calcium, channel, calcium)
         for name, pool in self.pools.items():
             if pool.nernst:
                 E = pool.reversal(concentrations[name])
                 for carrier in pool.carriers:
-                    channels[carrier] = eqx.tree_at(lambda c: c.E, channels[carrier], E)
+                    channels[carrier] = eqx.tree_at(lambda c: bare(c).E, channels[carrier], E)
         return channels
 
-    def _inward(self, pool: CalciumPool, channels: dict[str, Channel], V: Array, gates: Any) -> Array:
+    def _inward(self, pool: CalciumPool, channels: dict[str, Any], V: Array, gates: Any) -> Array:
         """The current that fills a pool, µA/cm², inward positive."""
-        return -sum(channels[name].current(V, gates[name]) for name in pool.carriers)
+        currents = [channels[name].linear_current(V, gates[name]) for name in pool.carriers]
+        return sum(drive - conductance * V for drive, conductance in currents)
 
     def steady_gates(self, V: Float[Array, " n"]) -> dict[str, dict[str, Array]]:
         """All gates and pools at rest at V (mV), as `gates[channel][gate]`."""
@@ -141,11 +153,16 @@ class Neuron(eqx.Module):
 
         **Returns:** two `State`s; drive in mV/ms and 1/ms, rate in 1/ms.
         """
-        drives, rates = {}, {}
+        drives, rates, currents = {}, {}, {}
         channels = self.channels_at({name: gates[name]["c"] for name in self.pools})
         for name, channel in channels.items():
-            drives[name], rates[name] = channel.linear_form(V)
-            driven, conducted = channel.linear_current(V, gates[name])
+            noisy = isinstance(channel, AbstractNoisyChannel)
+            form = channel.linear_form(V, gates[name]) if noisy else channel.linear_form(V)
+            drives[name], rates[name] = form
+            currents[name] = channel.linear_current(V, gates[name])
+        if self.noisy_channels:
+            currents = bounded(currents, self.noisy_channels, conductance)
+        for driven, conducted in currents.values():
             current = current + driven
             conductance = conductance + conducted
         for name, pool in self.pools.items():

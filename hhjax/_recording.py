@@ -94,6 +94,16 @@ class Recording(eqx.Module):
             )
         return self._with(self.ts[inside], self.current[:, inside], self.V[:, inside])
 
+    def as_neurons(self) -> "Recording":
+        """The sweeps of one neuron as one sweep of as many uncoupled neurons.
+
+        With `hh.Network(neuron, n=len(recording))` a fit can then give every sweep a value of
+        its own for what drifts from sweep to sweep, such as the leak, and share the rest.
+        """
+        if self.V.ndim != 2 or self.current.ndim != 2:
+            raise ValueError("`as_neurons` takes sweeps of one neuron; this recording has several already.")
+        return self._with(self.ts, self.current.T[None], self.V.T[None])
+
     def every(self, k: int) -> "Recording":
         """Every k-th sample of V, with the current's mean until the next."""
         if isinstance(k, bool) or not isinstance(k, (int, np.integer)) or k < 1:

@@ -53,6 +53,9 @@ def reference(
             "`network` has synapses driven by detected spikes, which an adaptive solver does not see; "
             "compare with hh.simulate at a small dt instead."
         )
+
+    if network.is_noisy:
+        raise ValueError("`network` is noisy: a reference run is deterministic. Take hh.simulate.")
     y0 = network.init(v0) if y0 is None else y0
     if not isinstance(solver, diffrax.AbstractSolver):
         raise TypeError(f"`solver` must be a diffrax solver object, got {solver!r}.")

@@ -18,6 +18,7 @@ from ._parameters import as_float_array, cast_floats, check_parameters, is_concr
 from ._plan import count_steps, make_plan
 from ._solution import NonFiniteError, Solution
 from ._stimulus import as_stimulus, check_stimulus, Stimulus
+from .steppers import stochastic_by_name
 
 
 def save_V(t: Array, y: State, args: Any) -> State:
@@ -93,7 +94,7 @@ def simulate(
     dt: float,
     t0: float = 0.0,
     stimulus: Any = 0.0,
-    solver: Any = "strang",
+    solver: Any = None,
     y0: State | None = None,
     v0: Any = -65.0,
     saveat: diffrax.SaveAt = _SAVE_V,
@@ -116,8 +117,9 @@ def simulate(
     - `stimulus`: injected current, µA/cm²: a number, an (n,) array, a stimulus such as
         [`hh.Step`][], or any callable of t (ms). A plain Python function is compiled in:
         define it once, since each new one compiles anew.
-    - `solver`: `"strang"`, another name in `hh.steppers.by_name`, a stepper, or any
-        diffrax ODE solver object, which then takes fixed steps.
+    - `solver`: a name in `hh.steppers.by_name` or, for a noisy network, in
+        `hh.steppers.stochastic_by_name`; a stepper; or any diffrax ODE or SDE solver object,
+        which then takes fixed steps. By default `"strang"`, with noise `"strang_maruyama"`.
     - `y0`: the initial state; by default all variables at rest for `v0`.
     - `v0`: initial membrane potential, mV, scalar or (n,); not used with `y0`.
     - `saveat`: a `diffrax.SaveAt` with any of t0, t1, steps=k, ts (on the grid) and
@@ -130,7 +132,8 @@ def simulate(
         `diffrax.DirectAdjoint()` keeps everything. `diffrax.ForwardMode()` keeps nothing
         extra, for `jax.jvp` and `jax.jacfwd`; these work, and agree, under all three.
     - `progress_meter`: one of diffrax's, such as `diffrax.TqdmProgressMeter()`.
-    - `key`: a `jax.random.key`, for stochastic solvers.
+    - `key`: a `jax.random.key`, needed for noise. The noise of a step depends on the key and
+        the number of the step alone, however long the run.
     - `throw`: whether a run that turns non-finite raises. If not, look at
         `solution.finite`. Inside `jit` or `vmap` the error cannot tell the time.
 
@@ -140,7 +143,14 @@ def simulate(
     [`hh.NonFiniteError`][] with the time and neuron where a run turned non-finite.
     """
     network, stimulus, y0, v0, t0, t1, dt = check_run(network, stimulus, t0, t1, dt, y0, v0)
-    stepper = as_stepper(solver)
+    if solver is None:
+        solver = "strang_maruyama" if network.is_noisy else "strang"
+    stepper = as_stepper(solver, network.is_noisy)
+    if network.is_noisy and not stepper.stochastic:
+        raise ValueError(
+            f"`network` is noisy and solver {solver!r} is deterministic: take one of "
+            f"{', '.join(map(repr, stochastic_by_name))}."
+        )
     check_parameters(stepper, "solver", network.n)
     if stepper.stochastic and key is None:
         raise ValueError(

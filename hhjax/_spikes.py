@@ -207,3 +207,36 @@ def firing_rate(
     last = jnp.max(jnp.where(inside, times, -jnp.inf), axis=-1)
     span = jnp.where(count >= 2, last - first, 1.0)
     return jnp.where(count >= 2, 1000 * (count - 1) / span, 0.0)
+
+
+def coincidence_factor(times: Any, reference: Any, duration: float, window: float = 4.0) -> float:
+    r"""How well a model's spikes match a reference's, beyond chance.
+
+    $\Gamma = \frac{N_{coinc} - \langle N_{coinc} \rangle}{(N_{ref} + N)/2}\,\frac{1}{1 - 2 \nu \Delta}$
+    with $\langle N_{coinc} \rangle = 2 \nu \Delta N_{ref}$ for a Poisson train of the model's
+    rate ν (W. M. Kistler, W. Gerstner and J. L. van Hemmen, Neural Comput. 9 (1997)
+    1015-1045, eq. 37). 1 if every spike is matched, 0 if no more are than by chance. A
+    spike matches one other at most.
+
+    **Arguments:** `times`, `reference`: of one neuron each, ms, NaN ignored; `duration`: of
+    the trace, ms; `window`: Δ, ms.
+
+    **Returns:** dimensionless; NaN where neither has a spike.
+    """
+    ours, theirs = (
+        np.sort(x[~np.isnan(x)]) for x in (np.asarray(times, float), np.asarray(reference, float))
+    )
+    if not (duration > 0 and window > 0):
+        raise ValueError(f"`duration` and `window` must be positive (ms), got {duration} and {window}.")
+    if ours.size + theirs.size == 0:
+        return float("nan")
+    matched, i, j = 0, 0, 0
+    while i < ours.size and j < theirs.size:
+        if abs(ours[i] - theirs[j]) <= window:
+            matched, i, j = matched + 1, i + 1, j + 1
+        elif ours[i] < theirs[j]:
+            i += 1
+        else:
+            j += 1
+    chance = 2 * ours.size / duration * window
+    return float((matched - chance * theirs.size) / ((ours.size + theirs.size) / 2) / (1 - chance))

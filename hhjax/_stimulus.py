@@ -17,7 +17,7 @@ import numpy as np
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
-from ._parameters import as_float_array, check_parameters, is_concrete, param
+from ._parameters import as_float_array, check_parameters, is_concrete, param, run_dtype
 
 
 class Stimulus(eqx.Module):
@@ -421,7 +421,7 @@ def check_stimulus(stimulus: Stimulus, n: int) -> None:
     parts = stimulus.parts if isinstance(stimulus, Sum) else (stimulus,)
     if all(type(part) in (Constant, Step, Pulses, Ramp, Sine) for part in parts):
         return  # their parameters were checked, and decide the shape
-    out = eqx.filter_eval_shape(stimulus, jax.ShapeDtypeStruct((), jnp.result_type(float)))
+    out = eqx.filter_eval_shape(stimulus, jax.ShapeDtypeStruct((), run_dtype(stimulus)))
     if out.shape not in ((), (n,)):
         raise ValueError(
             f"`stimulus` must give a scalar or shape ({n},), one current per neuron, got shape {out.shape}."

@@ -15,10 +15,11 @@ from jaxtyping import Array, Float
 from ._parameters import as_float_array
 
 
-def _weights(ts: ArrayLike, start: float, stop: float) -> Array:
+def _inside(ts: ArrayLike, V: Array, start: float, stop: float) -> Array:
+    """Which samples lie between `start` and `stop` (ms), with V's number of axes."""
     ts = as_float_array(ts)
-    inside = ((ts >= start) & (ts <= stop)).astype(ts.dtype)
-    return inside[:, None]
+    inside = (ts >= start) & (ts <= stop)
+    return inside.reshape((1,) * (V.ndim - 2) + (-1, 1))
 
 
 def mean(
@@ -30,7 +31,7 @@ def mean(
 ) -> Float[Array, "..."]:
     """Mean membrane potential (mV) between `start` and `stop` (ms)."""
     V = as_float_array(V)
-    inside = _weights(ts, start, stop).astype(V.dtype)
+    inside = _inside(ts, V, start, stop).astype(V.dtype)
     return (inside * V).sum(axis=-2) / jnp.maximum(inside.sum(), 1)
 
 
@@ -54,8 +55,7 @@ def peak(
 ) -> Float[Array, "..."]:
     """Highest sample (mV) between `start` and `stop` (ms); its slope is that of the sample."""
     V = as_float_array(V)
-    inside = _weights(ts, start, stop)
-    return jnp.where(inside > 0, V, -jnp.inf).max(axis=-2)
+    return jnp.where(_inside(ts, V, start, stop), V, -jnp.inf).max(axis=-2)
 
 
 def trough(

@@ -77,12 +77,18 @@ def _normalised(residuals: Array, valid: Array) -> Array:
     return jnp.where(valid, residuals, 0.0) / jnp.sqrt(count)
 
 
+def _like(x: Array, V: Array) -> Array:
+    """`x`, scalar or with V's last axes, with V's number of axes and float type."""
+    return x.astype(V.dtype).reshape((1,) * (V.ndim - x.ndim) + x.shape)
+
+
 class Trace(AbstractLoss):
     """Difference of the membrane potentials, sample by sample.
 
     **Fields:**
 
-    - `sd`: what counts as 1, mV; for instance the noise of the recording.
+    - `sd`: what counts as 1, mV, scalar or broadcast against (sweeps, times, n); for
+        instance the noise of the recording.
     - `weights`: non-negative, broadcast against (sweeps, times, n); optional.
     - `start`, `stop`: the part of each sweep that counts, ms.
     """
@@ -95,12 +101,11 @@ class Trace(AbstractLoss):
     stop: float = jnp.inf
 
     def __call__(self, ts: Array, V: Array, target: Array) -> Array:
-        inside = ((ts >= self.start) & (ts <= self.stop))[:, None]
-        valid = jnp.isfinite(target) & jnp.broadcast_to(inside, target.shape)
-        error = (V - jnp.where(valid, target, 0.0)) / self.sd.astype(V.dtype)
+        inside = ((ts >= self.start) & (ts <= self.stop))[None, :, None]
+        valid = jnp.isfinite(target) & inside
+        error = (V - jnp.where(valid, target, 0.0)) / _like(self.sd, V)
         if self.weights is not None:
-            shape = (1,) * (V.ndim - self.weights.ndim) + self.weights.shape
-            error = error * jnp.sqrt(self.weights.astype(V.dtype).reshape(shape))
+            error = error * jnp.sqrt(_like(self.weights, V))
         return _normalised(error, valid)
 
 

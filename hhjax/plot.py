@@ -1,4 +1,4 @@
-"""Plots of runs. Each takes an optional matplotlib `ax` and returns the artists it drew.
+"""Plots of runs and fits. Each takes an optional matplotlib `ax` and returns the artists it drew.
 
 matplotlib is imported by this module alone, and this module by no other of the library.
 """
@@ -11,6 +11,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
+from ._fit import Fit
 from ._solution import Solution
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -78,4 +79,37 @@ def fi_curve(
     lines = ax.plot(np.asarray(currents), np.asarray(rates), **(look | style))
     if label:
         ax.legend(frameon=False)
+    return lines
+
+
+def fit(
+    result: Fit,
+    *,
+    sweeps: Sequence[int] | None = None,
+    neuron: int = 0,
+    axes: Sequence[Axes] | None = None,
+    **style: Any,
+) -> list[Line2D]:
+    """Data and fitted model: membrane potential (mV) against time (ms), one row for each sweep.
+
+    **Arguments:** `sweeps`: which, by default the first four; `neuron`: which; `axes`: one for
+    each sweep; `style`: of the model's lines, passed on to `Axes.plot`.
+    """
+    data = np.asarray(result.data)
+    sweeps = range(min(len(data), 4)) if sweeps is None else sweeps
+    if axes is None:
+        size = (7, 1 + 1.8 * len(sweeps))
+        _, grid = plt.subplots(len(sweeps), 1, figsize=size, layout="constrained", sharex=True, squeeze=False)
+        axes = grid[:, 0]
+    lines = []
+    for row, (sweep, ax) in enumerate(zip(sweeps, axes, strict=True)):
+        last = row == len(sweeps) - 1
+        ax = _axes(ax, "Time (ms)" if last else "", "Membrane\npotential (mV)")
+        lines += ax.plot(result.ts, data[sweep, :, neuron], color="0.65", linewidth=2, label="data")
+        look = {"color": COLOURS[1], "linewidth": 1, "label": "fit"} | style
+        lines += ax.plot(result.ts, np.asarray(result.V)[sweep, :, neuron], **look)
+        ax.set_title(
+            f"sweep {sweep}, RMSE {result.rmse()[sweep, neuron]:.2f} mV", fontsize="medium", loc="left"
+        )
+    axes[0].legend(frameon=False, loc="lower right", bbox_to_anchor=(1, 1), ncols=2)
     return lines

@@ -32,3 +32,10 @@ def test_cobahh(monkeypatch):
     arguments = ["--t1", "20", "--neurons", "100", "--seeds", "1", "--solvers", "strang"]
     (row,) = run("cobahh.py", monkeypatch, *arguments)["rows"]
     assert row["hhjax strang"]["rate_hz"] > 0 and row["hhjax strang"]["seconds"] > 0
+
+
+def test_noise(monkeypatch):
+    arguments = ["--steps", "5", "--neurons", "3", "--kinds", "current", "subunit", "--repeats", "1"]
+    figures = run("noise.py", monkeypatch, *arguments)
+    assert set(figures["times"]) == {"none", "current", "subunit"}
+    assert all(t > 0 for times in figures["times"].values() for t in times.values())

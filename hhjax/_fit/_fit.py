@@ -1,7 +1,5 @@
 """Fitting a model to recorded voltages."""
 
-import math
-import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -13,19 +11,16 @@ import numpy as np
 from jaxtyping import Array
 
 from .._diffrax import as_stepper
-from .._electrode import Electrode
-from .._network import Network
-from .._neuron import Neuron
-from .._parameters import cast_floats, check_parameters, run_dtype
+from .._parameters import cast_floats, run_dtype
 from .._recording import Recording
 from ..losses import AbstractLoss, as_loss, Trace
 from ._free import resolve
-from ._guide import MultipleShooting, stages
-from ._problem import AbstractProblem, make_protocol, Protocol, run, Shooting, split
-from ._result import errors_and_correlation, Fit, Starts
-from ._solve import gradient_descent, levenberg_marquardt, Solved
+from ._guide import Nudging, release, stages
+from ._problem import AbstractProblem, Shooting
+from ._protocol import check_model, protocol_of, run, split
+from ._result import Fit, no_uncertainty, Starts, uncertainty
+from ._solve import evaluate, gradient_descent, levenberg_marquardt, Solved
 
-_FINEST = 0.05  # ms; the default time step is the largest part of a sample that is no longer
 _GRADIENT = 4  # forward runs that a gradient in reverse mode counts besides the run itself
 _MANY = 200  # unknowns, from which on no Jacobian is made for standard errors
 
@@ -69,19 +64,20 @@ def fit(
     - `loss`: see `hh.losses`.
     - `method`: `"lm"`, Levenberg-Marquardt with a forward-mode Jacobian (optimistix), for
         up to some tens of parameters; or any optax optimiser, for many.
-    - `guide`: for long spiking traces [`hh.MultipleShooting`][] or [`hh.Nudging`][]; by
+    - `guide`: for long spiking traces [`hh.Nudging`][] or [`hh.MultipleShooting`][]; by
         default the former where the loss compares traces. `None` for no guide. The last
         stage and the score are always those of the free-running model.
-    - `steps`: at most so many iterations of the last stage.
+    - `steps`: at most so many iterations of the last stage; with 0 the free-running model is
+        scored as the guided stages leave it.
     - `starts`: how many, the model itself and random ones, run as one batch; or an array
         of shape (starts, P).
     - `spread`: random starts lie uniformly within this fraction of each parameter.
     - `key`: a `jax.random.key`, for random starts.
     - `dt`: time step, ms, a whole fraction of the sampling interval; by default the
-        largest that is at most 0.05 ms.
+        largest that is at most 0.025 ms.
     - `solver`: see [`hh.simulate`][].
-    - `v0`: initial membrane potential, mV, scalar or (sweeps, n), with the gates at rest;
-        by default the first sample of each sweep.
+    - `v0`: initial membrane potential, mV, scalar or (sweeps, n), with the gates at rest
+        there; by default free, one for each sweep and neuron, from the first sample on.
     - `progress_meter`: one of diffrax's; counts iterations of all stages.
 
     **Returns:** an [`hh.Fit`][].
@@ -90,26 +86,26 @@ def fit(
     compiling; `FloatingPointError` if every start blew up. One start that does costs
     itself alone.
     """
-    model = _check_model(model)
+    model = check_model(model)
     network, electrode = split(model)
     dtype = run_dtype(network)
     model, network = cast_floats(model, dtype), cast_floats(network, dtype)
     recording = data if isinstance(data, Recording) else Recording(*data)
     as_stepper(solver)
-    protocol = _protocol(recording, network, electrode, dt, solver, v0, dtype)
+    protocol = protocol_of(recording, network, electrode, dt, solver, v0, dtype)
     objective = cast_floats(as_loss(loss), dtype)
     if method != "lm" and not (hasattr(method, "init") and hasattr(method, "update")):
         raise ValueError(
             f"`method` must be 'lm' or an optax optimiser such as optax.adam(0.01), got {method!r}."
         )
-    if isinstance(steps, bool) or not isinstance(steps, (int, np.integer)) or steps < 1:
-        raise ValueError(f"`steps` must be a whole number of at least 1, got {steps!r}.")
+    if isinstance(steps, bool) or not isinstance(steps, (int, np.integer)) or steps < 0:
+        raise ValueError(f"`steps` must be a whole number of at least 0, got {steps!r}.")
     if isinstance(guide, str):
         if guide != "auto":
             raise ValueError(
                 f"`guide` must be 'auto', None, hh.Nudging() or hh.MultipleShooting(), got {guide!r}."
             )
-        guide = MultipleShooting() if _compares_traces(objective) else None
+        guide = Nudging() if _compares_traces(objective) else None
 
     free = resolve(model, where, bounds, mask, dtype)
     before = free.starts(free.values(model).astype(dtype), starts, spread, key)
@@ -120,11 +116,9 @@ def fit(
     progress = _Progress(progress_meter, sum(most for *_, most in plan))
     histories, runs = [], 0
     for stage, strength, most in plan:
-        if stage is problem:
-            unknowns = unknowns[:, : u.shape[1]]
-        solved = _minimise(
-            stage, method, unknowns, strength, most, stage is problem and strength == 0, progress
-        )
+        if strength == 0:
+            unknowns = release(guided, problem, unknowns)
+        solved = _minimise(stage, method, unknowns, strength, most, progress)
         unknowns = solved.u
         histories.append(solved.history)
         directions = stage.directions if method == "lm" else _GRADIENT
@@ -161,88 +155,20 @@ def _minimise(
     u: Array,
     strength: float,
     steps: int,
-    last: bool,
     progress: _Progress,
 ) -> Solved:
+    if steps == 0:
+        return evaluate(problem, u, strength)
     if method == "lm":
         fine = 1e-6 if u.dtype == jnp.float64 else 3e-4
-        tol = fine if last else 1e-3
-        solved = levenberg_marquardt(problem, u, strength, steps, tol, progress.advance)
+        tol = fine if strength == 0 else 1e-3
+        # optimistix makes its own numbers in the default float type, whatever that of u.
+        with jax.enable_x64(u.dtype == jnp.float64):
+            solved = levenberg_marquardt(problem, u, strength, steps, tol, progress.advance)
     else:
         solved = gradient_descent(problem, method, u, strength, steps, progress.advance)
     progress.advance(steps - len(solved.history))
     return solved
-
-
-def _check_model(model: Any) -> Any:
-    parts = model if isinstance(model, tuple) else (model,)
-    fits = len(parts) in (1, 2) and isinstance(parts[0], (Neuron, Network))
-    if not fits or (len(parts) == 2 and not isinstance(parts[1], Electrode)):
-        raise TypeError(
-            "`model` must be an hh.Neuron or hh.Network, or a pair of one and an hh.Electrode, got "
-            f"{model!r}."
-        )
-    network, electrode = split(model)
-    network.check()
-    check_parameters(electrode, "electrode", network.n)
-    return model
-
-
-def _protocol(
-    recording: Recording, network: Network, electrode: Electrode, dt: Any, solver: Any, v0: Any, dtype: Any
-) -> Protocol:
-    if recording.current_unit == "pA" and electrode.area is None:
-        raise ValueError(
-            "`data` has currents in pA: pass model=(neuron, hh.Electrode(area=...)) with the membrane "
-            "area in µm², or currents in µA/cm²."
-        )
-    ts = np.asarray(recording.ts, float)
-    ts = ts - ts[0]
-    V = np.asarray(recording.V, float)
-    V = V[..., None] if V.ndim == 2 else V
-    if V.shape[-1] != network.n:
-        raise ValueError(
-            f"`data.V` holds {V.shape[-1]} neuron(s) and `model` {network.n}: give V of shape "
-            f"(sweeps, times, {network.n})."
-        )
-    missing = np.isnan(V)
-    if missing.all():
-        raise ValueError("`data.V` holds no number at all, only NaN.")
-    if missing.any():
-        warnings.warn(
-            f"{missing.sum()} of {missing.size} samples of `data.V` are NaN and are left out of the fit.",
-            stacklevel=3,
-        )
-    sampling = float(ts[-1] / (len(ts) - 1))
-    stride = math.ceil(sampling / _FINEST - 1e-6) if dt is None else round(sampling / float(dt))
-    if stride < 1 or (dt is not None and abs(stride * float(dt) - sampling) > 1e-6 * sampling):
-        raise ValueError(
-            f"`dt` must be a whole fraction of the sampling interval of `data`, {sampling:g} ms, "
-            f"got {dt!r} ms."
-        )
-    seen = _filled(ts, V)
-    if v0 is None:
-        v0 = seen[:, 0]
-    else:
-        v0 = np.asarray(v0, float)
-        if v0.shape not in ((), V.shape[::2]) or not np.isfinite(v0).all():
-            raise ValueError(
-                f"`v0` must be a finite number or have shape (sweeps, n) = {V.shape[::2]}, got {v0}."
-            )
-        v0 = np.broadcast_to(v0, V.shape[::2])
-    arrays = [jnp.asarray(x, dtype) for x in (ts, V, recording.current, seen, v0)]
-    return make_protocol(*arrays, sampling / stride, stride, cast_floats(as_stepper(solver), dtype))
-
-
-def _filled(ts: np.ndarray, V: np.ndarray) -> np.ndarray:
-    """V with missing samples interpolated in time; −65 mV for a neuron never seen."""
-    V = V.copy()
-    for sweep in range(V.shape[0]):
-        for neuron in range(V.shape[2]):
-            trace = V[sweep, :, neuron]
-            known = ~np.isnan(trace)
-            trace[~known] = np.interp(ts[~known], ts[known], trace[known]) if known.any() else -65.0
-    return V
 
 
 def _compares_traces(loss: AbstractLoss) -> bool:
@@ -253,14 +179,15 @@ def _compares_traces(loss: AbstractLoss) -> bool:
 @eqx.filter_jit
 def _at_optimum(problem: Shooting, u: Array, with_jacobian: bool) -> tuple:
     """The fitted traces; and compressed residuals, their Jacobian and how many there were."""
-    model = problem.free.put(problem.model, problem.free.to_values(u))
+    model, v0 = problem.unpack(u)
     none = jnp.zeros((), u.dtype)
-    V = run(problem.protocol, model, none).V
-    slopes = jax.jvp(problem.free.to_values, (u,), (jnp.ones_like(u),))[1]
+    V = run(problem.protocol, model, v0, none).V
+    params = u[: len(problem.free.names)]
+    slopes = jax.jvp(problem.free.to_values, (params,), (jnp.ones_like(params),))[1]
     if not with_jacobian:
-        return model, V, slopes, None
+        return model, v0, V, slopes, None
     count = (problem.residuals(u, none, diffrax.ForwardMode()) != 0).sum()
-    return model, V, slopes, (*problem.compressed(u, none), count)
+    return model, v0, V, slopes, (*problem.compressed(u, none), count)
 
 
 def _result(
@@ -274,20 +201,19 @@ def _result(
 ) -> Fit:
     free, protocol = problem.free, problem.protocol
     count = len(free.names)
-    model, V, slopes, information = _at_optimum(problem, solved.u[best], count <= _MANY)
+    model, v0, V, slopes, information = _at_optimum(problem, solved.u[best], count <= _MANY)
     if information is None:
-        errors, correlation = np.full(count, np.nan), np.full((count, count), np.nan)
+        known = no_uncertainty(count)
     else:
         r, J, number = information
-        errors, correlation = errors_and_correlation(r, J, int(number), slopes)
-    after = np.asarray(jax.vmap(free.to_values)(solved.u))
+        known = uncertainty(r, J, int(number), slopes)
+    after = np.asarray(jax.vmap(free.to_values)(solved.u[:, :count]))
     return Fit(
         model=model,
         names=free.names,
         units=free.units,
         values=after[best],
-        standard_errors=errors,
-        correlation=correlation,
+        uncertainty=known,
         loss=float(score[best]),
         history=history,
         reason=solved.reasons[best],
@@ -296,4 +222,6 @@ def _result(
         ts=protocol.ts,
         V=V,
         data=protocol.target,
+        v0=v0,
+        free=free,
     )

@@ -106,10 +106,11 @@ class Free(eqx.Module):
             key, (int(starts) - 1, values.size), dtype=values.dtype, minval=-spread, maxval=spread
         )
         size = jnp.where(values == 0, 1.0, jnp.abs(values))
-        drawn = values + draw * size
+        drawn = values[None] + draw * size[None]
         # Within the bounds: at most nine tenths of the way from the model's own value.
-        drawn = jnp.maximum(drawn, self.low + 0.1 * jnp.where(self._below, values - self.low, 0.0))
-        drawn = jnp.minimum(drawn, self.high - 0.1 * jnp.where(self._above, self.high - values, 0.0))
+        least = self.low + 0.1 * jnp.where(self._below, values - self.low, 0.0)
+        most = self.high - 0.1 * jnp.where(self._above, self.high - values, 0.0)
+        drawn = jnp.clip(drawn, least[None], most[None])
         return self._check_starts(jnp.concatenate([values[None], drawn]))
 
     def _check_starts(self, starts: Array) -> Array:

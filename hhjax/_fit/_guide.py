@@ -10,27 +10,31 @@ import numpy as np
 from jaxtyping import Array
 
 from ..losses import Trace
-from ._problem import AbstractProblem, flat_state, make_protocol, MultipleShootingProblem, run, Shooting
+from ._problem import AbstractProblem, flat_state, MultipleShootingProblem, Shooting
+from ._protocol import make_protocol, run
+
+_FOLLOWING = 10.0  # 1/ms; at this rate a model follows the data through a spike
 
 
 @dataclasses.dataclass(frozen=True)
 class Nudging:
     """Couple the model to the data, and relax the coupling to zero during the fit.
 
-    The model gets the current g·(V_data − V) besides, so that its spikes fall where the
-    data's do however poor the parameters, and the residual has a slope (H. D. I. Abarbanel
-    et al., SIAM J. Appl. Dyn. Syst. 8, 1341 (2009); J. Brookings et al., J. Neurophysiol.
-    112, 2332 (2014)).
+    dV/dt gets rate·(V_data − V) besides, so that the model's spikes fall where the data's do
+    however poor the parameters, and the residual has a slope (H. D. I. Abarbanel et al.,
+    SIAM J. Appl. Dyn. Syst. 8, 1341 (2009); J. Brookings et al., J. Neurophysiol. 112, 2332
+    (2014)). The conductance behind it is rate·C: with a fixed one a fit would shrink C,
+    which follows noise better.
 
-    **Fields:** `strengths`: g in mS/cm², one stage of the fit for each, before the last
-    stage at 0; `steps`: at most so many iterations for each stage.
+    **Fields:** `rates`: 1/ms, one stage of the fit for each, before the last stage at 0;
+    `steps`: at most so many iterations for each stage.
     """
 
-    strengths: tuple[float, ...] = (10.0, 3.0, 1.0, 0.3, 0.1)
-    steps: int = 12
+    rates: tuple[float, ...] = (10.0, 3.0, 1.0, 0.3, 0.1)
+    steps: int = 20
 
     def __post_init__(self) -> None:
-        _check(self, "strengths", self.strengths, self.steps)
+        _check(self, "rates", self.rates, self.steps)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,9 +51,9 @@ class MultipleShooting:
     iterations for each stage.
     """
 
-    segments: int = 20
-    penalties: tuple[float, ...] = (1.0, 10.0, 100.0, 1000.0)
-    steps: int = 12
+    segments: int = 40
+    penalties: tuple[float, ...] = (10.0, 100.0, 1000.0)
+    steps: int = 40
 
     def __post_init__(self) -> None:
         _check(self, "penalties", self.penalties, self.steps)
@@ -65,20 +69,35 @@ def _check(guide: Any, name: str, stages: tuple[float, ...], steps: int) -> None
         raise ValueError(f"`{kind}.steps` must be at least 1, got {steps!r}.")
 
 
-def stages(guide: Any, problem: Shooting, u: Array) -> tuple[AbstractProblem, Array, list[tuple[float, int]]]:
-    """The guided problem, its unknowns, and the strength and the iterations of every stage."""
-    if guide is None:
-        return problem, u, []
-    if isinstance(guide, Nudging):
-        return problem, u, [(g, guide.steps) for g in guide.strengths]
+def stages(
+    guide: Any, problem: Shooting, params: Array
+) -> tuple[AbstractProblem, Array, list[tuple[float, int]]]:
+    """The guided problem, its unknowns, and the strength and the iterations of every stage.
+
+    `params`: unknowns of the parameters, shape (starts, P).
+    """
+    if guide is None or isinstance(guide, Nudging):
+        rates = guide.rates if guide else ()
+        return problem, jax.vmap(problem.start)(params), [(rate, guide.steps) for rate in rates]
     if isinstance(guide, MultipleShooting):
-        guided, starts = _cut(guide.segments, problem, u)
-        return guided, jnp.concatenate([u, starts], axis=1), [(w, guide.steps) for w in guide.penalties]
+        guided, starts = _cut(guide.segments, problem, params)
+        return guided, jnp.concatenate([params, starts], axis=1), [(w, guide.steps) for w in guide.penalties]
     raise TypeError(f"`guide` must be 'auto', None, hh.Nudging() or hh.MultipleShooting(), got {guide!r}.")
 
 
-def _cut(segments: int, problem: Shooting, u: Array) -> tuple[MultipleShootingProblem, Array]:
-    """The sweeps in segments of equal length, and their start states for every row of u."""
+def release(guided: AbstractProblem, problem: Shooting, u: Array) -> Array:
+    """Unknowns of the free-running `problem` from those of the guided one, shape (starts, U)."""
+    if not isinstance(guided, MultipleShootingProblem):
+        return u
+    P, (sweeps, _, n) = len(problem.free.names), problem.protocol.target.shape
+    if not problem.protocol.free_v0:
+        return u[:, :P]
+    starts = u[:, P:].reshape(u.shape[0], sweeps, -1, guided.state_size)
+    return jnp.concatenate([u[:, :P], starts[:, :, 0, :n].reshape(u.shape[0], -1)], axis=1)
+
+
+def _cut(segments: int, problem: Shooting, params: Array) -> tuple[MultipleShootingProblem, Array]:
+    """The sweeps in segments of equal length, and their start states for every row of `params`."""
     protocol = problem.protocol
     sweeps, times, n = protocol.target.shape
     length = (times - 1) // segments
@@ -99,19 +118,20 @@ def _cut(segments: int, problem: Shooting, u: Array) -> tuple[MultipleShootingPr
         pieces(protocol.injected),
         pieces(protocol.seen),
         jnp.repeat(protocol.v0, segments, axis=0),
-        protocol.dt,
-        protocol.stride,
-        protocol.solver,
+        free_v0=protocol.free_v0,
+        dt=protocol.dt,
+        stride=protocol.stride,
+        solver=protocol.solver,
     )
     first = jnp.arange(sweeps * segments) % segments == 0
     objective = Trace(sd=problem.objective.sd) if isinstance(problem.objective, Trace) else Trace()
 
-    def start(u: Array) -> Array:
-        model = problem.free.put(problem.model, problem.free.to_values(u))
-        nudge = jnp.asarray(10.0, u.dtype)
-        states = run(protocol, model, nudge, save=lambda t, y, args: y)
+    def start(params: Array) -> Array:
+        nudge = jnp.asarray(_FOLLOWING, params.dtype)
+        model, v0 = problem.unpack(problem.start(params))
+        states = run(protocol, model, v0, nudge, save=lambda t, y, args: y)
         at = jax.tree.map(lambda x: x[:, begins].reshape((sweeps * segments,) + x.shape[2:]), states)
         return jax.vmap(lambda y: flat_state(y)[0])(at).ravel()
 
     guided = MultipleShootingProblem(problem.model, problem.free, parts, objective, first)
-    return guided, jax.jit(jax.vmap(start))(u)
+    return guided, jax.jit(jax.vmap(start))(params)

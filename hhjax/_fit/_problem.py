@@ -9,96 +9,15 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from .._electrode import Electrode
-from .._network import Network
-from .._neuron import Neuron, State
+from .._neuron import State
 from .._simulate import save_V, simulate
-from .._stimulus import Clamp, Sampled, Stimulus
 from ..losses import AbstractLoss
 from ._free import Free
+from ._protocol import Protocol, run, split
 
 # A start that blows up gets this residual and no slope: worse than any real one.
 _BLOWN_UP = 1e6
-
-
-class Protocol(eqx.Module):
-    """What was done to the cells and what was seen, on the grid of the runs.
-
-    **Fields:**
-
-    - `ts`: times of the samples from the start of a sweep, ms, shape (times,).
-    - `target`: mV, shape (sweeps, times, n), NaN where nothing was recorded.
-    - `injected`: the recorded current at the samples, shape (sweeps, times) or
-        (sweeps, times, n); `seen`: V at the samples, missing ones interpolated.
-    - `current`, `command`: both as stimuli made ready for the grid, with a leading axis of
-        sweeps on every array.
-    - `observed`: 1 for a neuron of which anything was recorded, else 0, shape (n,).
-    - `v0`: mV, shape (sweeps, n).
-    - `dt`: time step, ms; `stride`: steps from one sample to the next.
-    """
-
-    ts: Array
-    target: Array
-    injected: Array
-    seen: Array
-    current: Stimulus
-    command: Stimulus
-    observed: Array
-    v0: Array
-    dt: float = eqx.field(static=True)
-    stride: int = eqx.field(static=True)
-    solver: Any
-
-    @property
-    def steps(self) -> int:
-        return (self.ts.shape[0] - 1) * self.stride
-
-
-def make_protocol(
-    ts: Array, target: Array, injected: Array, seen: Array, v0: Array, dt: float, stride: int, solver: Any
-) -> Protocol:
-    """A protocol of samples at `ts` (ms, from 0), its currents made ready for the grid."""
-    steps = (ts.shape[0] - 1) * stride
-    grid = (jnp.zeros_like(ts[0]), ts[-1], jnp.asarray(dt, ts.dtype), steps)
-    ready = jax.vmap(lambda values: Sampled(ts, values).on_grid(*grid))
-    observed = jnp.isfinite(target).any(axis=(0, 1)).astype(target.dtype)
-    current, command = ready(injected), ready(seen)
-    return Protocol(ts, target, injected, seen, current, command, observed, v0, dt, stride, solver)
-
-
-def split(model: Any) -> tuple[Network, Electrode]:
-    """The network and the electrode of what a user fits."""
-    network, electrode = model if isinstance(model, tuple) else (model, Electrode())
-    return Network(network) if isinstance(network, Neuron) else network, electrode
-
-
-def run(
-    protocol: Protocol,
-    model: Any,
-    strength: Array,
-    adjoint: diffrax.AbstractAdjoint = diffrax.ForwardMode(),
-    *,
-    save: Any = save_V,
-) -> Any:
-    """All sweeps, nudged to the data by `strength` (mS/cm²); what was saved, (sweeps, times, …)."""
-    network, electrode = split(model)
-
-    def sweep(current: Stimulus, command: Stimulus, v0: Array) -> Any:
-        stimulus = electrode.stimulus(current) + Clamp(command, strength * protocol.observed)
-        saveat = diffrax.SaveAt(t0=True, steps=protocol.stride, fn=save)
-        return simulate(
-            network,
-            t1=protocol.steps * protocol.dt,
-            dt=protocol.dt,
-            stimulus=stimulus,
-            v0=v0,
-            saveat=saveat,
-            solver=protocol.solver,
-            adjoint=adjoint,
-            throw=False,
-        ).ys
-
-    return jax.vmap(sweep)(protocol.current, protocol.command, protocol.v0)
+V_SCALE = 25.0  # mV that count as one in a vector of unknowns
 
 
 def _triangle(rows: Array) -> Array:
@@ -145,7 +64,11 @@ class AbstractProblem(eqx.Module):
 
 
 class Shooting(AbstractProblem):
-    """Each sweep is one run from its start to its end; the unknowns are the parameters."""
+    """Each sweep is one run from its start to its end.
+
+    The unknowns are the parameters, then the initial membrane potential of every sweep and
+    neuron where that is free.
+    """
 
     model: Any
     free: Free
@@ -154,29 +77,54 @@ class Shooting(AbstractProblem):
 
     @property
     def directions(self) -> int:
-        return len(self.free.names)
+        return len(self.free.names) + self.protocol.v0.shape[1] * self.protocol.free_v0
+
+    def start(self, params: Array) -> Array:
+        """The unknowns for the parameters' unknowns `params`, shape (P,)."""
+        v0 = jnp.ravel(self.protocol.v0 / V_SCALE)
+        return jnp.concatenate([params, v0]) if self.protocol.free_v0 else params
+
+    def unpack(self, u: Array) -> tuple[Any, Array]:
+        """The model and the initial membrane potentials, mV, (sweeps, n), that u stands for."""
+        params, v0 = u[: len(self.free.names)], u[len(self.free.names) :]
+        model = self.free.put(self.model, self.free.to_values(params))
+        return model, v0.reshape(self.protocol.v0.shape) * V_SCALE if v0.size else self.protocol.v0
 
     def residuals(self, u: Array, strength: Array, adjoint: diffrax.AbstractAdjoint) -> Array:
-        V = run(self.protocol, self.free.put(self.model, self.free.to_values(u)), strength, adjoint).V
+        return self._errors(run(self.protocol, *self.unpack(u), strength, adjoint).V)
+
+    def _errors(self, V: Array) -> Array:
         return jnp.ravel(self.objective(self.protocol.ts, V, self.protocol.target))
 
     def jacobian(self, u: Array, strength: Array) -> tuple[Array, Array]:
-        def twice(u: Array) -> tuple[Array, Array]:
-            r = self.residuals(u, strength, diffrax.ForwardMode())
-            return r, r
+        P, (sweeps, _, n) = len(self.free.names), self.protocol.target.shape
 
-        J, r = jax.jacfwd(twice, has_aux=True)(u)
-        return r, J
+        # A sweep depends on no other's initial potentials: one tangent moves those of all.
+        def traces(params: Array, shift: Array) -> tuple[Array, Array]:
+            model, v0 = self.unpack(jnp.concatenate([params, u[P:]]))
+            V = run(self.protocol, model, v0 + shift[None] * V_SCALE, strength).V
+            return V, V
+
+        shift = jnp.zeros(n, u.dtype)
+        argnums = (0, 1) if self.protocol.free_v0 else (0,)
+        slopes, V = jax.jacfwd(traces, argnums, has_aux=True)(u[:P], shift)
+        columns = jnp.moveaxis(slopes[0], -1, 0)
+        if self.protocol.free_v0:
+            one = jnp.eye(sweeps, dtype=u.dtype)[:, None, :, None, None]
+            by_v0 = one * jnp.moveaxis(slopes[1], -1, 0)[None]
+            columns = jnp.concatenate([columns, by_v0.reshape((sweeps * n,) + V.shape)])
+        r, push = jax.linearize(self._errors, V)
+        return r, jax.vmap(push, out_axes=1)(columns)
 
 
 def flat_state(y: State) -> tuple[Array, Any]:
     """A state as a vector in which every entry has a size of about one, and the way back."""
-    scaled = y.replace_V(y.V / 25)
+    scaled = y.replace_V(y.V / V_SCALE)
     flat, unravel = jax.flatten_util.ravel_pytree(scaled)
 
     def back(x: Array) -> State:
         y = unravel(x)
-        return y.replace_V(y.V * 25)
+        return y.replace_V(y.V * V_SCALE)
 
     return flat, back
 
@@ -184,9 +132,9 @@ def flat_state(y: State) -> tuple[Array, Any]:
 class MultipleShootingProblem(AbstractProblem):
     """Each sweep is cut in segments with start states of their own, pulled together.
 
-    The unknowns are the parameters, then the start state of every segment but the first
-    of each sweep. `strength` is the weight of the squared gaps between the end of a
-    segment and the start of the next.
+    The unknowns are the parameters, then the start state of every segment; the first
+    segment of a sweep starts at rest, as the sweep does. `strength` is the weight of the
+    squared gaps between the end of a segment and the start of the next.
     """
 
     model: Any
@@ -197,8 +145,13 @@ class MultipleShootingProblem(AbstractProblem):
 
     @property
     def directions(self) -> int:
+        return len(self.free.names) + self.state_size
+
+    @property
+    def state_size(self) -> int:
+        """How many unknowns the start state of a segment has; those of V come first."""
         state = eqx.filter_eval_shape(split(self.model)[0].init)
-        return len(self.free.names) + sum(x.size for x in jax.tree.leaves(state))
+        return sum(x.size for x in jax.tree.leaves(state))
 
     def _unpack(self, u: Array) -> tuple[Array, Array]:
         params = len(self.free.names)
@@ -212,9 +165,11 @@ class MultipleShootingProblem(AbstractProblem):
         network, electrode = split(model)
         protocol = self.pieces
         take = lambda tree: jax.tree.map(lambda x: x[i], tree)
-        rest = network.init(protocol.v0[i])
-        own, back = flat_state(rest)
-        y0 = back(jnp.where(self.first[i], own, start))
+        at_rest = network.init(protocol.v0[i])
+        _, back = flat_state(at_rest)
+        if protocol.free_v0:
+            at_rest = network.init(back(start).V)
+        y0 = jax.tree.map(lambda x, y: jnp.where(self.first[i], x, y), at_rest, back(start))
         out = simulate(
             network,
             t1=protocol.steps * protocol.dt,

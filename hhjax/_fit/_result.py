@@ -1,11 +1,15 @@
 """What a fit returns."""
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
+
+from ._free import Free
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,8 +35,9 @@ class Fit:
         the residuals at the optimum: the covariance is s²(JᵀJ)⁻¹ with s² the residual
         variance. Right if the residuals are independent; residuals of a model that is
         wrong are not, and the true errors are then larger. Infinite for parameters that
-        the data cannot tell apart, such as a leak reversal and a current offset.
-    - `correlation`: of the estimates, shape (P, P).
+        the data cannot tell apart, such as a leak reversal and a current offset; what
+        they add up to may still be known, see `derive`.
+    - `correlation`: of the estimates, shape (P, P); `uncertainty`: what both come from.
     - `loss`: of the free-running model at the end: the mean squared residual in units of
         the loss's `sd`.
     - `history`: loss at every iteration of the best start, guided stages included.
@@ -42,15 +47,15 @@ class Fit:
         per start: a Jacobian counts one for the run and one for each unknown, a gradient
         three.
     - `ts`: ms, from the start of a sweep; `V` of the free-running fitted model and `data`,
-        mV, shape (sweeps, times, n).
+        mV, shape (sweeps, times, n); `v0`: its initial V, (sweeps, n).
+    - `free`: the free parameters, as a vector and back.
     """
 
     model: Any
     names: tuple[str, ...]
     units: tuple[str, ...]
     values: np.ndarray
-    standard_errors: np.ndarray
-    correlation: np.ndarray
+    uncertainty: "Uncertainty"
     loss: float
     history: np.ndarray
     reason: str
@@ -59,6 +64,42 @@ class Fit:
     ts: Array
     V: Array
     data: Array
+    v0: Array
+    free: Free
+
+    @property
+    def standard_errors(self) -> np.ndarray:
+        return self.uncertainty.errors(np.eye(len(self.names)))
+
+    @property
+    def correlation(self) -> np.ndarray:
+        errors = self.standard_errors
+        errors[np.isinf(errors)] = np.nan
+        return self.uncertainty.covariance / np.outer(errors, errors)
+
+    def derive(self, fn: Callable[[Any], Any]) -> tuple[float, float]:
+        """A quantity that follows from the parameters, and its standard error.
+
+        ```python
+        fit.derive(lambda neuron: neuron.channels["na"].g / neuron.C)
+        ```
+
+        **Arguments:** `fn`: a function of the model (of both, for a pair) that returns a
+        scalar.
+
+        **Returns:** its value, and its standard error to first order; infinite if the data
+        do not determine it.
+        """
+
+        def of_values(values: Array) -> Array:
+            model = self.free.put(self.model, values)
+            return jnp.asarray(fn(*model) if isinstance(model, tuple) else fn(model))
+
+        values = jnp.asarray(self.values)
+        if jax.eval_shape(of_values, values).shape != ():
+            raise ValueError("`fn` must return a scalar; call `derive` once for each quantity.")
+        value, slope = jax.value_and_grad(of_values)(values)
+        return float(value), float(self.uncertainty.errors(np.asarray(slope)[None])[0])
 
     def summary(self) -> str:
         """The estimates as a table, and how the fit ended."""
@@ -93,29 +134,58 @@ class Fit:
         return plot.fit(self, **options)
 
 
-def errors_and_correlation(r: Array, J: Array, count: int, slopes: Array) -> tuple[np.ndarray, np.ndarray]:
-    """Standard errors and correlation of parameters, from compressed residuals and Jacobian.
+@dataclasses.dataclass(frozen=True)
+class Uncertainty:
+    """What the residuals at the optimum say of the parameters.
+
+    **Fields:** `covariance`: shape (P, P), in the directions that the data determine;
+    `unknown`: the directions that they do not, orthonormal rows, shape (k, P), in units of
+    `scale`; `scale`: what counts as a large change of each parameter, (P,).
+    """
+
+    covariance: np.ndarray
+    unknown: np.ndarray
+    scale: np.ndarray
+
+    def errors(self, slopes: np.ndarray) -> np.ndarray:
+        """Standard errors of linear combinations of the parameters, one for each row of slopes."""
+        errors = np.sqrt(np.maximum(np.einsum("ij,jk,ik->i", slopes, self.covariance, slopes), 0.0))
+        scaled = slopes * self.scale
+        size = np.linalg.norm(scaled, axis=1)
+        along = np.abs(scaled @ self.unknown.T).max(axis=1, initial=0.0)
+        return np.where(along > _ALONG * size, np.inf, errors)
+
+
+_ALONG = 1e-3  # a quantity with more of its slope along an unknown direction is not determined
+
+
+def no_uncertainty(P: int) -> Uncertainty:
+    """Where no Jacobian was made."""
+    return Uncertainty(np.full((P, P), np.nan), np.zeros((0, P)), np.ones(P))
+
+
+def uncertainty(r: Array, J: Array, count: int, slopes: Array) -> Uncertainty:
+    """From compressed residuals and their Jacobian by U unknowns, of which P are parameters.
 
     **Arguments:** `count`: how many residuals there were; `slopes`: the derivative of each
-    parameter by its unknown.
+    parameter by its unknown, shape (P,).
     """
     eps = float(jnp.finfo(J.dtype).eps)
     r, J, slopes = (np.asarray(x, float) for x in (r, J, slopes))
-    P = J.shape[1]
+    U, P = J.shape[1], slopes.size
     size = np.linalg.norm(J, axis=0)
-    nothing = np.full(P, np.inf), np.full((P, P), np.nan)
-    if count <= P or not size.any():
-        return nothing
     # Columns of length one first: parameters differ in size by many orders.
     scale = np.where(size > 0, size, 1.0)
-    _, singular, right = np.linalg.svd(J / scale, full_matrices=False)
-    seen = singular > 1e3 * eps * singular[0]
-    inverse = (right[seen].T / singular[seen]) / scale[:, None] * slopes[:, None]
-    covariance = (r @ r) / (count - P) * inverse @ inverse.T
-    errors = np.sqrt(np.diag(covariance))
-    with np.errstate(invalid="ignore"):
-        correlation = covariance / np.outer(errors, errors)
-    # What takes part in a direction that changes no residual is not known at all.
-    unknown = (np.abs(right[~seen]) > 1e-3).any(axis=0) | (size == 0)
-    errors[unknown], correlation[unknown], correlation[:, unknown] = np.inf, np.nan, np.nan
-    return errors, correlation
+    _, singular, right = np.linalg.svd(J / scale, full_matrices=True)
+    singular = np.pad(singular, (0, U - singular.size))
+    seen = (singular > 1e3 * eps * singular[0]) & (count > U) & (singular[0] > 0)
+    own = right[:, :P] * slopes / scale[:P]  # parameter changes along each singular direction
+    inverse = own[seen].T / singular[seen]
+    covariance = (r @ r) / max(count - U, 1) * inverse @ inverse.T
+    # A parameter without any effect has a column of zeros, whose own scale says nothing.
+    unit = np.abs(slopes) / scale[:P]
+    unit = np.where(unit > 0, unit, 1.0)
+    unknown = own[~seen] / unit
+    length = np.linalg.norm(unknown, axis=1)
+    unknown = unknown[length > 1e-6] / length[length > 1e-6, None]
+    return Uncertainty(covariance, unknown, unit)

@@ -1,4 +1,7 @@
-"""Numerical methods, each the equation of one step. `by_name` maps names to them."""
+"""Numerical methods, each the equation of one step.
+
+`by_name` maps names to the deterministic ones, `stochastic_by_name` to those for noise.
+"""
 
 import types
 
@@ -18,6 +21,12 @@ from .staggered import (
     Strang as Strang,
     Strang4 as Strang4,
 )
+from .stochastic import (
+    AbstractMaruyama as AbstractMaruyama,
+    EulerMaruyama as EulerMaruyama,
+    ExpEulerMaruyama as ExpEulerMaruyama,
+    StrangMaruyama as StrangMaruyama,
+)
 
 by_name = types.MappingProxyType(
     {
@@ -32,5 +41,13 @@ by_name = types.MappingProxyType(
         "heun": Heun(),
         "midpoint": Midpoint(),
         "rk4": RK4(),
+    }
+)
+
+stochastic_by_name = types.MappingProxyType(
+    {
+        "euler_maruyama": EulerMaruyama(),
+        "exp_euler_maruyama": ExpEulerMaruyama(),
+        "strang_maruyama": StrangMaruyama(),
     }
 )

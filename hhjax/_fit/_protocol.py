@@ -1,0 +1,196 @@
+"""What was done to the recorded cells, on the grid of the runs, and running a model through it."""
+
+import math
+import warnings
+from typing import Any
+
+import diffrax
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array
+
+from .._diffrax import as_stepper
+from .._electrode import Electrode
+from .._network import Network
+from .._neuron import Neuron
+from .._parameters import cast_floats, check_parameters, run_dtype
+from .._recording import Recording
+from .._simulate import save_V, simulate
+from .._stimulus import Clamp, Sampled, Stimulus
+
+_FINEST = 0.025  # ms; the default time step is the largest part of a sample that is no longer
+
+
+class Protocol(eqx.Module):
+    """What was done to the cells and what was seen, on the grid of the runs.
+
+    **Fields:**
+
+    - `ts`: times of the samples from the start of a sweep, ms, shape (times,).
+    - `target`: mV, shape (sweeps, times, n), NaN where nothing was recorded.
+    - `injected`: the recorded current at the samples, shape (sweeps, times) or
+        (sweeps, times, n); `seen`: V at the samples, missing ones interpolated.
+    - `current`, `command`: both as stimuli made ready for the grid, with a leading axis of
+        sweeps on every array.
+    - `observed`: 1 for a neuron of which anything was recorded, else 0, shape (n,).
+    - `v0`: initial membrane potential, mV, shape (sweeps, n); where a fit of it starts if
+        `free_v0`.
+    - `dt`: time step, ms; `stride`: steps from one sample to the next.
+    """
+
+    ts: Array
+    target: Array
+    injected: Array
+    seen: Array
+    current: Stimulus
+    command: Stimulus
+    observed: Array
+    v0: Array
+    free_v0: bool = eqx.field(static=True)
+    dt: float = eqx.field(static=True)
+    stride: int = eqx.field(static=True)
+    solver: Any
+
+    @property
+    def steps(self) -> int:
+        return (self.ts.shape[0] - 1) * self.stride
+
+
+def make_protocol(
+    ts: Array,
+    target: Array,
+    injected: Array,
+    seen: Array,
+    v0: Array,
+    *,
+    free_v0: bool,
+    dt: float,
+    stride: int,
+    solver: Any,
+) -> Protocol:
+    """A protocol of samples at `ts` (ms, from 0), its currents made ready for the grid."""
+    steps = (ts.shape[0] - 1) * stride
+    grid = (jnp.zeros_like(ts[0]), ts[-1], jnp.asarray(dt, ts.dtype), steps)
+    ready = jax.jit(jax.vmap(lambda values: Sampled(ts, values).on_grid(*grid)))
+    observed = jnp.isfinite(target).any(axis=(0, 1)).astype(target.dtype)
+    current, command = ready(injected), ready(seen)
+    return Protocol(ts, target, injected, seen, current, command, observed, v0, free_v0, dt, stride, solver)
+
+
+def split(model: Any) -> tuple[Network, Electrode]:
+    """The network and the electrode of what a user fits."""
+    network, electrode = model if isinstance(model, tuple) else (model, None)
+    network = Network(network) if isinstance(network, Neuron) else network
+    return network, cast_floats(Electrode(), run_dtype(network)) if electrode is None else electrode
+
+
+def run(
+    protocol: Protocol,
+    model: Any,
+    v0: Array,
+    strength: Array,
+    adjoint: diffrax.AbstractAdjoint = diffrax.ForwardMode(),
+    *,
+    save: Any = save_V,
+) -> Any:
+    """All sweeps from rest at `v0` (mV, (sweeps, n)), nudged to the data at the rate `strength` (1/ms).
+
+    **Returns:** what was saved, (sweeps, times, …).
+    """
+    network, electrode = split(model)
+
+    def sweep(current: Stimulus, command: Stimulus, v0: Array) -> Any:
+        nudge = Clamp(command, strength * protocol.observed * network.capacitance)
+        stimulus = electrode.stimulus(current) + nudge
+        saveat = diffrax.SaveAt(t0=True, steps=protocol.stride, fn=save)
+        return simulate(
+            network,
+            t1=protocol.steps * protocol.dt,
+            dt=protocol.dt,
+            stimulus=stimulus,
+            v0=v0,
+            saveat=saveat,
+            solver=protocol.solver,
+            adjoint=adjoint,
+            throw=False,
+        ).ys
+
+    return jax.vmap(sweep)(protocol.current, protocol.command, v0)
+
+
+def check_model(model: Any) -> Any:
+    """Refuse what is no model, or one whose parameters make no sense."""
+    parts = model if isinstance(model, tuple) else (model,)
+    fits = len(parts) in (1, 2) and isinstance(parts[0], (Neuron, Network))
+    if not fits or (len(parts) == 2 and not isinstance(parts[1], Electrode)):
+        raise TypeError(
+            "`model` must be an hh.Neuron or hh.Network, or a pair of one and an hh.Electrode, got "
+            f"{model!r}."
+        )
+    network, electrode = split(model)
+    network.check()
+    check_parameters(electrode, "electrode", network.n)
+    return model
+
+
+def protocol_of(
+    recording: Recording, network: Network, electrode: Electrode, dt: Any, solver: Any, v0: Any, dtype: Any
+) -> Protocol:
+    """The protocol of a recording, refused where it does not fit the model."""
+    if recording.current_unit == "pA" and electrode.area is None:
+        raise ValueError(
+            "`data` has currents in pA: pass model=(neuron, hh.Electrode(area=...)) with the membrane "
+            "area in µm², or currents in µA/cm²."
+        )
+    ts = np.asarray(recording.ts, float)
+    ts = ts - ts[0]
+    V = np.asarray(recording.V, float)
+    V = V[..., None] if V.ndim == 2 else V
+    if V.shape[-1] != network.n:
+        raise ValueError(
+            f"`data.V` holds {V.shape[-1]} neuron(s) and `model` {network.n}: give V of shape "
+            f"(sweeps, times, {network.n})."
+        )
+    missing = np.isnan(V)
+    if missing.all():
+        raise ValueError("`data.V` holds no number at all, only NaN.")
+    if missing.any():
+        warnings.warn(
+            f"{missing.sum()} of {missing.size} samples of `data.V` are NaN and are left out of the fit.",
+            stacklevel=3,
+        )
+    sampling = float(ts[-1] / (len(ts) - 1))
+    stride = math.ceil(sampling / _FINEST - 1e-6) if dt is None else round(sampling / float(dt))
+    if stride < 1 or (dt is not None and abs(stride * float(dt) - sampling) > 1e-6 * sampling):
+        raise ValueError(
+            f"`dt` must be a whole fraction of the sampling interval of `data`, {sampling:g} ms, "
+            f"got {dt!r} ms."
+        )
+    seen = _filled(ts, V)
+    free_v0 = v0 is None
+    if free_v0:
+        v0 = seen[:, 0]
+    else:
+        v0 = np.asarray(v0, float)
+        if v0.shape not in ((), V.shape[::2]) or not np.isfinite(v0).all():
+            raise ValueError(
+                f"`v0` must be a finite number or have shape (sweeps, n) = {V.shape[::2]}, got {v0}."
+            )
+        v0 = np.broadcast_to(v0, V.shape[::2])
+    arrays = [jnp.asarray(x, dtype) for x in (ts, V, recording.current, seen, v0)]
+    solver = cast_floats(as_stepper(solver), dtype)
+    grid = {"dt": sampling / stride, "stride": stride, "solver": solver}
+    return make_protocol(*arrays, free_v0=free_v0, **grid)
+
+
+def _filled(ts: np.ndarray, V: np.ndarray) -> np.ndarray:
+    """V with missing samples interpolated in time; −65 mV for a neuron never seen."""
+    V = V.copy()
+    for sweep in range(V.shape[0]):
+        for neuron in range(V.shape[2]):
+            trace = V[sweep, :, neuron]
+            known = ~np.isnan(trace)
+            trace[~known] = np.interp(ts[~known], ts[known], trace[known]) if known.any() else -65.0
+    return V

@@ -1,0 +1,111 @@
+"""A model on the sweeps of a recording that it was not fitted to, and how well it does there."""
+
+import dataclasses
+from typing import Any
+
+import diffrax
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array
+
+from .._diffrax import as_stepper
+from .._parameters import cast_floats, run_dtype
+from .._recording import Recording
+from .._spikes import coincidence_factor, spike_times
+from ._protocol import check_model, Protocol, protocol_of, run, split
+
+
+def replay(
+    model: Any, data: Any, *, dt: float | None = None, solver: Any = "strang", v0: Any = None
+) -> Array:
+    """The membrane potential of a free-running model in the current of every sweep.
+
+    **Arguments:** `model`, `data`, `dt` and `solver`: see [`hh.fit`][]; `v0`: initial
+    membrane potential, mV, scalar or (sweeps, n), by default the first sample.
+
+    **Returns:** mV at the times of the recording, shape (sweeps, times, n). NaN where a
+    run blew up.
+
+    **Raises:** `ValueError` and `TypeError` for a model and data that do not go together.
+    """
+    network, electrode = split(check_model(model))
+    recording = data if isinstance(data, Recording) else Recording(*data)
+    dtype = run_dtype(network)
+    protocol = protocol_of(recording, network, electrode, dt, as_stepper(solver), v0, dtype)
+    return _run(protocol, cast_floats(model, dtype))
+
+
+@eqx.filter_jit
+def _run(protocol: Protocol, model: Any) -> Array:
+    return run(protocol, model, protocol.v0, jnp.zeros((), protocol.v0.dtype), diffrax.ForwardMode()).V
+
+
+@dataclasses.dataclass(frozen=True)
+class Score:
+    """How near a model's traces are to a recording's; every field of shape (sweeps, n).
+
+    **Fields:** `spikes_data`, `spikes_model`: how many; `coincidence`: the coincidence
+    factor Γ, see [`hh.coincidence_factor`][]; `rmse`: root mean squared error of V below
+    threshold, mV.
+    """
+
+    spikes_data: np.ndarray
+    spikes_model: np.ndarray
+    coincidence: np.ndarray
+    rmse: np.ndarray
+
+    def __str__(self) -> str:
+        lines = ["sweep  neuron  spikes (data)  spikes (model)      Γ  RMSE below threshold (mV)"]
+        for sweep, neuron in np.ndindex(*self.rmse.shape):
+            at = (sweep, neuron)
+            lines.append(
+                f"{sweep:5}  {neuron:6}  {self.spikes_data[at]:13}  {self.spikes_model[at]:14}  "
+                f"{self.coincidence[at]:5.2f}  {self.rmse[at]:25.2f}"
+            )
+        return "\n".join(lines)
+
+
+def score(
+    V: Any,
+    data: Recording,
+    *,
+    threshold: float = 0.0,
+    window: float = 4.0,
+    before: float = 2.0,
+    after: float = 5.0,
+) -> Score:
+    """Compare a model's traces, such as those of [`hh.replay`][], with a recording's.
+
+    **Arguments:**
+
+    - `V`: mV, shape (sweeps, times, n) or (sweeps, times).
+    - `data`: the recording.
+    - `threshold`: of a spike, mV; `window`: within which two spikes coincide, ms.
+    - `before`, `after`: what is left out of the error around every spike of either trace,
+        ms.
+
+    **Returns:** a [`hh.Score`][].
+    """
+    ts, target = data.ts, np.asarray(data.V)
+    target = target[..., None] if target.ndim == 2 else target
+    V = np.asarray(V, float)
+    V = V[..., None] if V.ndim == 2 else V
+    if V.shape != target.shape:
+        raise ValueError(f"`V` must have the shape of `data.V`, {target.shape}, got {V.shape}.")
+    sweeps, _, n = target.shape
+    shape = (sweeps, n)
+    counts = np.zeros((2, *shape), int)
+    gamma, rmse = np.full(shape, np.nan), np.full(shape, np.nan)
+    for at in np.ndindex(shape):
+        pair = [x[at[0], :, at[1]] for x in (target, V)]
+        found = [np.asarray(spike_times(ts, np.nan_to_num(x, nan=-100.0), threshold)) for x in pair]
+        found = [x[~np.isnan(x)] for x in found]
+        counts[:, *at] = [len(x) for x in found]
+        gamma[at] = coincidence_factor(found[1], found[0], ts[-1] - ts[0], window)
+        below = ~np.isnan(pair[0])
+        for time in np.concatenate(found):
+            below &= (ts < time - before) | (ts > time + after)
+        if below.any():
+            rmse[at] = np.sqrt(np.mean((pair[1] - pair[0])[below] ** 2))
+    return Score(counts[0], counts[1], gamma, rmse)

@@ -1,0 +1,127 @@
+"""Reading recordings from files: [`load`][hhjax.recordings.load]."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ._recording import Recording
+
+
+def load(path: str | os.PathLike) -> Recording:
+    """The sweeps of a current-clamp recording in a file.
+
+    - `.abf`: Axon Binary Format 1 and 2 (needs `pip install 'hhjax[abf]'`, pyABF): the first
+        channel recorded in mV, and the command waveform of the first output in A, nA or pA.
+    - `.nwb`: Neurodata Without Borders 2 (needs `pip install 'hhjax[nwb]'`, PyNWB): every
+        pair of a `CurrentClampSeries` and a `CurrentClampStimulusSeries`, joined by the
+        table of intracellular recordings or, without one, by their sweep numbers.
+
+    Current in pA, positive inward; V in mV; times in ms from the start of a sweep.
+
+    **Returns:** an [`hh.Recording`][].
+
+    **Raises:** `FileNotFoundError`; `ImportError` that says what to install; `ValueError`
+    for other formats, for voltage-clamp files and for sweeps that differ in length or
+    sampling.
+    """
+    path = Path(path)
+    readers: dict[str, Callable[[Path], Recording]] = {".abf": _load_abf, ".nwb": _load_nwb}
+    if path.suffix.lower() not in readers:
+        known = ", ".join(readers)
+        raise ValueError(
+            f"`path` must end in one of {known}, got {path.name!r}. Other data: hh.Recording(ts, current, V)."
+        )
+    if not path.is_file():
+        raise FileNotFoundError(f"`path` does not exist or is not a file: {path}")
+    return readers[path.suffix.lower()](path)
+
+
+def _load_abf(path: Path) -> Recording:
+    try:
+        import pyabf
+    except ImportError as error:
+        raise ImportError("Reading .abf needs pyABF: pip install 'hhjax[abf]'.") from error
+    abf = pyabf.ABF(str(path))
+    voltage = [k for k, unit in enumerate(abf.adcUnits) if unit == "mV"]
+    command = [k for k, unit in enumerate(abf.dacUnits) if unit in _IN_PA]
+    if not voltage or not command:
+        raise ValueError(
+            f"{path.name} is no current-clamp recording: it needs an input in mV and a command in pA, got "
+            f"inputs in {', '.join(abf.adcUnits)} and commands in {', '.join(abf.dacUnits)}."
+        )
+    scale = _IN_PA[abf.dacUnits[command[0]]]
+    sweeps = []
+    for sweep in range(abf.sweepCount):
+        # The command belongs to the output of the same number as the channel that is set.
+        abf.setSweep(sweep, channel=voltage[0])
+        V = np.array(abf.sweepY, float)
+        abf.setSweep(sweep, channel=command[0]) if command[0] < abf.channelCount else None
+        sweeps.append((np.array(abf.sweepC, float) * scale, V))
+    return _recording(path, 1000.0 / abf.dataRate, sweeps)
+
+
+_IN_PA = {"pA": 1.0, "nA": 1e3, "A": 1e12}
+
+
+def _load_nwb(path: Path) -> Recording:
+    try:
+        from pynwb import NWBHDF5IO
+    except ImportError as error:
+        raise ImportError("Reading .nwb needs PyNWB: pip install 'hhjax[nwb]'.") from error
+    with NWBHDF5IO(str(path), "r", load_namespaces=True) as io:
+        pairs = _nwb_pairs(io.read())
+        if not pairs:
+            raise ValueError(
+                f"{path.name} has no current-clamp sweeps: it needs CurrentClampSeries with their "
+                "CurrentClampStimulusSeries."
+            )
+        intervals = [_nwb_interval(response) for _, response in pairs]
+        if np.ptp(intervals) > 1e-9 * intervals[0]:
+            raise ValueError(
+                f"{path.name} has sweeps with different sampling intervals: {set(intervals)} ms."
+            )
+        sweeps = [(_nwb_values(stimulus, 1e12), _nwb_values(response, 1e3)) for stimulus, response in pairs]
+    return _recording(path, intervals[0], sweeps)
+
+
+def _nwb_pairs(file: Any) -> list[tuple[Any, Any]]:
+    """(stimulus, response) of every current-clamp sweep, in order."""
+    from pynwb.icephys import CurrentClampSeries, CurrentClampStimulusSeries
+
+    if file.intracellular_recordings is not None:
+        table = file.intracellular_recordings.to_dataframe()
+        rows = zip(table[("stimuli", "stimulus")], table[("responses", "response")])
+        pairs = [(stimulus.timeseries, response.timeseries) for stimulus, response in rows]
+    else:
+        stimuli = {series.sweep_number: series for series in file.stimulus.values()}
+        responses = sorted(
+            file.acquisition.values(), key=lambda series: getattr(series, "sweep_number", 0) or 0
+        )
+        pairs = [(stimuli.get(getattr(series, "sweep_number", None)), series) for series in responses]
+    wanted = (CurrentClampStimulusSeries, CurrentClampSeries)
+    return [pair for pair in pairs if all(isinstance(x, kind) for x, kind in zip(pair, wanted))]
+
+
+def _nwb_interval(series: Any) -> float:
+    """Sampling interval, ms."""
+    if series.rate is not None:
+        return 1000.0 / series.rate
+    return 1000.0 * float(np.mean(np.diff(series.timestamps[:])))
+
+
+def _nwb_values(series: Any, scale: float) -> np.ndarray:
+    return (np.array(series.data[:], float) * series.conversion + series.offset) * scale
+
+
+def _recording(path: Path, interval: float, sweeps: list[tuple[np.ndarray, np.ndarray]]) -> Recording:
+    lengths = {x.size for sweep in sweeps for x in sweep}
+    if len(lengths) > 1:
+        raise ValueError(
+            f"{path.name} has sweeps of different lengths, {sorted(lengths)} samples: load them by "
+            "themselves and make an hh.Recording of each."
+        )
+    current, V = (np.stack(x) for x in zip(*sweeps))
+    return Recording(interval * np.arange(V.shape[1]), current, V, "pA", path.name)

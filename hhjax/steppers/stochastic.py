@@ -1,0 +1,155 @@
+"""Methods for noisy networks; without noise each is a deterministic method."""
+
+import abc
+from typing import ClassVar
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from .._diffusion import apply_diffusion, brownian_shape, exact_channels, split_increments, white_charge
+from .._exact import run_exact
+from .._math import exprel, relax
+from .._network import Network, vector_field
+from .._neuron import State
+from .._stimulus import Stimulus
+from ._base import AbstractStepper
+
+
+class AbstractMaruyama(AbstractStepper):
+    """A step that is driven by the increments of a Brownian motion.
+
+    All converge to the solution in Itô's sense. `driven_step` is the equation of the step;
+    `step` draws the increments, and keys for channels that move by jumps.
+    """
+
+    stochastic: ClassVar[bool] = True
+    takes_jumps: ClassVar[bool] = True
+    """Whether channels that move by jumps are moved as well."""
+
+    def step(self, network, t, dt, z, stimulus, key):
+        if not self.takes_jumps:
+            network.check_diffusive()
+        jumps = any(channel.jumps for channel in network.neuron.noisy_channels.values())
+        key, jump_key = jax.random.split(key) if jumps else (key, None)
+        normal = jax.random.normal(key, brownian_shape(network), z.V.dtype)
+        # XLA would draw a number anew wherever it is used, but for a loop in between.
+        dW = jax.lax.map(lambda row: jnp.sqrt(dt) * row, normal)
+        return self.driven_step(network, t, dt, z, stimulus, dW, jump_key)
+
+    @abc.abstractmethod
+    def driven_step(
+        self,
+        network: Network,
+        t: Array,
+        dt: Array,
+        y: State,
+        stimulus: Stimulus,
+        dW: Float[Array, "k n"],
+        key: Array | None,
+    ) -> State:
+        """The state at `t + dt`, given the Brownian increments dW (√ms) of the step.
+
+        `key` is for channels that move by jumps, `None` without such.
+        """
+
+
+class EulerMaruyama(AbstractMaruyama):
+    """Euler-Maruyama, `"euler_maruyama"`: y + dt·f + G·dW. Itô.
+
+    Weak order 1; strong order 1 for current noise and the models of channel noise whose
+    intensity is free of what the noise moves (`"conductance"`, `"ou_conductance"`), 1/2 for
+    `"subunit"` (G. Maruyama, Rend. Circ. Mat. Palermo 4 (1955) 48-90). Without noise it is
+    `euler`, and like it stable for the squid axon up to dt = 0.07 ms only. Not for channels
+    that move by jumps. V after 4 ms of 10 µA/cm² and σ = 2 µA/cm²·√ms is off by 0.65 mV on
+    average at dt = 0.02 ms.
+    """
+
+    order: ClassVar[int] = 1
+    takes_jumps: ClassVar[bool] = False
+
+    def driven_step(self, network, t, dt, y, stimulus, dW, key):
+        slope = vector_field(t, y, (network, stimulus))
+        noise = apply_diffusion(network, y, dW)
+        return jax.tree.map(lambda x, f, g: x + dt * f + g, y, slope, noise)
+
+
+class ExpEulerMaruyama(AbstractMaruyama):
+    """Independent exponential Euler with noise, `"exp_euler_maruyama"`. Itô.
+
+    V, gates and noise each take their exact step with all others held at their old
+    values, noise included. Weak and strong order as `euler_maruyama`; bounded at every dt.
+    Exact for a passive membrane under current noise, and for `"ou_conductance"` at a voltage
+    clamp. Without noise it is `ind_exp_euler`, and as far off: by 3.8 mV where
+    `euler_maruyama` is by 0.65 mV. Channels with model="exact" need `strang_maruyama`.
+    """
+
+    order: ClassVar[int] = 1
+
+    def driven_step(self, network, t, dt, y, stimulus, dW, key):
+        if exact_channels(network):
+            raise ValueError("Channels with model='exact' need solver='strang_maruyama'.")
+        drive, rate = network.linear_form(t + dt / 2, y, stimulus)
+        amount = jnp.sqrt(exprel(-2 * dt * rate.V)) * white_charge(network, dW) / network.capacitance
+        V = relax(y.V, drive.V, rate.V, dt) + amount
+        return _move_all_but_V(network, dt, y, drive, rate, dW, key).replace_V(V)
+
+
+class StrangMaruyama(AbstractMaruyama):
+    """Strang splitting with noise, `"strang_maruyama"`. Itô.
+
+    V half a step, gates, channels and coupling a whole step, V half a step, each exactly
+    with the others held, noise included. Without noise of order 2, at about the cost of
+    `strang`, with one evaluation of the rates per step, and bounded at every dt. Exact for a
+    passive membrane under current noise. Strong order as `euler_maruyama`, but where that is
+    off by 0.65 mV, by 0.06 mV; there the error of averages falls as dt² down to 0.01 ms.
+    Runs every model of channel noise; with model="exact", V and the channels move together
+    in the half steps.
+    """
+
+    order: ClassVar[int] = 2
+
+    def driven_step(self, network, t, dt, y, stimulus, dW, key):
+        middle, half = t + dt / 2, dt / 2
+        charge = white_charge(network, dW) / network.capacitance
+        keys = (None, None, None) if key is None else jax.random.split(key, 3)
+        y = _half_V(network, middle, half, y, stimulus, charge, keys[0])
+        drive, rate = network.linear_form(middle, y, stimulus)
+        y = _move_all_but_V(network, dt, y, drive, rate, dW, keys[1])
+        return _half_V(network, middle, half, y, stimulus, charge, keys[2])
+
+
+def _half_V(network, t, half, y, stimulus, charge, key):
+    """V, with the channels that are followed exactly, moved by half a step."""
+    drive, rate = network.linear_form(t, y, stimulus)
+    if not network.V_is_linear:  # the coefficients of V's equation from a V halfway on
+        on = relax(y.V, drive.V, rate.V, half / 2)
+        drive, rate = network.linear_form(t, y.replace_V(on), stimulus)
+    if exact_channels(network):
+        y = run_exact(network, t, half, y, stimulus, key)
+    else:
+        y = y.replace_V(relax(y.V, drive.V, rate.V, half))
+    # Both halves get the same dW. With u = e^(−rate·dt/2) their sum has the variance of the
+    # exact process over dt, ∝ (1 − u⁴)/(2·rate), when each has the one below.
+    z = half * rate.V
+    u = jnp.exp(-z)
+    variance = exprel(-2 * z) / 2 * (1 + u**2) / (1 + u) ** 2
+    return y.replace_V(y.V + jnp.sqrt(variance) * charge)
+
+
+def _move_all_but_V(
+    network: Network, dt: Array, y: State, drive: State, rate: State, dW: Array, key: Array | None
+) -> State:
+    """Gates, channels, coupling and noise moved by `dt` with V held."""
+    moved = jax.tree.map(lambda x, b, a: relax(x, b, a, dt), y, drive, rate)
+    rows, of_channels = split_increments(network, dW)
+    gates = dict(moved.gates)
+    for i, (name, channel) in enumerate(network.neuron.noisy_channels.items()):
+        if name in exact_channels(network):
+            gates[name] = y.gates[name]
+        elif channel.jumps:
+            gates[name] = channel.move(y.V, y.gates[name], dt, jax.random.fold_in(key, i))
+        else:
+            gates[name] = channel.move(y.V, y.gates[name], dt, of_channels[name])
+    noise = tuple(noise.move(x, dt, row) for noise, x, row in zip(network.noise, y.noise or (), rows))
+    return State(y.V, gates, moved.s, noise or None)

@@ -1,0 +1,97 @@
+"""Losses and features against values worked out by hand."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import hhjax as hh
+from hhjax import features, losses
+
+TS = jnp.arange(5.0)
+TARGET = jnp.array([[[-60.0], [-50.0], [jnp.nan], [-70.0], [-60.0]]])
+V = TARGET.at[0, 2].set(0.0) + jnp.array([1.0, 2.0, 0.0, -2.0, 0.0])[None, :, None]
+
+
+def total(loss, V=V, target=TARGET):
+    return float((loss(TS, V, target) ** 2).sum())
+
+
+def test_a_trace_loss_is_the_mean_square_of_the_samples_there_are():
+    assert total(losses.Trace()) == pytest.approx((1 + 4 + 4) / 4)
+    assert total(losses.Trace(sd=2.0)) == pytest.approx(9 / 4 / 4)
+    assert total(losses.Trace(start=2.5)) == pytest.approx(4 / 2)
+    weights = jnp.array([1.0, 0.0, 1.0, 0.5, 1.0])[None, :, None]
+    assert total(losses.Trace(weights=weights)) == pytest.approx((1 + 0.5 * 4) / 4)
+    assert bool(jnp.isfinite(jax.grad(lambda V: (losses.Trace()(TS, V, TARGET) ** 2).sum())(V)).all())
+
+
+def test_losses_add_up_with_weights():
+    mean = losses.Feature(lambda ts, V: features.mean(ts, V, start=3.0), sd=0.5)
+    assert total(0.25 * losses.Trace() + 3 * mean, V, jnp.nan_to_num(TARGET, nan=-60.0)) == pytest.approx(
+        0.25 * (1 + 4 + 3600 + 4) / 5 + 3 * (1.0 / 0.5) ** 2
+    )
+    own = lambda ts, V, target: (V - jnp.nan_to_num(target, nan=-60.0))[0, :1, 0]
+    assert total(losses.Trace() + own) == pytest.approx(9 / 4 + 1)
+
+
+def spikes_at(times, ts, height=40.0):
+    """Triangular spikes that cross 0 mV upward at `times` (ms)."""
+    V = -60 + (60 + height) * np.maximum(0, 1 - np.abs(ts[:, None] - times - height / 100) / 1.0).sum(axis=1)
+    return jnp.asarray(V)[None, :, None]
+
+
+def test_spike_times_are_compared_in_order():
+    ts = np.arange(0, 50, 0.05)
+    data, fit = spikes_at(np.array([10.0, 30.0]), ts), spikes_at(np.array([11.0, 32.0]), ts)
+    square = lambda V, **options: float((losses.SpikeTimes(**options)(jnp.asarray(ts), V, data) ** 2).sum())
+    # A quintic through a corner of the triangle is off by some hundredths of a ms.
+    assert square(fit, sd=2.0) == pytest.approx((0.5**2 + 1.0**2) / 2, rel=0.1)
+    # A missing spike counts as one at the end, 49.95 ms.
+    one = spikes_at(np.array([10.0]), ts)
+    assert square(one) == pytest.approx((49.95 - 30.0) ** 2 / 2, rel=0.01)
+    assert square(data) == 0.0
+
+
+def test_features_of_a_known_trace():
+    ts = np.arange(0, 100, 0.1)
+    V = -65 - 8 * np.exp(-(((ts - 60) / 5) ** 2)) + 100 * np.exp(-(((ts - 40) / 1) ** 2))
+    V = jnp.asarray(np.stack([V, V + 3.0], axis=1))
+    np.testing.assert_allclose(features.rest(ts, V, before=30.0), [-65.0, -62.0], atol=1e-6)
+    np.testing.assert_allclose(features.peak(ts, V), [35.0, 38.0], atol=1e-3)
+    np.testing.assert_allclose(features.trough(ts, V, start=50.0), [-73.0, -70.0], atol=1e-3)
+    depth = features.ahp_depth(ts, V, before=30.0, start=50.0, stop=80.0)
+    np.testing.assert_allclose(depth, [8.0, 8.0], atol=1e-3)
+    np.testing.assert_allclose(features.mean(ts, V, stop=20.0), [-65.0, -62.0], atol=1e-6)
+    # From V ≈ −65 to 35 mV sigmoid(V/10) rises by σ(3.5) − σ(−6.5).
+    count = features.spike_count(ts, V[:, :1])
+    rise = jax.nn.sigmoid(3.5) - jax.nn.sigmoid(-6.5)
+    np.testing.assert_allclose(count, [rise], rtol=1e-3)
+    np.testing.assert_allclose(features.spike_rate(ts, V[:, :1]), count * 1000 / 99.9, rtol=1e-9)
+    np.testing.assert_allclose(features.peak(ts, V[None])[0], features.peak(ts, V))
+
+
+def test_the_coincidence_factor_by_hand():
+    data = np.array([10.0, 30.0, 50.0, np.nan])
+    assert hh.coincidence_factor(data, data, 1000.0) == pytest.approx(1.0)
+    # 2 of 3 within 4 ms of 4 spikes; by chance 2·(4/1000)·4·3 = 0.096; norm 1 − 0.032.
+    model = np.array([12.0, 12.5, 53.9, 80.0])
+    assert hh.coincidence_factor(model, data, 1000.0) == pytest.approx((2 - 0.096) / 3.5 / 0.968)
+    assert np.isnan(hh.coincidence_factor([], [np.nan], 100.0))
+    with pytest.raises(ValueError, match="must be positive"):
+        hh.coincidence_factor(data, data, 0.0)
+
+
+def test_a_score_leaves_the_spikes_out_of_the_error():
+    ts = np.arange(0, 100, 0.05)
+    data = spikes_at(np.array([20.0]), ts)[0, :, 0]
+    model = spikes_at(np.array([23.0, 80.0]), ts)[0, :, 0] + 2.0
+    score = hh.score(model[None], hh.Recording(ts, np.zeros(ts.size), data))
+    assert (score.spikes_data[0, 0], score.spikes_model[0, 0]) == (1, 2)
+    assert score.rmse[0, 0] == pytest.approx(2.0, abs=1e-9)
+    # 1 of 1 within 4 ms; by chance 2·(2/99.95)·4·1.
+    chance = 16 / 99.95
+    assert score.coincidence[0, 0] == pytest.approx((1 - chance) / 1.5 / (1 - chance))
+    assert "RMSE" in str(score)
+    with pytest.raises(ValueError, match="`V` must have the shape"):
+        hh.score(model[None, :-1], hh.Recording(ts, np.zeros(ts.size), data))
