@@ -33,7 +33,7 @@ def _relax_apart(network: Network, dt: Array | float, dt_s: Array | float, y: St
         drive, rate = network.linear_form(0.0, at, _NO_STIMULUS)
         move = lambda dt: lambda x, b, a: relax(x, b, a, part * dt)
         gates = jax.tree.map(move(dt), y.gates, drive.gates, rate.gates)
-        return State(y.V, gates, jax.tree.map(move(dt_s), y.s, drive.s, rate.s))
+        return State(y.V, gates, jax.tree.map(move(dt_s), y.s, drive.s, rate.s), y.noise)
 
     return moved(y if network.gates_are_independent else moved(y, 0.5), 1.0)
 
@@ -72,7 +72,7 @@ class _AbstractStaggered(AbstractStepper):
         return _Lagging(y.replace_V(V), dt / 2, dt / 2)
 
     def with_coupling(self, network, t, dt, z, y, stimulus):
-        return _Lagging(State(z.y.V, z.y.gates, y.s), z.lag, jnp.zeros_like(z.lag_s))
+        return _Lagging(State(z.y.V, z.y.gates, y.s, z.y.noise), z.lag, jnp.zeros_like(z.lag_s))
 
     @abc.abstractmethod
     def step_V(self, network: Network, t: Array, dt: Array, y: State, V: Array, stimulus: Stimulus) -> Array:
