@@ -59,7 +59,6 @@ from ._reduce import (
 from ._reference import reference as reference
 from ._simulate import save_V as save_V, simulate as simulate
 from ._solution import NonFiniteError as NonFiniteError, Solution as Solution
-from ._sparse import SparseMatrix as SparseMatrix
 from ._spikes import (
     coincidence_factor as coincidence_factor,
     firing_rate as firing_rate,

@@ -8,8 +8,8 @@ import jax
 import numpy as np
 from jaxtyping import Array, Float
 
+from ._connectivity import as_weights, Sparse, sum_over_pre
 from ._parameters import is_concrete, param
-from ._sparse import as_matrix, product
 
 
 class AbstractCoupling(eqx.Module):
@@ -91,7 +91,7 @@ class GradedSynapse(AbstractCoupling):
     - `half`, `slope`: half-activation potential and slope, mV.
     """
 
-    E: Any = eqx.field(converter=as_matrix)
+    E: Any = eqx.field(converter=as_weights)
     reversal: Float[Array, "..."] = param(20.0, unit="mV")
     width: Float[Array, "..."] = param(1.0, positive=True)
     alpha: Float[Array, "..."] = param(5.0, unit="1/ms", minimum=0.0)
@@ -108,7 +108,7 @@ class GradedSynapse(AbstractCoupling):
         return drive / rate
 
     def linear_current(self, V: Float[Array, " n"], s: Array) -> tuple[Array, Array]:
-        conductance = product(self.E, s) / self.width
+        conductance = sum_over_pre(self.E, s) / self.width
         return conductance * self.reversal, conductance
 
     def check(self, n: int, pre: int | None = None) -> None:
@@ -118,6 +118,6 @@ class GradedSynapse(AbstractCoupling):
                 f"`coupling.E` must have shape {'(n, n)' if pre is None else '(post, pre)'} = {shape}, "
                 f"row = receiving neuron, got {self.E.shape}."
             )
-        entries = jax.tree.leaves(self.E)[0]
+        entries = self.E.weight if isinstance(self.E, Sparse) else self.E
         if is_concrete(entries) and not np.isfinite(np.asarray(entries)).all():
             raise ValueError("`coupling.E` must be finite, got NaN or infinity.")

@@ -53,6 +53,18 @@ def from_pairs(post: Any, pre: Any, weight: Any, shape: tuple[int, int]) -> Spar
     return Sparse(whole(table_pre), jnp.asarray(table_weight), whole(targets))
 
 
+def from_dense(weights: Any) -> Sparse:
+    """The connections of a matrix, row = receiving neuron, that are not 0.
+
+    **Arguments:** `weights`: mS/cm², shape (post, pre).
+    """
+    weights = np.asarray(weights)
+    if weights.ndim != 2:
+        raise ValueError(f"`weights` must have shape (post, pre), got {weights.shape}.")
+    post, pre = np.nonzero(weights)
+    return from_pairs(post, pre, weights[post, pre], weights.shape)
+
+
 def _slots(sorted_ends: np.ndarray, n: int) -> tuple[np.ndarray, int]:
     """The number of each connection among those of its neuron, and the most of any (at least 1)."""
     counts = np.bincount(sorted_ends, minlength=n)

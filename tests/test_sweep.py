@@ -185,23 +185,21 @@ def test_bad_axes_are_refused_before_compiling(over, error, message):
 def test_sparse_coupling_equals_dense():
     rng = np.random.default_rng(0)
     E = np.where(rng.random((12, 12)) < 0.2, rng.random((12, 12)), 0.0)
-    sparse = hh.SparseMatrix.from_dense(E)
-    np.testing.assert_array_equal(sparse.todense(), E)
+    sparse = hh.connect.from_dense(E)
+    np.testing.assert_array_equal(sparse.dense(), E)
     network = lambda E: hh.Network(AXON, n=12, coupling=hh.GradedSynapse(E))
     run = lambda E: hh.simulate(network(E), t1=20.0, dt=0.1, stimulus=10.0).V
     np.testing.assert_allclose(run(sparse), run(jnp.asarray(E)), rtol=1e-8)
     current = lambda E: network(E).coupling.linear_current(jnp.zeros(12), jnp.arange(12.0))[0] ** 2
-    slope = jax.grad(lambda values: current(eqx.tree_at(lambda m: m.values, sparse, values)).sum())
+    slope = jax.grad(lambda weight: current(eqx.tree_at(lambda m: m.weight, sparse, weight)).sum())
     dense = jax.grad(lambda E: current(E).sum())(jnp.asarray(E))
-    there = np.take_along_axis(np.asarray(dense), np.asarray(sparse.columns), axis=1)
-    np.testing.assert_allclose(slope(sparse.values), there, rtol=1e-12)
+    there = np.take_along_axis(np.asarray(dense), np.asarray(sparse.pre), axis=1)
+    np.testing.assert_allclose(slope(sparse.weight), there, rtol=1e-12)
 
 
 @pytest.mark.usefixtures("as_users_run_it")
-def test_bad_sparse_matrices_are_refused():
-    with pytest.raises(ValueError, match="`SparseMatrix.columns` must lie in 0 to 1"):
-        hh.SparseMatrix(jnp.ones((2, 1)), jnp.array([[0], [2]]))
+def test_a_sparse_coupling_of_another_size_is_refused():
     with pytest.raises(ValueError, match=r"`coupling.E` must have shape \(n, n\) = \(3, 3\)"):
-        hh.Network(AXON, n=3, coupling=hh.GradedSynapse(hh.SparseMatrix.from_dense(np.eye(2))))
-    with pytest.raises(ValueError, match="`rows` must lie in 0 to 1"):
-        hh.SparseMatrix.from_coordinates([2], [0], [1.0], (2, 2))
+        hh.Network(AXON, n=3, coupling=hh.GradedSynapse(hh.connect.from_dense(np.eye(2))))
+    with pytest.raises(ValueError, match=r"`weights` must have shape \(post, pre\), got \(2,\)"):
+        hh.connect.from_dense(np.ones(2))
