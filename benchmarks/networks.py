@@ -21,7 +21,7 @@ def cost(n: int, synapses: int | None, steps: int, repeats: int) -> float:
     if synapses is None:
         E = jax.random.uniform(keys[0], (n, n), maxval=1 / n)
     else:
-        E = hh.connect.random(keys[0], n, n, in_degree=synapses, weight=1 / synapses)
+        E = hh.connect.random(keys[0], n, n, indegree=synapses, weight=1 / synapses)
     network = hh.Network(hh.squid_axon(), n=n, coupling=hh.GradedSynapse(E))
     saveat = diffrax.SaveAt(t1=True, fn=hh.save_V)
     run = lambda: hh.simulate(network, t1=steps * 0.025, dt=0.025, stimulus=10.0, saveat=saveat)

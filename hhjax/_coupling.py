@@ -83,7 +83,7 @@ class GradedSynapse(AbstractCoupling):
     **Fields:**
 
     - `E`: coupling matrix, mS/cm² (with `width` 1), shape (n, n); row i receives,
-        column j sends. An array, or an [`hh.SparseMatrix`][] from about a tenth of
+        column j sends. An array, or [`hh.connect.Sparse`][] weights from about a tenth of
         non-zero entries down.
     - `reversal`: V_r, mV, scalar or one per receiving neuron.
     - `width`: w, dimensionless divisor of the coupling, not zero.
@@ -91,7 +91,7 @@ class GradedSynapse(AbstractCoupling):
     - `half`, `slope`: half-activation potential and slope, mV.
     """
 
-    E: Any = eqx.field(converter=as_weights)
+    E: Any = eqx.field(converter=as_weights, metadata={"unit": "mS/cm²"})
     reversal: Float[Array, "..."] = param(20.0, unit="mV")
     width: Float[Array, "..."] = param(1.0, positive=True)
     alpha: Float[Array, "..."] = param(5.0, unit="1/ms", minimum=0.0)
