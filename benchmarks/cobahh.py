@@ -12,7 +12,6 @@ ours, in float32 as well. Pin the process to one core, for example with `taskset
 """
 
 import argparse
-import json
 import subprocess
 import tempfile
 import time
@@ -23,7 +22,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from measure import machine
+from measure import machine, save
 
 import hhjax as hh
 
@@ -137,8 +136,7 @@ def main(argv: list[str] | None = None) -> dict:
         plot(options.plot, rows, options.t1, options.neurons)
     keep = lambda m: {k: v for k, v in m.items() if k not in ("times", "neuron")}
     figures = {"machine": about, "rows": [{name: keep(m) for name, m in row.items()} for row in rows]}
-    if options.json:
-        Path(options.json).write_text(json.dumps(figures, indent=1))
+    save(figures, options.json)
     return figures
 
 

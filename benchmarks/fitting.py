@@ -13,14 +13,13 @@ pushes through. All in float64.
 """
 
 import argparse
-import json
 import time
 
 import diffrax
 import jax
 import jax.numpy as jnp
 import numpy as np
-from measure import machine
+from measure import machine, save
 
 import hhjax as hh
 
@@ -154,10 +153,7 @@ def main(argv: list[str] | None = None) -> dict:
             figures["recover"] = recover(options.starts, options.draws)
         if "network" in options.what:
             figures["network"] = network(min(options.starts, 4))
-    if options.json:
-        with open(options.json, "w") as file:
-            json.dump(figures, file, indent=1)
-    return figures
+    return save(figures, options.json)
 
 
 if __name__ == "__main__":

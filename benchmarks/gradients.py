@@ -10,12 +10,11 @@ for temporaries. For figures of one core, pin the process to it, for example wit
 """
 
 import argparse
-import json
 
 import diffrax
 import jax
 import jax.numpy as jnp
-from measure import best_time, machine
+from measure import best_time, machine, save
 
 import hhjax as hh
 
@@ -65,10 +64,7 @@ def main(argv: list[str] | None = None) -> dict:
                 flush=True,
             )
     figures = {"machine": about, "steps": options.steps, "rows": rows}
-    if options.json:
-        with open(options.json, "w") as file:
-            json.dump(figures, file, indent=1)
-    return figures
+    return save(figures, options.json)
 
 
 if __name__ == "__main__":

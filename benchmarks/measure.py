@@ -1,5 +1,6 @@
 """What a benchmark's figures were measured on, and how it takes a time."""
 
+import json
 import os
 import platform
 import time
@@ -55,3 +56,11 @@ def best_time(run: Callable[[], Any], repeats: int) -> float:
         jax.block_until_ready(run())
         times.append(now() - start)
     return min(times)
+
+
+def save(figures: Any, path: str | None) -> Any:
+    """Write the figures to a JSON file, if there is a path; hand them on."""
+    if path:
+        with open(path, "w") as file:
+            json.dump(figures, file, indent=1)
+    return figures

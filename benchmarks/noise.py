@@ -12,12 +12,11 @@ example with `taskset -c 0`.
 """
 
 import argparse
-import json
 
 import diffrax
 import jax
 import jax.numpy as jnp
-from measure import best_time, machine
+from measure import best_time, machine, save
 
 import hhjax as hh
 
@@ -104,10 +103,7 @@ def main(argv: list[str] | None = None) -> dict:
         cells = [f"{t:.1f} ({t / base:.1f})" for t in times[name].values()]
         print(name.rjust(22), *(cell.rjust(16) for cell in cells), flush=True)
     figures = {"machine": about, "neurons": options.neurons, "numbers": numbers, "times": times}
-    if options.json:
-        with open(options.json, "w") as file:
-            json.dump(figures, file, indent=1)
-    return figures
+    return save(figures, options.json)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,6 @@ nudging leads the fit and is not followed by a free-running stage.
 """
 
 import argparse
-import json
 import time
 
 import diffrax
@@ -23,7 +22,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
-from measure import machine
+from measure import machine, save
 
 import hhjax as hh
 
@@ -145,10 +144,7 @@ def main(argv: list[str] | None = None) -> dict:
             "coincidence": score.coincidence.tolist(),
             "rmse": score.rmse.tolist(),
         }
-    if options.json:
-        with open(options.json, "w") as file:
-            json.dump(figures, file, indent=1)
-    return figures
+    return save(figures, options.json)
 
 
 if __name__ == "__main__":

@@ -9,11 +9,10 @@ core, pin the process to it, for example with `taskset -c 0`.
 """
 
 import argparse
-import json
 
 import diffrax
 import jax.numpy as jnp
-from measure import best_time, machine
+from measure import best_time, machine, save
 
 import hhjax as hh
 
@@ -55,10 +54,7 @@ def main(argv: list[str] | None = None) -> dict:
         cells = [f"{r:.3g} ({r / base:.2f})" for r, base in zip(rates[solver], rates["ind_exp_euler"])]
         print(solver.rjust(15), *(cell.rjust(18) for cell in cells), flush=True)
     figures = {"machine": about, "steps": options.steps, "neurons": options.neurons, "rates": rates}
-    if options.json:
-        with open(options.json, "w") as file:
-            json.dump(figures, file, indent=1)
-    return figures
+    return save(figures, options.json)
 
 
 if __name__ == "__main__":

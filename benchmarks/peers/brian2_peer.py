@@ -9,7 +9,7 @@ import brian2
 from brian2 import *  # noqa: F403
 
 n, steps, repeats = (int(x) for x in sys.argv[1:])
-set_device("cpp_standalone", directory=tempfile.mkdtemp(), build_on_run=False)  # noqa: F405
+set_device("cpp_standalone", build_on_run=False)  # noqa: F405
 prefs.core.default_float_dtype = float32  # noqa: F405
 defaultclock.dt = 0.025 * ms  # noqa: F405
 equations = """
@@ -29,7 +29,7 @@ group = NeuronGroup(n, equations, method="exponential_euler")  # noqa: F405
 group.v, group.m, group.h, group.n = -65, 0.05293, 0.59612, 0.31768
 group.I = linspace(5, 20, n)  # noqa: F405
 run(steps * 0.025 * ms)  # noqa: F405
-device.build(run=False)  # noqa: F405
+device.build(directory=tempfile.mkdtemp(), run=False)  # noqa: F405
 spent = lambda: resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime  # it runs in a process of its own
 times = []
 for _ in range(repeats):
