@@ -44,8 +44,8 @@ class Fit:
     - `reason`: why the best start stopped.
     - `starts`: all starts.
     - `runs`: how many forward runs the whole fit came to, each sweep's run counted once
-        per start: a Jacobian counts one for the run and one for each unknown, a gradient
-        three.
+        per start: a Jacobian counts one for the run and one for each tangent it pushes
+        through, a gradient five.
     - `ts`: ms, from the start of a sweep; `V` of the free-running fitted model and `data`,
         mV, shape (sweeps, times, n); `v0`: its initial V, (sweeps, n).
     - `free`: the free parameters, as a vector and back.
