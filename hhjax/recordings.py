@@ -58,7 +58,8 @@ def _load_abf(path: Path) -> Recording:
         # The command belongs to the output of the same number as the channel that is set.
         abf.setSweep(sweep, channel=voltage[0])
         V = np.array(abf.sweepY, float)
-        abf.setSweep(sweep, channel=command[0]) if command[0] < abf.channelCount else None
+        if command[0] < abf.channelCount:
+            abf.setSweep(sweep, channel=command[0])
         sweeps.append((np.array(abf.sweepC, float) * scale, V))
     return _recording(path, 1000.0 / abf.dataRate, sweeps)
 

@@ -10,7 +10,6 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from .._diffrax import as_stepper
 from .._parameters import cast_floats, run_dtype
 from .._recording import Recording
 from ..losses import AbstractLoss, as_loss, Trace
@@ -91,7 +90,6 @@ def fit(
     dtype = run_dtype(network)
     model, network = cast_floats(model, dtype), cast_floats(network, dtype)
     recording = data if isinstance(data, Recording) else Recording(*data)
-    as_stepper(solver)
     protocol = protocol_of(recording, network, electrode, dt, solver, v0, dtype)
     objective = cast_floats(as_loss(Trace() if loss is None else loss), dtype)
     if method != "lm" and not (hasattr(method, "init") and hasattr(method, "update")):
@@ -186,7 +184,7 @@ def _at_optimum(problem: Shooting, u: Array, with_jacobian: bool) -> tuple:
     slopes = jax.jvp(problem.free.to_values, (params,), (jnp.ones_like(params),))[1]
     if not with_jacobian:
         return model, v0, V, slopes, None
-    count = (problem.residuals(u, none, diffrax.ForwardMode()) != 0).sum()
+    count = (problem.errors(V) != 0).sum()
     return model, v0, V, slopes, (*problem.compressed(u, none), count)
 
 

@@ -91,9 +91,10 @@ class Shooting(AbstractProblem):
         return model, v0.reshape(self.protocol.v0.shape) * V_SCALE if v0.size else self.protocol.v0
 
     def residuals(self, u: Array, strength: Array, adjoint: diffrax.AbstractAdjoint) -> Array:
-        return self._errors(run(self.protocol, *self.unpack(u), strength, adjoint).V)
+        return self.errors(run(self.protocol, *self.unpack(u), strength, adjoint).V)
 
-    def _errors(self, V: Array) -> Array:
+    def errors(self, V: Array) -> Array:
+        """Residuals of the traces V (mV), shape (R,)."""
         return jnp.ravel(self.objective(self.protocol.ts, V, self.protocol.target))
 
     def jacobian(self, u: Array, strength: Array) -> tuple[Array, Array]:
@@ -113,7 +114,7 @@ class Shooting(AbstractProblem):
             one = jnp.eye(sweeps, dtype=u.dtype)[:, None, :, None, None]
             by_v0 = one * jnp.moveaxis(slopes[1], -1, 0)[None]
             columns = jnp.concatenate([columns, by_v0.reshape((sweeps * n,) + V.shape)])
-        r, push = jax.linearize(self._errors, V)
+        r, push = jax.linearize(self.errors, V)
         return r, jax.vmap(push, out_axes=1)(columns)
 
 

@@ -9,7 +9,6 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from .._diffrax import as_stepper
 from .._parameters import cast_floats, run_dtype
 from .._recording import Recording
 from .._spikes import coincidence_factor, spike_times
@@ -32,7 +31,7 @@ def replay(
     network, electrode = split(check_model(model))
     recording = data if isinstance(data, Recording) else Recording(*data)
     dtype = run_dtype(network)
-    protocol = protocol_of(recording, network, electrode, dt, as_stepper(solver), v0, dtype)
+    protocol = protocol_of(recording, network, electrode, dt, solver, v0, dtype)
     return _run(protocol, cast_floats(model, dtype))
 
 
