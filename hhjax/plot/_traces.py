@@ -1,7 +1,4 @@
-"""Plots of runs and fits. Each takes an optional matplotlib `ax` and returns the artists it drew.
-
-matplotlib is imported by this module alone, and this module by no other of the library.
-"""
+"""Plots of runs and fits."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -11,20 +8,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
-from ._fit import Fit
-from ._solution import Solution
-
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-"""The palette of M. Okabe and K. Ito (2008), which colour-blind readers can tell apart."""
-
-
-def _axes(ax: Axes | None, xlabel: str, ylabel: str) -> Axes:
-    if ax is None:
-        _, ax = plt.subplots(figsize=(7, 3), layout="constrained")
-    ax.set_xlabel(xlabel)
-    ax.set_ylabel(ylabel)
-    ax.spines[["top", "right"]].set_visible(False)
-    return ax
+from .._fit import Fit
+from .._solution import Solution
+from ._style import COLOURS, new_axes
 
 
 def traces(
@@ -41,7 +27,7 @@ def traces(
     **Arguments:** `neurons`: which, by default the first seven; `labels`: one for each;
     `legend`: whether to show them; `style`: passed on to `Axes.plot`.
     """
-    ax = _axes(ax, "Time (ms)", "Membrane potential (mV)")
+    ax = new_axes(ax, "Time (ms)", "Membrane potential (mV)")
     V = np.asarray(solution.V)
     neurons = range(min(V.shape[1], len(COLOURS))) if neurons is None else neurons
     labels = labels or ([f"neuron {i}" for i in neurons] if len(neurons) > 1 else [None])
@@ -58,7 +44,7 @@ def raster(
     solution: Solution, *, threshold: float = 0.0, ax: Axes | None = None, **style: Any
 ) -> list[Line2D]:
     """Spikes (crossings of `threshold`, mV) of every neuron against time (ms)."""
-    ax = _axes(ax, "Time (ms)", "Neuron")
+    ax = new_axes(ax, "Time (ms)", "Neuron")
     times = solution.spike_times(threshold)
     neurons = np.repeat(np.arange(len(times)), [len(t) for t in times])
     size = float(np.clip(200 / len(times), 2, 12))
@@ -74,7 +60,7 @@ def fi_curve(
     currents: Any, rates: Any, *, label: str | None = None, ax: Axes | None = None, **style: Any
 ) -> list[Line2D]:
     """Firing rate (Hz) against injected current (µA/cm²)."""
-    ax = _axes(ax, "Injected current (µA/cm²)", "Firing rate (Hz)")
+    ax = new_axes(ax, "Injected current (µA/cm²)", "Firing rate (Hz)")
     look = {"color": COLOURS[0], "marker": "o", "markersize": 3, "linewidth": 1.2, "label": label}
     lines = ax.plot(np.asarray(currents), np.asarray(rates), **(look | style))
     if label:
@@ -104,7 +90,7 @@ def fit(
     lines = []
     for row, (sweep, ax) in enumerate(zip(sweeps, axes, strict=True)):
         last = row == len(sweeps) - 1
-        ax = _axes(ax, "Time (ms)" if last else "", "Membrane\npotential (mV)")
+        ax = new_axes(ax, "Time (ms)" if last else "", "Membrane\npotential (mV)")
         lines += ax.plot(result.ts, data[sweep, :, neuron], color="0.65", linewidth=2, label="data")
         look = {"color": COLOURS[1], "linewidth": 1, "label": "fit"} | style
         lines += ax.plot(result.ts, np.asarray(result.V)[sweep, :, neuron], **look)
