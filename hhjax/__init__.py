@@ -42,7 +42,7 @@ from ._noise import (
     OUConductance as OUConductance,
     OUCurrent as OUCurrent,
 )
-from ._parameters import param as param
+from ._parameters import param as param, Parameter as Parameter
 from ._pool import CalciumPool as CalciumPool
 from ._random import fast_key as fast_key
 from ._recording import Recording as Recording

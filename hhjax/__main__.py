@@ -4,6 +4,7 @@ import argparse
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -22,7 +23,7 @@ def _table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 def _timed(run: Callable[[], hh.Solution]) -> tuple[hh.Solution, float]:
     """The result and the time in ms of the best of three runs, compiled before."""
-    jax.block_until_ready(run())
+    solution = jax.block_until_ready(run())
     times = []
     for _ in range(3):
         start = time.perf_counter()
@@ -153,7 +154,7 @@ def _parser() -> argparse.ArgumentParser:
     out.add_argument("--out", type=Path, default=Path("hhjax_figures"), help="folder for the figures")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
 
-    def command(name: str, text: str, **defaults: object) -> None:
+    def command(name: str, text: str, **defaults: Any) -> None:
         sub = commands.add_parser(
             name, help=text, description=text, parents=[out],
             formatter_class=argparse.ArgumentDefaultsHelpFormatter,
@@ -168,7 +169,7 @@ def _parser() -> argparse.ArgumentParser:
         if name == "fi":
             helps |= {"current": "highest injected current, µA/cm²", "n": "how many currents"}
         for key, value in defaults.items():
-            several = {"nargs": "+"} if isinstance(value, list) else {}
+            several: dict[str, Any] = {"nargs": "+"} if isinstance(value, list) else {}
             kind = type(value[0] if several else value)
             sub.add_argument(f"--{key}", type=kind, default=value, help=helps[key], **several)
 

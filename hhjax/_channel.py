@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
-from ._parameters import param
+from ._parameters import param, Parameter
 
 
 class AlphaBeta(NamedTuple):
@@ -114,15 +114,15 @@ class Channel(eqx.Module):
     `calcium` and names in `pool` the [`hh.CalciumPool`][] that sets it.
     """
 
-    g: Float[Array, "..."] = param(unit="mS/cm²", minimum=0.0)
-    E: Float[Array, "..."] = param(unit="mV")
+    g: Parameter = param(unit="mS/cm²", minimum=0.0)
+    E: Parameter = param(unit="mV")
 
     gates: ClassVar[Mapping[str, int]] = {}
     pool: ClassVar[str | None] = None
     """The pool of the neuron whose concentration a field `calcium` (mM) takes, if any."""
 
     @abc.abstractmethod
-    def rates(self, V: Float[ArrayLike, "*s"]) -> dict[str, Kinetics]:
+    def rates(self, V: Float[ArrayLike, "*s"]) -> Mapping[str, Kinetics]:
         """The kinetics of every gate named in `gates` at membrane potential V (mV)."""
 
     def temperature_factor(self) -> Array | float:

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from ._connectivity import as_weights, Sparse, sum_over_pre
-from ._parameters import is_concrete, param
+from ._parameters import is_concrete, param, Parameter
 
 
 class AbstractCoupling(eqx.Module):
@@ -92,12 +92,12 @@ class GradedSynapse(AbstractCoupling):
     """
 
     E: Any = eqx.field(converter=as_weights, metadata={"unit": "mS/cm²"})
-    reversal: Float[Array, "..."] = param(20.0, unit="mV")
-    width: Float[Array, "..."] = param(1.0, positive=True)
-    alpha: Float[Array, "..."] = param(5.0, unit="1/ms", minimum=0.0)
-    beta: Float[Array, "..."] = param(1.0, unit="1/ms", positive=True)
-    half: Float[Array, "..."] = param(-3.0, unit="mV")
-    slope: Float[Array, "..."] = param(8.0, unit="mV", positive=True)
+    reversal: Parameter = param(20.0, unit="mV")
+    width: Parameter = param(1.0, positive=True)
+    alpha: Parameter = param(5.0, unit="1/ms", minimum=0.0)
+    beta: Parameter = param(1.0, unit="1/ms", positive=True)
+    half: Parameter = param(-3.0, unit="mV")
+    slope: Parameter = param(8.0, unit="mV", positive=True)
 
     def linear_form(self, V: Float[Array, " n"], s: Any) -> tuple[Array, Array]:
         rise = self.alpha * jax.nn.sigmoid((V - self.half) / self.slope)

@@ -61,12 +61,12 @@ class Couplings(AbstractCoupling):
 
     def check(self, n: int, pre: int | None = None) -> None:
         for name, part in self.parts.items():
-            post, pre = (end.stop - end.start for end in self._ends(part))
+            post, sending = (end.stop - end.start for end in self._ends(part))
             try:
-                part.check(post, None if part.pre == part.post else pre)
+                part.check(post, None if part.pre == part.post else sending)
             except ValueError as error:
                 raise ValueError(str(error).replace("`coupling.", f"`coupling[{name!r}].")) from None
-            check_parameters(part, f"network.coupling[{name!r}]", part.sizes(post, pre))
+            check_parameters(part, f"network.coupling[{name!r}]", part.sizes(post, sending))
 
     @property
     def V_is_linear(self) -> bool:

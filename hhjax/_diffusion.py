@@ -10,7 +10,7 @@ from jaxtyping import Array, Float
 
 from ._network import Network
 from ._neuron import State
-from ._noise import ExactChain
+from ._noise import AbstractLangevinChannel, ExactChain
 
 
 def brownian_shape(network: Network) -> tuple[int, int]:
@@ -45,6 +45,7 @@ def apply_diffusion(network: Network, y: State, dW: Float[Array, "k n"]) -> Stat
     still = jax.tree.map(jnp.zeros_like, y)
     gates = dict(still.gates)
     for name, channel in network.neuron.noisy_channels.items():
+        assert isinstance(channel, AbstractLangevinChannel)
         gates[name] = channel.diffusion(y.V, y.gates[name], of_channels[name])
     noise = tuple(noise.diffusion(x, row) for noise, x, row in zip(network.noise, y.noise or (), rows))
     fit = lambda change: jax.tree.map(lambda c, x: jnp.broadcast_to(c, x.shape), change, y)

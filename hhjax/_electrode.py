@@ -5,7 +5,7 @@ from typing import Any
 import equinox as eqx
 from jaxtyping import Array, Float
 
-from ._parameters import as_float_array, param
+from ._parameters import as_float_array, param, Parameter
 from ._stimulus import Scaled, Stimulus
 
 _PA_PER_UM2 = 100.0  # 1 pA/µm² = 100 µA/cm²
@@ -32,7 +32,7 @@ class Electrode(eqx.Module):
         converter=_optional,
         metadata={"param": True, "unit": "µm²", "minimum": None, "positive": True},
     )
-    offset: Float[Array, "..."] = param(0.0, unit="µA/cm²")
+    offset: Parameter = param(0.0, unit="µA/cm²")
 
     def stimulus(self, current: Stimulus) -> Stimulus:
         """The recorded `current` (pA, or µA/cm² without an area) as a stimulus in µA/cm²."""

@@ -1,6 +1,7 @@
 """The loop over time: scans of steps, cut up for speed and for the memory of gradients."""
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import diffrax
@@ -133,7 +134,7 @@ def integrate(
     return Outcome(ys, y1, network.finite(y1), reduced, carry.z)
 
 
-compiled_integrate = eqx.filter_jit(integrate)
+compiled_integrate: Callable[..., Outcome] = eqx.filter_jit(integrate)
 
 
 def _segment_length(adjoint: diffrax.RecursiveCheckpointAdjoint, steps: int, state_bytes: int) -> int | None:

@@ -66,7 +66,8 @@ def _exponential(x: Array) -> tuple[Array, Array]:
     x = k·ln 2 + r with |r| <= ln(2)/2, so that e^x − 1 = 2^k (e^r − 1) + (2^k − 1).
     """
     if x.dtype not in _FORMATS:
-        return tuple(y.astype(x.dtype) for y in _exponential(x.astype(jnp.float32)))
+        e, power = _exponential(x.astype(jnp.float32))
+        return e.astype(x.dtype), power.astype(x.dtype)
     form = _FORMATS[x.dtype]
     x = jnp.where(x < form.lowest, form.lowest, x)  # in this order NaN stays NaN
     x = jnp.where(x > form.highest, form.highest, x)

@@ -110,9 +110,10 @@ class Network(eqx.Module):
     @property
     def capacitance(self) -> Float[Array, " n"]:
         """Membrane capacitance of every neuron, µF/cm²."""
-        single = [("", self.neuron, self.n)]
-        parts = self.neuron.items() if isinstance(self.neuron, Populations) else single
-        return jnp.concatenate([jnp.broadcast_to(neuron.C, (size,)) for _, neuron, size in parts])
+        if isinstance(self.neuron, Neuron):
+            return jnp.broadcast_to(self.neuron.C, (self.n,))
+        parts = [jnp.broadcast_to(neuron.C, (size,)) for _, neuron, size in self.neuron.items()]
+        return jnp.concatenate(parts)
 
     @property
     def is_noisy(self) -> bool:
@@ -144,7 +145,7 @@ class Network(eqx.Module):
 
         **Returns:** the state with which the next step starts.
         """
-        if not self.has_events:
+        if self.coupling is None or not self.coupling.has_events:
             return after
         s = self.coupling.after_step(t, dt, before.V, after.V, after.s)
         return State(after.V, after.gates, s, after.noise)

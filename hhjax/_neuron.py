@@ -9,7 +9,7 @@ from jaxtyping import Array, Float
 
 from ._channel import Channel
 from ._noise import AbstractNoisyChannel, bounded
-from ._parameters import check_parameters, param
+from ._parameters import check_parameters, param, Parameter
 from ._pool import CalciumPool
 
 
@@ -49,7 +49,7 @@ class Neuron(eqx.Module):
     """
 
     channels: dict[str, Channel | AbstractNoisyChannel]
-    C: Float[Array, "..."] = param(1.0, unit="µF/cm²", positive=True)
+    C: Parameter = param(1.0, unit="µF/cm²", positive=True)
     pools: dict[str, CalciumPool] = eqx.field(default_factory=dict)
 
     def __check_init__(self) -> None:
@@ -95,7 +95,10 @@ class Neuron(eqx.Module):
 
         **Arguments:** `concentrations`: mM, by the name of the pool.
         """
-        bare = lambda c: c.channel if isinstance(c, AbstractNoisyChannel) else c
+
+        def bare(c: Any) -> Any:
+            return c.channel if isinstance(c, AbstractNoisyChannel) else c
+
         channels = dict(self.channels)
         for name, channel in channels.items():
             if channel.pool is not None:
@@ -108,7 +111,7 @@ class Neuron(eqx.Module):
                     channels[carrier] = eqx.tree_at(lambda c: bare(c).E, channels[carrier], E)
         return channels
 
-    def _inward(self, pool: CalciumPool, channels: dict[str, Any], V: Array, gates: Any) -> Array:
+    def _inward(self, pool: CalciumPool, channels: dict[str, Any], V: Array, gates: Any) -> Any:
         """The current that fills a pool, µA/cm², inward positive."""
         currents = [channels[name].linear_current(V, gates[name]) for name in pool.carriers]
         return sum(drive - conductance * V for drive, conductance in currents)

@@ -1,13 +1,28 @@
 """Parameters as differentiable arrays, and the checks on them that need no compilation."""
 
 import dataclasses
-from typing import Any
+from typing import Any, TYPE_CHECKING
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array
+from jax.core import Tracer
+from jaxtyping import Array, Float
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from jax.typing import ArrayLike
+
+    class Parameter:
+        """What a type checker makes of a parameter: set from numbers, read as an array."""
+
+        def __get__(self, obj: Any, owner: Any) -> Array: ...
+        def __set__(self, obj: Any, value: ArrayLike | Sequence[Any]) -> None: ...
+
+else:
+    Parameter = Float[Array, "..."]
 
 
 def as_float_array(x: Any, dtype: Any = None) -> Array:
@@ -37,7 +52,7 @@ def param(
     minimum: float | None = None,
     positive: bool = False,
 ) -> Any:
-    """A field of an `equinox.Module` that holds a model parameter.
+    """A field of an `equinox.Module` that holds a model parameter: `tau: hh.Parameter = hh.param(5.0)`.
 
     The value may be a number or an array with one entry per neuron; it is stored as a
     strongly typed array, so that it can be differentiated and changed without
@@ -56,7 +71,7 @@ def param(
 
 def is_concrete(x: Any) -> bool:
     """Whether the value of `x` can be read now, that is, `x` is not being traced."""
-    return not isinstance(x, jax.core.Tracer)
+    return not isinstance(x, Tracer)
 
 
 def _check_value(value: Any, name: str, meta: dict[str, Any]) -> None:

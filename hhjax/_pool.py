@@ -6,7 +6,7 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from ._parameters import param
+from ._parameters import param, Parameter
 
 _FARADAY = 96485.33212  # C/mol
 _GAS = 8.31446261815324  # J/(mol K)
@@ -42,11 +42,11 @@ class CalciumPool(eqx.Module):
     """
 
     carriers: tuple[str, ...] = eqx.field(converter=_names, static=True)
-    depth: Float[Array, "..."] = param(1.0, unit="µm", positive=True)
-    tau: Float[Array, "..."] = param(5.0, unit="ms", positive=True)
-    rest: Float[Array, "..."] = param(2.4e-4, unit="mM", positive=True)
-    outside: Float[Array, "..."] = param(2.0, unit="mM", positive=True)
-    celsius: Float[Array, "..."] = param(36.0, unit="°C")
+    depth: Parameter = param(1.0, unit="µm", positive=True)
+    tau: Parameter = param(5.0, unit="ms", positive=True)
+    rest: Parameter = param(2.4e-4, unit="mM", positive=True)
+    outside: Parameter = param(2.0, unit="mM", positive=True)
+    celsius: Parameter = param(36.0, unit="°C")
     nernst: bool = eqx.field(default=True, static=True)
 
     def reversal(self, c: Float[Array, "*s"]) -> Float[Array, "*s"]:

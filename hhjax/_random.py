@@ -1,6 +1,7 @@
 """A cheap counter-based random number generator, for keys that runs with noise may take."""
 
 import math
+from typing import Any
 
 import jax
 import jax.extend
@@ -42,7 +43,7 @@ def _split(key: Array, shape: tuple[int, ...]) -> Array:
     return jnp.stack([x, y], axis=-1)
 
 
-def _fold_in(key: Array, data: Array) -> Array:
+def _fold_in(key: Array, data: Any) -> Array:
     x, y, _ = _pcg3d(key[0] ^ _FOLD, key[1], jnp.asarray(data).astype(jnp.uint32))
     return jnp.stack([x, y])
 

@@ -37,7 +37,7 @@ class Recording(eqx.Module):
     current_unit: Literal["pA", "µA/cm²"] = eqx.field(default="µA/cm²", static=True)
     name: str = eqx.field(default="", static=True)
 
-    def __init__(self, ts: Any, current: Any, V: Any, current_unit: str = "µA/cm²", name: str = ""):
+    def __init__(self, ts: Any, current: Any, V: Any, current_unit: Any = "µA/cm²", name: str = ""):
         self.ts, current, V = _read_only(ts), _read_only(current), _read_only(V)
         self.current = current[None] if current.ndim == 1 else current
         self.V = V[None] if V.ndim == 1 else V

@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from ._neuron import State
-from ._parameters import as_float_array, param
+from ._parameters import as_float_array, param, Parameter
 from ._spikes import crossings
 
 
@@ -69,8 +69,8 @@ class SpikeCount(AbstractReducer):
     **Fields:** `threshold`: mV; `start`: ms, crossings before are not counted.
     """
 
-    threshold: Float[Array, "..."] = param(0.0, unit="mV")
-    start: Float[Array, "..."] = param(-np.inf, unit="ms")
+    threshold: Parameter = param(0.0, unit="mV")
+    start: Parameter = param(-np.inf, unit="ms")
 
     def init(self, t: Array, y: State, args: Any) -> Any:
         return y.V, jnp.zeros(y.V.shape, jnp.int32)
@@ -95,7 +95,7 @@ class SpikeTimes(AbstractReducer):
     """
 
     max_spikes: int = eqx.field(static=True)
-    threshold: Float[Array, "..."] = param(0.0, unit="mV")
+    threshold: Parameter = param(0.0, unit="mV")
 
     def __check_init__(self) -> None:
         if isinstance(self.max_spikes, bool) or not isinstance(self.max_spikes, int) or self.max_spikes < 1:
@@ -141,7 +141,7 @@ class Mean(AbstractReducer):
     """
 
     fn: Callable = voltage
-    start: Float[Array, "..."] = param(-np.inf, unit="ms")
+    start: Parameter = param(-np.inf, unit="ms")
 
     def init(self, t: Array, y: State, args: Any) -> Any:
         zero = jax.tree.map(jnp.zeros_like, self.fn(t, y, args))
@@ -172,7 +172,7 @@ class Extrema(AbstractReducer):
     """
 
     fn: Callable = voltage
-    start: Float[Array, "..."] = param(-np.inf, unit="ms")
+    start: Parameter = param(-np.inf, unit="ms")
 
     def init(self, t: Array, y: State, args: Any) -> Any:
         x = self.fn(t, y, args)
@@ -200,7 +200,7 @@ class Histogram(AbstractReducer):
 
     edges: Float[Array, " edges"] = eqx.field(converter=as_float_array)
     fn: Callable = voltage
-    start: Float[Array, "..."] = param(-np.inf, unit="ms")
+    start: Parameter = param(-np.inf, unit="ms")
 
     def __check_init__(self) -> None:
         edges = np.asarray(self.edges)

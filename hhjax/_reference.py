@@ -84,14 +84,14 @@ def reference(
         max_steps,
         progress_meter,
     )
-    (ts, _), (ys, final) = solved.ts, solved.ys
+    (ts, _), (ys, final) = solved
     final = jax.tree.map(lambda x: x[0], final)
     return Solution(ts, ys, final, network.finite(final))
 
 
 @eqx.filter_jit
 def _solve(network, stimulus, y0, t0, t1, solver, saveat, controller, max_steps, meter):
-    return diffrax.diffeqsolve(
+    solved: Any = diffrax.diffeqsolve(
         diffrax.ODETerm(vector_field),
         solver,
         t0,
@@ -104,3 +104,4 @@ def _solve(network, stimulus, y0, t0, t1, solver, saveat, controller, max_steps,
         max_steps=max_steps,
         progress_meter=meter,
     )
+    return solved.ts, solved.ys

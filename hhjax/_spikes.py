@@ -73,9 +73,9 @@ def _window(xp: Any, i: Any, length: int) -> tuple[Any, Any]:
     return first[:, None] + xp.arange(points)[None, :], i - first
 
 
-def _traced_spike_times(ts: Array, V: Array, slopes: Array | None, max_spikes: int) -> Array:
+def _traced_spike_times(ts: Array, V: Array, slopes: Array | None, max_spikes: int | np.integer) -> Array:
     """Upward zero crossings of one trace, shape (max_spikes,), padded with NaN."""
-    (where,) = jnp.nonzero((V[:-1] < 0) & (V[1:] >= 0), size=max_spikes, fill_value=-1)
+    (where,) = jnp.nonzero((V[:-1] < 0) & (V[1:] >= 0), size=int(max_spikes), fill_value=-1)
     i = jnp.maximum(where, 0)
     window, near = _window(jnp, i, ts.shape[0])
     ends = None if slopes is None else jnp.stack([slopes[i], slopes[i + 1]], axis=-1)
@@ -85,7 +85,7 @@ def _traced_spike_times(ts: Array, V: Array, slopes: Array | None, max_spikes: i
     return jnp.where(where >= 0, times, jnp.nan)
 
 
-def _concrete_spike_times(ts: Array, V: Array, slopes: Array | None) -> Array:
+def _concrete_spike_times(ts: Any, V: Any, slopes: Any) -> Array:
     """Upward zero crossings of the columns of V, shape (n, most), padded with NaN.
 
     Finding them on the host leaves arrays to compile for whose size does not depend on

@@ -17,7 +17,7 @@ import numpy as np
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
-from ._parameters import as_float_array, check_parameters, is_concrete, param, run_dtype
+from ._parameters import as_float_array, check_parameters, is_concrete, param, Parameter, run_dtype
 
 
 class Stimulus(eqx.Module):
@@ -82,7 +82,7 @@ class Constant(Stimulus):
     **Fields:** `amplitude`: µA/cm², scalar or shape (n,).
     """
 
-    amplitude: Float[Array, "..."] = param(unit="µA/cm²")
+    amplitude: Parameter = param(unit="µA/cm²")
 
     def __call__(self, t: ArrayLike) -> Array:
         return self.amplitude
@@ -94,9 +94,9 @@ class Step(Stimulus):
     **Fields:** `amplitude`: µA/cm²; `start`, `stop`: ms; each a scalar or shape (n,).
     """
 
-    amplitude: Float[Array, "..."] = param(unit="µA/cm²")
-    start: Float[Array, "..."] = param(0.0, unit="ms")
-    stop: Float[Array, "..."] = param(np.inf, unit="ms")
+    amplitude: Parameter = param(unit="µA/cm²")
+    start: Parameter = param(0.0, unit="ms")
+    stop: Parameter = param(np.inf, unit="ms")
 
     def __call__(self, t: ArrayLike) -> Array:
         return jnp.where((t >= self.start) & (t < self.stop), self.amplitude, 0.0)
@@ -129,13 +129,13 @@ class Pulses(Stimulus):
     Each a scalar or shape (n,).
     """
 
-    amplitude: Float[Array, "..."] = param(unit="µA/cm²")
-    start: Float[Array, "..."] = param(unit="ms")
-    width: Float[Array, "..."] = param(unit="ms", minimum=0.0)
-    period: Float[Array, "..."] = param(unit="ms", positive=True)
-    count: Float[Array, "..."] = param(np.inf, minimum=0.0)
+    amplitude: Parameter = param(unit="µA/cm²")
+    start: Parameter = param(unit="ms")
+    width: Parameter = param(unit="ms", minimum=0.0)
+    period: Parameter = param(unit="ms", positive=True)
+    count: Parameter = param(np.inf, minimum=0.0)
 
-    def _phase(self, t: ArrayLike) -> tuple[Array, Array]:
+    def _phase(self, t: ArrayLike) -> tuple[Array, Any]:
         """The number of the pulse that began last before t, and the time since (ms)."""
         index = jnp.floor((t - self.start) / self.period)
         index = jax.lax.stop_gradient(jnp.clip(index, 0.0, self.count - 1))
@@ -182,9 +182,9 @@ class Ramp(Stimulus):
     **Fields:** `amplitude`: µA/cm²; `start`, `stop`: ms; each a scalar or shape (n,).
     """
 
-    amplitude: Float[Array, "..."] = param(unit="µA/cm²")
-    start: Float[Array, "..."] = param(unit="ms")
-    stop: Float[Array, "..."] = param(unit="ms")
+    amplitude: Parameter = param(unit="µA/cm²")
+    start: Parameter = param(unit="ms")
+    stop: Parameter = param(unit="ms")
 
     def __call__(self, t: ArrayLike) -> Array:
         rise = (t - self.start) / (self.stop - self.start)
@@ -219,10 +219,10 @@ class Sine(Stimulus):
     scalar or shape (n,).
     """
 
-    amplitude: Float[Array, "..."] = param(unit="µA/cm²")
-    frequency: Float[Array, "..."] = param(unit="Hz", minimum=0.0)
-    phase: Float[Array, "..."] = param(0.0)
-    offset: Float[Array, "..."] = param(0.0, unit="µA/cm²")
+    amplitude: Parameter = param(unit="µA/cm²")
+    frequency: Parameter = param(unit="Hz", minimum=0.0)
+    phase: Parameter = param(0.0)
+    offset: Parameter = param(0.0, unit="µA/cm²")
 
     def __call__(self, t: ArrayLike) -> Array:
         cycles = self.frequency * t / 1000
@@ -293,7 +293,8 @@ class _SampledOnGrid(Stimulus):
         return jnp.clip(i, 0, self.means.shape[0] - 1)
 
     def __call__(self, t: ArrayLike) -> Array:
-        return self.within(t, self.dt, t + self.dt)(t)
+        start = jnp.asarray(t)
+        return self.within(start, self.dt, start + self.dt)(start)
 
     def within(self, t: Array, dt: Array, end: Array) -> Stimulus:
         i = self._step(t)
@@ -313,7 +314,7 @@ class Clamp(Stimulus):
     """
 
     command: Stimulus = eqx.field(converter=lambda command: as_stimulus(command))
-    g: Float[Array, "..."] = param(unit="mS/cm²", minimum=0.0)
+    g: Parameter = param(unit="mS/cm²", minimum=0.0)
 
     def check(self) -> None:
         self.command.check()
@@ -369,7 +370,7 @@ class Scaled(Stimulus):
     """
 
     stimulus: Stimulus
-    factor: Float[Array, "..."] = param()
+    factor: Parameter = param()
 
     def check(self) -> None:
         self.stimulus.check()

@@ -35,7 +35,7 @@ class _Folder:
             raise ValueError(f"`folder` {folder} holds another sweep: give a new one, or delete it.")
         new = not mark.exists()
 
-        def file(name: str, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
+        def file(name: str, shape: tuple[int, ...], dtype: Any) -> np.memmap:
             mode = "w+" if new else "r+"
             return np.lib.format.open_memmap(folder / f"{name}.npy", mode, np.dtype(dtype), shape)
 

@@ -19,6 +19,7 @@ from ._network import Network
 from ._neuron import Neuron
 from ._parameters import cast_floats, run_dtype
 from ._plan import count_steps, make_plan
+from ._populations import Populations
 from ._reduce import check_reducers, SpikeCount
 from ._simulate import check_run, simulate
 from ._stimulus import Stimulus
@@ -36,7 +37,7 @@ class Point(eqx.Module):
     v0: Any
 
     @property
-    def neuron(self) -> Neuron:
+    def neuron(self) -> Neuron | Populations:
         return self.network.neuron
 
     @property
@@ -72,7 +73,7 @@ class _Named:
 
     def _find(self, point: Point, name: str) -> Any:
         first, *rest = name.split(".")
-        neuron = point.network.neuron
+        neuron: Any = point.network.neuron
         if first in point.network.ranges and rest:
             neuron = neuron.neurons[first]
             first, *rest = rest
@@ -189,7 +190,7 @@ class _Job(eqx.Module):
 
 
 @eqx.filter_jit
-def _run_chunk(job: _Job, values: list, index: Array, blocks: int) -> tuple:
+def _run_chunk(job: _Job, values: list, index: Array | np.ndarray, blocks: int) -> tuple:
     """All points of one chunk: each device runs its blocks of them one after the other."""
     arrays, static = eqx.partition(job, eqx.is_array)
 

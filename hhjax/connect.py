@@ -175,7 +175,9 @@ def by_distance(
         distance = np.sqrt(((pre - at) ** 2).sum(axis=1))
         chosen = rng.random(distance.size) < np.asarray(probability(distance))
         (j,) = np.nonzero(chosen & (autapses | (distance > 0)))
-        to.append(np.full(j.size, i)), of.append(j), away.append(distance[j])
+        to.append(np.full(j.size, i))
+        of.append(j)
+        away.append(distance[j])
     to, of, away = (np.concatenate(x) for x in (to, of, away))
     weight = weight(away) if callable(weight) else weight
     return from_pairs(to, of, weight, (post.shape[0], pre.shape[0]))

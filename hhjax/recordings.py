@@ -3,7 +3,7 @@
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -44,7 +44,7 @@ def _load_abf(path: Path) -> Recording:
         import pyabf
     except ImportError as error:
         raise ImportError("Reading .abf needs pyABF: pip install 'hhjax[abf]'.") from error
-    abf = pyabf.ABF(str(path))
+    abf = cast(Any, pyabf.ABF(str(path)))
     voltage = [k for k, unit in enumerate(abf.adcUnits) if unit == "mV"]
     command = [k for k, unit in enumerate(abf.dacUnits) if unit in _IN_PA]
     if not voltage or not command:
@@ -72,7 +72,7 @@ def _load_nwb(path: Path) -> Recording:
         from pynwb import NWBHDF5IO
     except ImportError as error:
         raise ImportError("Reading .nwb needs PyNWB: pip install 'hhjax[nwb]'.") from error
-    with NWBHDF5IO(str(path), "r", load_namespaces=True) as io:
+    with cast(Any, NWBHDF5IO)(str(path), "r", load_namespaces=True) as io:
         pairs = _nwb_pairs(io.read())
         if not pairs:
             raise ValueError(

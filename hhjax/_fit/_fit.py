@@ -113,6 +113,7 @@ def fit(
     plan = [(guided, strength, most) for strength, most in schedule] + [(problem, 0.0, steps)]
     progress = _Progress(progress_meter, sum(most for *_, most in plan))
     histories, runs = [], 0
+    solved = None
     for stage, strength, most in plan:
         if strength == 0:
             unknowns = release(guided, problem, unknowns)
@@ -122,6 +123,7 @@ def fit(
         directions = stage.directions if method == "lm" else _GRADIENT
         runs += int(solved.evaluations.sum()) * (1 + directions)
     progress.close()
+    assert solved is not None
 
     score = np.where(np.array(solved.reasons) == "blew up", np.inf, solved.loss)
     best = int(np.argmin(score))

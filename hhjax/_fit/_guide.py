@@ -78,7 +78,8 @@ def stages(
     """
     if guide is None or isinstance(guide, Nudging):
         rates = guide.rates if guide else ()
-        return problem, jax.vmap(problem.start)(params), [(rate, guide.steps) for rate in rates]
+        steps = guide.steps if guide else 0
+        return problem, jax.vmap(problem.start)(params), [(rate, steps) for rate in rates]
     if isinstance(guide, MultipleShooting):
         guided, starts = _cut(guide.segments, problem, params)
         return guided, jnp.concatenate([params, starts], axis=1), [(w, guide.steps) for w in guide.penalties]

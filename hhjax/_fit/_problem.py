@@ -7,6 +7,7 @@ import diffrax
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+from jax.flatten_util import ravel_pytree
 from jaxtyping import Array
 
 from .._neuron import State
@@ -121,7 +122,7 @@ class Shooting(AbstractProblem):
 def flat_state(y: State) -> tuple[Array, Any]:
     """A state as a vector in which every entry has a size of about one, and the way back."""
     scaled = y.replace_V(y.V / V_SCALE)
-    flat, unravel = jax.flatten_util.ravel_pytree(scaled)
+    flat, unravel = ravel_pytree(scaled)
 
     def back(x: Array) -> State:
         y = unravel(x)

@@ -164,14 +164,14 @@ def no_uncertainty(P: int) -> Uncertainty:
     return Uncertainty(np.full((P, P), np.nan), np.zeros((0, P)), np.ones(P))
 
 
-def uncertainty(r: Array, J: Array, count: int, slopes: Array) -> Uncertainty:
+def uncertainty(r: Any, J: Any, count: int, slopes: Any) -> Uncertainty:
     """From compressed residuals and their Jacobian by U unknowns, of which P are parameters.
 
     **Arguments:** `count`: how many residuals there were; `slopes`: the derivative of each
     parameter by its unknown, shape (P,).
     """
     eps = float(jnp.finfo(J.dtype).eps)
-    r, J, slopes = (np.asarray(x, float) for x in (r, J, slopes))
+    residuals, J, slopes = (np.asarray(x, float) for x in (r, J, slopes))
     U, P = J.shape[1], slopes.size
     size = np.linalg.norm(J, axis=0)
     # Columns of length one first: parameters differ in size by many orders.
@@ -181,7 +181,7 @@ def uncertainty(r: Array, J: Array, count: int, slopes: Array) -> Uncertainty:
     seen = (singular > 1e3 * eps * singular[0]) & (count > U) & (singular[0] > 0)
     own = right[:, :P] * slopes / scale[:P]  # parameter changes along each singular direction
     inverse = own[seen].T / singular[seen]
-    covariance = (r @ r) / max(count - U, 1) * inverse @ inverse.T
+    covariance = (residuals @ residuals) / max(count - U, 1) * inverse @ inverse.T
     # A parameter without any effect has a column of zeros, whose own scale says nothing.
     unit = np.abs(slopes) / scale[:P]
     unit = np.where(unit > 0, unit, 1.0)

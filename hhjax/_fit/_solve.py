@@ -165,7 +165,8 @@ def _optax_step(
             updates, state = optimiser.update(
                 gradient, state, u, value=loss, grad=gradient, value_fn=value_fn
             )
-        return optax.apply_updates(u, updates), state, loss
+        moved: Any = optax.apply_updates(u, updates)
+        return moved, state, loss
 
     return jax.vmap(step)(u, state)
 

@@ -10,7 +10,7 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
 from .._channel import Channel
-from .._parameters import is_concrete, param
+from .._parameters import is_concrete, param, Parameter
 from ._scheme import Scheme
 
 Gates = dict[str, Array]
@@ -28,8 +28,9 @@ class AbstractNoisyChannel(eqx.Module):
     """
 
     channel: Channel
-    count: Float[Array, "..."] = param(positive=True)
+    count: Parameter = param(positive=True)
 
+    model: ClassVar[str]
     jumps: ClassVar[bool] = False
     """Whether the state moves by jumps, not by a Brownian motion."""
 

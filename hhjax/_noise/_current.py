@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from .._math import exprel, relax
-from .._parameters import as_float_array, is_concrete, param
+from .._parameters import as_float_array, is_concrete, param, Parameter
 
 
 def _mixing(correlation: Any) -> Any:
@@ -92,7 +92,7 @@ class CurrentNoise(AbstractNoise):
         diagonal; independent by default.
     """
 
-    sigma: Float[Array, "..."] = param(unit="µA/cm²·√ms", minimum=0.0)
+    sigma: Parameter = param(unit="µA/cm²·√ms", minimum=0.0)
     mixing: Float[Array, "n n"] | None = None
 
     def __init__(self, sigma: Any, correlation: Any = None):
@@ -113,9 +113,9 @@ class CurrentNoise(AbstractNoise):
 
 
 class _OrnsteinUhlenbeck(AbstractNoise):
-    tau: eqx.AbstractVar[Array]
-    sigma: eqx.AbstractVar[Array]
-    mean: eqx.AbstractVar[Array]
+    tau: eqx.AbstractVar[Parameter]
+    sigma: eqx.AbstractVar[Parameter]
+    mean: eqx.AbstractVar[Parameter]
 
     def steady_state(self, n, dtype):
         return jnp.broadcast_to(jnp.asarray(self.mean, dtype), (n,))
@@ -146,9 +146,9 @@ class OUCurrent(_OrnsteinUhlenbeck):
     - `correlation`: of different neurons, shape (n, n); independent by default.
     """
 
-    tau: Float[Array, "..."] = param(unit="ms", positive=True)
-    sigma: Float[Array, "..."] = param(unit="µA/cm²", minimum=0.0)
-    mean: Float[Array, "..."] = param(unit="µA/cm²")
+    tau: Parameter = param(unit="ms", positive=True)
+    sigma: Parameter = param(unit="µA/cm²", minimum=0.0)
+    mean: Parameter = param(unit="µA/cm²")
     mixing: Float[Array, "n n"] | None = None
 
     def __init__(self, tau: Any, sigma: Any, mean: Any = 0.0, correlation: Any = None):
@@ -175,10 +175,10 @@ class OUConductance(_OrnsteinUhlenbeck):
     - `correlation`: of different neurons, shape (n, n); independent by default.
     """
 
-    tau: Float[Array, "..."] = param(unit="ms", positive=True)
-    sigma: Float[Array, "..."] = param(unit="mS/cm²", minimum=0.0)
-    mean: Float[Array, "..."] = param(unit="mS/cm²")
-    reversal: Float[Array, "..."] = param(unit="mV")
+    tau: Parameter = param(unit="ms", positive=True)
+    sigma: Parameter = param(unit="mS/cm²", minimum=0.0)
+    mean: Parameter = param(unit="mS/cm²")
+    reversal: Parameter = param(unit="mV")
     mixing: Float[Array, "n n"] | None = None
 
     def __init__(self, tau: Any, sigma: Any, mean: Any, reversal: Any, correlation: Any = None):

@@ -1,6 +1,7 @@
 """Channel noise as a diffusion: on the gates, on the Markov scheme, on the conductance."""
 
 import math
+from typing import Any
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -198,7 +199,7 @@ class OUConductanceNoise(AbstractLangevinChannel):
     def steady_state(self, V):
         return {**self.channel.steady_state(V), **{name: jnp.zeros_like(V) for name in self._mode_names}}
 
-    def _rates(self, rate: Gates) -> list[Array]:
+    def _rates(self, rate: Gates) -> list[Any]:
         """The rate (1/ms) of every process."""
         return [sum(k * rate[g] for (g, _), k in zip(self.scheme.gates, mode)) for mode in self._modes]
 
@@ -219,7 +220,7 @@ class OUConductanceNoise(AbstractLangevinChannel):
         drives = {name: jnp.zeros_like(V) for name in self._mode_names}
         return {**drive, **drives}, {**rate, **dict(zip(self._mode_names, self._rates(rate)))}
 
-    def _fluctuation(self, gates: Gates) -> Array:
+    def _fluctuation(self, gates: Gates) -> Any:
         return sum(gates[name] for name in self._mode_names)
 
     def linear_current(self, V, gates):

@@ -4,6 +4,7 @@ import dataclasses
 import itertools
 import math
 from collections.abc import Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -78,7 +79,7 @@ class Scheme:
         last = len(self.states) - 1
         return [edge for edge in self.edges if edge.target == last]
 
-    def product(self, x: Mapping[str, Array]) -> PerState:
+    def product(self, x: Mapping[str, Array]) -> list[Any]:
         """The occupancies when a subunit of gate g is open with probability x[g]."""
         return [
             math.prod(

@@ -9,10 +9,10 @@ from typing import ClassVar
 import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
-from jaxtyping import Array, Float
+from jaxtyping import Float
 
 from .._channel import Channel, InfTau, Instantaneous, Kinetics
-from .._parameters import param
+from .._parameters import param, Parameter
 
 
 class PersistentSodium(Channel):
@@ -22,9 +22,9 @@ class PersistentSodium(Channel):
     10,000 ms.
     """
 
-    g: Float[Array, "..."] = param(2.8 / 21, unit="mS/cm²", minimum=0.0)
-    E: Float[Array, "..."] = param(50.0, unit="mV")
-    tau_max: Float[Array, "..."] = param(10_000.0, unit="ms", positive=True)
+    g: Parameter = param(2.8 / 21, unit="mS/cm²", minimum=0.0)
+    E: Parameter = param(50.0, unit="mV")
+    tau_max: Parameter = param(10_000.0, unit="ms", positive=True)
 
     gates: ClassVar = {"m": 1, "h": 1}
 

@@ -11,11 +11,11 @@ from typing import ClassVar
 import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
-from jaxtyping import Array, Float
+from jaxtyping import Float
 
 from .._channel import AlphaBeta, Channel, InfTau
 from .._math import exprel
-from .._parameters import param
+from .._parameters import param, Parameter
 
 
 class ConnorStevensSodium(Channel):
@@ -24,8 +24,8 @@ class ConnorStevensSodium(Channel):
     **Fields:** `g`: 120 mS/cm²; `E`: 55 mV.
     """
 
-    g: Float[Array, "..."] = param(120.0, unit="mS/cm²", minimum=0.0)
-    E: Float[Array, "..."] = param(55.0, unit="mV")
+    g: Parameter = param(120.0, unit="mS/cm²", minimum=0.0)
+    E: Parameter = param(55.0, unit="mV")
 
     gates: ClassVar = {"m": 3, "h": 1}
 
@@ -42,8 +42,8 @@ class ConnorStevensPotassium(Channel):
     **Fields:** `g`: 20 mS/cm²; `E`: −72 mV.
     """
 
-    g: Float[Array, "..."] = param(20.0, unit="mS/cm²", minimum=0.0)
-    E: Float[Array, "..."] = param(-72.0, unit="mV")
+    g: Parameter = param(20.0, unit="mS/cm²", minimum=0.0)
+    E: Parameter = param(-72.0, unit="mV")
 
     gates: ClassVar = {"n": 4}
 
@@ -59,8 +59,8 @@ class ACurrent(Channel):
     **Fields:** `g`: 47.7 mS/cm²; `E`: −75 mV.
     """
 
-    g: Float[Array, "..."] = param(47.7, unit="mS/cm²", minimum=0.0)
-    E: Float[Array, "..."] = param(-75.0, unit="mV")
+    g: Parameter = param(47.7, unit="mS/cm²", minimum=0.0)
+    E: Parameter = param(-75.0, unit="mV")
 
     gates: ClassVar = {"a": 3, "b": 1}
 

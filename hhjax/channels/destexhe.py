@@ -13,7 +13,7 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
 from .._channel import AlphaBeta, Channel, InfTau, q10
-from .._parameters import param
+from .._parameters import param, Parameter
 from .hodgkin_huxley import Leak
 
 
@@ -27,10 +27,10 @@ class ReticularTCalcium(Channel):
     36 °C, with Q10 = 2.5 from 24 °C.
     """
 
-    g: Float[Array, "..."] = param(3.0, unit="mS/cm²", minimum=0.0)
-    E: Float[Array, "..."] = param(120.0, unit="mV")
-    shift: Float[Array, "..."] = param(2.0, unit="mV")
-    celsius: Float[Array, "..."] = param(36.0, unit="°C")
+    g: Parameter = param(3.0, unit="mS/cm²", minimum=0.0)
+    E: Parameter = param(120.0, unit="mV")
+    shift: Parameter = param(2.0, unit="mV")
+    celsius: Parameter = param(36.0, unit="°C")
 
     gates: ClassVar = {"m": 2, "h": 1}
 
@@ -47,7 +47,7 @@ class ReticularTCalcium(Channel):
             ),
         }
 
-    def temperature_factor(self) -> Array:
+    def temperature_factor(self) -> Array | float:
         return q10(self.celsius, reference=24.0, q10=2.5)
 
 
@@ -60,9 +60,9 @@ class HCurrent(Channel):
     **Fields:** `g`: 0.02 mS/cm²; `E`: −40 mV; `celsius`: 36 °C, with Q10 = 3.
     """
 
-    g: Float[Array, "..."] = param(0.02, unit="mS/cm²", minimum=0.0)
-    E: Float[Array, "..."] = param(-40.0, unit="mV")
-    celsius: Float[Array, "..."] = param(36.0, unit="°C")
+    g: Parameter = param(0.02, unit="mS/cm²", minimum=0.0)
+    E: Parameter = param(-40.0, unit="mV")
+    celsius: Parameter = param(36.0, unit="°C")
 
     gates: ClassVar = {"h": 1}
 
@@ -70,7 +70,7 @@ class HCurrent(Channel):
         tau = 20 + 1000 / (jnp.exp((V + 71.5) / 14.2) + jnp.exp(-(V + 89) / 11.6))
         return {"h": InfTau(inf=jax.nn.sigmoid(-(V + 75) / 5.5), tau=tau)}
 
-    def temperature_factor(self) -> Array:
+    def temperature_factor(self) -> Array | float:
         return q10(self.celsius, reference=36.0, q10=3.0)
 
 
@@ -85,12 +85,12 @@ class CalciumActivatedPotassium(Channel):
     taken from the pool.
     """
 
-    g: Float[Array, "..."] = param(10.0, unit="mS/cm²", minimum=0.0)
-    E: Float[Array, "..."] = param(-95.0, unit="mV")
-    beta: Float[Array, "..."] = param(0.03, unit="1/ms", positive=True)
-    half: Float[Array, "..."] = param(0.025, unit="mM", positive=True)
-    celsius: Float[Array, "..."] = param(36.0, unit="°C")
-    calcium: Float[Array, "..."] = param(2.4e-4, unit="mM", positive=True)
+    g: Parameter = param(10.0, unit="mS/cm²", minimum=0.0)
+    E: Parameter = param(-95.0, unit="mV")
+    beta: Parameter = param(0.03, unit="1/ms", positive=True)
+    half: Parameter = param(0.025, unit="mM", positive=True)
+    celsius: Parameter = param(36.0, unit="°C")
+    calcium: Parameter = param(2.4e-4, unit="mM", positive=True)
 
     gates: ClassVar = {"m": 2}
     pool: ClassVar = "ca"
@@ -99,7 +99,7 @@ class CalciumActivatedPotassium(Channel):
         opening = self.beta * (self.calcium / self.half) ** 2
         return {"m": AlphaBeta(*jnp.broadcast_arrays(opening, self.beta))}
 
-    def temperature_factor(self) -> Array:
+    def temperature_factor(self) -> Array | float:
         return q10(self.celsius, reference=22.0, q10=3.0)
 
 
@@ -109,5 +109,5 @@ class PotassiumLeak(Leak):
     **Fields:** `g`: 0.004/0.29 mS/cm²; `E`: −100 mV.
     """
 
-    g: Float[Array, "..."] = param(0.004 / 0.29, unit="mS/cm²", minimum=0.0)
-    E: Float[Array, "..."] = param(-100.0, unit="mV")
+    g: Parameter = param(0.004 / 0.29, unit="mS/cm²", minimum=0.0)
+    E: Parameter = param(-100.0, unit="mV")

@@ -15,7 +15,7 @@ from jaxtyping import Array, Float
 
 from .._channel import AlphaBeta, Channel, q10
 from .._math import exprel
-from .._parameters import param
+from .._parameters import param, Parameter
 
 
 class Sodium(Channel):
@@ -25,9 +25,9 @@ class Sodium(Channel):
     Q10 = 3 for all rates (HH 1952, p. 527).
     """
 
-    g: Float[Array, "..."] = param(120.0, unit="mS/cm²", minimum=0.0)
-    E: Float[Array, "..."] = param(50.0, unit="mV")
-    celsius: Float[Array, "..."] = param(6.3, unit="°C")
+    g: Parameter = param(120.0, unit="mS/cm²", minimum=0.0)
+    E: Parameter = param(50.0, unit="mV")
+    celsius: Parameter = param(6.3, unit="°C")
 
     gates: ClassVar = {"m": 3, "h": 1}
 
@@ -43,7 +43,7 @@ class Sodium(Channel):
             ),
         }
 
-    def temperature_factor(self) -> Array:
+    def temperature_factor(self) -> Array | float:
         return q10(self.celsius, reference=6.3, q10=3.0)
 
 
@@ -54,9 +54,9 @@ class Potassium(Channel):
     Q10 = 3 for all rates (HH 1952, p. 527).
     """
 
-    g: Float[Array, "..."] = param(36.0, unit="mS/cm²", minimum=0.0)
-    E: Float[Array, "..."] = param(-77.0, unit="mV")
-    celsius: Float[Array, "..."] = param(6.3, unit="°C")
+    g: Parameter = param(36.0, unit="mS/cm²", minimum=0.0)
+    E: Parameter = param(-77.0, unit="mV")
+    celsius: Parameter = param(6.3, unit="°C")
 
     gates: ClassVar = {"n": 4}
 
@@ -68,7 +68,7 @@ class Potassium(Channel):
             )
         }
 
-    def temperature_factor(self) -> Array:
+    def temperature_factor(self) -> Array | float:
         return q10(self.celsius, reference=6.3, q10=3.0)
 
 
@@ -79,8 +79,8 @@ class Leak(Channel):
     the squid axon at −65 mV.
     """
 
-    g: Float[Array, "..."] = param(0.3, unit="mS/cm²", minimum=0.0)
-    E: Float[Array, "..."] = param(-54.387, unit="mV")
+    g: Parameter = param(0.3, unit="mS/cm²", minimum=0.0)
+    E: Parameter = param(-54.387, unit="mV")
 
     def rates(self, V: Float[ArrayLike, "*s"]) -> dict[str, AlphaBeta]:
         return {}

@@ -11,10 +11,10 @@ from typing import ClassVar
 import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
-from jaxtyping import Array, Float
+from jaxtyping import Float
 
 from .._channel import Channel, InfTau, Instantaneous
-from .._parameters import param
+from .._parameters import param, Parameter
 
 
 class MorrisLecarCalcium(Channel):
@@ -24,10 +24,10 @@ class MorrisLecarCalcium(Channel):
     width.
     """
 
-    g: Float[Array, "..."] = param(4.4, unit="mS/cm²", minimum=0.0)
-    E: Float[Array, "..."] = param(120.0, unit="mV")
-    V1: Float[Array, "..."] = param(-1.2, unit="mV")
-    V2: Float[Array, "..."] = param(18.0, unit="mV", positive=True)
+    g: Parameter = param(4.4, unit="mS/cm²", minimum=0.0)
+    E: Parameter = param(120.0, unit="mV")
+    V1: Parameter = param(-1.2, unit="mV")
+    V2: Parameter = param(18.0, unit="mV", positive=True)
 
     gates: ClassVar = {"m": 1}
 
@@ -43,11 +43,11 @@ class MorrisLecarPotassium(Channel):
     `phi`: 0.04 per ms, the rate at V3.
     """
 
-    g: Float[Array, "..."] = param(8.0, unit="mS/cm²", minimum=0.0)
-    E: Float[Array, "..."] = param(-84.0, unit="mV")
-    V3: Float[Array, "..."] = param(2.0, unit="mV")
-    V4: Float[Array, "..."] = param(30.0, unit="mV", positive=True)
-    phi: Float[Array, "..."] = param(0.04, unit="1/ms", positive=True)
+    g: Parameter = param(8.0, unit="mS/cm²", minimum=0.0)
+    E: Parameter = param(-84.0, unit="mV")
+    V3: Parameter = param(2.0, unit="mV")
+    V4: Parameter = param(30.0, unit="mV", positive=True)
+    phi: Parameter = param(0.04, unit="1/ms", positive=True)
 
     gates: ClassVar = {"w": 1}
 

@@ -14,7 +14,7 @@ from jaxtyping import Array, Float
 
 from .._channel import AlphaBeta, Channel, InfTau, Instantaneous, Kinetics, q10
 from .._math import exprel
-from .._parameters import param
+from .._parameters import param, Parameter
 
 
 class MCurrent(Channel):
@@ -26,9 +26,9 @@ class MCurrent(Channel):
     **Fields:** `g`: 0.07 mS/cm²; `E`: −100 mV; `tau_max`: 1000 ms.
     """
 
-    g: Float[Array, "..."] = param(0.07, unit="mS/cm²", minimum=0.0)
-    E: Float[Array, "..."] = param(-100.0, unit="mV")
-    tau_max: Float[Array, "..."] = param(1000.0, unit="ms", positive=True)
+    g: Parameter = param(0.07, unit="mS/cm²", minimum=0.0)
+    E: Parameter = param(-100.0, unit="mV")
+    tau_max: Parameter = param(1000.0, unit="ms", positive=True)
 
     gates: ClassVar = {"p": 1}
 
@@ -45,8 +45,8 @@ class LCalcium(Channel):
     **Fields:** `g`: 0.17 mS/cm²; `E`: 120 mV.
     """
 
-    g: Float[Array, "..."] = param(0.17, unit="mS/cm²", minimum=0.0)
-    E: Float[Array, "..."] = param(120.0, unit="mV")
+    g: Parameter = param(0.17, unit="mS/cm²", minimum=0.0)
+    E: Parameter = param(120.0, unit="mV")
 
     gates: ClassVar = {"q": 2, "r": 1}
 
@@ -70,10 +70,10 @@ class TCalcium(Channel):
     calcium outside; `celsius`: 36 °C, with Q10 = 3 from 24 °C for u.
     """
 
-    g: Float[Array, "..."] = param(0.4, unit="mS/cm²", minimum=0.0)
-    E: Float[Array, "..."] = param(120.0, unit="mV")
-    shift: Float[Array, "..."] = param(2.0, unit="mV")
-    celsius: Float[Array, "..."] = param(36.0, unit="°C")
+    g: Parameter = param(0.4, unit="mS/cm²", minimum=0.0)
+    E: Parameter = param(120.0, unit="mV")
+    shift: Parameter = param(2.0, unit="mV")
+    celsius: Parameter = param(36.0, unit="°C")
 
     gates: ClassVar = {"s": 2, "u": 1}
 
@@ -86,5 +86,5 @@ class TCalcium(Channel):
             "u": InfTau(inf=jax.nn.sigmoid(-(v + 81) / 4), tau=tau),
         }
 
-    def temperature_factor(self) -> Array:
+    def temperature_factor(self) -> Array | float:
         return q10(self.celsius, reference=24.0, q10=3.0)

@@ -10,11 +10,11 @@ from typing import ClassVar
 import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
-from jaxtyping import Array, Float
+from jaxtyping import Float
 
 from .._channel import AlphaBeta, Channel
 from .._math import exprel
-from .._parameters import param
+from .._parameters import param, Parameter
 
 
 class TraubMilesSodium(Channel):
@@ -23,9 +23,9 @@ class TraubMilesSodium(Channel):
     **Fields:** `g`: 100 mS/cm²; `E`: 50 mV; `VT`: −63 mV, which adjusts the threshold.
     """
 
-    g: Float[Array, "..."] = param(100.0, unit="mS/cm²", minimum=0.0)
-    E: Float[Array, "..."] = param(50.0, unit="mV")
-    VT: Float[Array, "..."] = param(-63.0, unit="mV")
+    g: Parameter = param(100.0, unit="mS/cm²", minimum=0.0)
+    E: Parameter = param(50.0, unit="mV")
+    VT: Parameter = param(-63.0, unit="mV")
 
     gates: ClassVar = {"m": 3, "h": 1}
 
@@ -43,9 +43,9 @@ class TraubMilesPotassium(Channel):
     **Fields:** `g`: 30 mS/cm²; `E`: −90 mV; `VT`: −63 mV, which adjusts the threshold.
     """
 
-    g: Float[Array, "..."] = param(30.0, unit="mS/cm²", minimum=0.0)
-    E: Float[Array, "..."] = param(-90.0, unit="mV")
-    VT: Float[Array, "..."] = param(-63.0, unit="mV")
+    g: Parameter = param(30.0, unit="mS/cm²", minimum=0.0)
+    E: Parameter = param(-90.0, unit="mV")
+    VT: Parameter = param(-63.0, unit="mV")
 
     gates: ClassVar = {"n": 4}
 

@@ -13,7 +13,7 @@ from jaxtyping import Array, Float
 
 from .._channel import AlphaBeta, Channel, Instantaneous, Kinetics
 from .._math import exprel
-from .._parameters import param
+from .._parameters import param, Parameter
 
 
 class WangBuzsakiSodium(Channel):
@@ -22,9 +22,9 @@ class WangBuzsakiSodium(Channel):
     **Fields:** `g`: 35 mS/cm²; `E`: 55 mV; `phi`: 5, the factor on the rates of h.
     """
 
-    g: Float[Array, "..."] = param(35.0, unit="mS/cm²", minimum=0.0)
-    E: Float[Array, "..."] = param(55.0, unit="mV")
-    phi: Float[Array, "..."] = param(5.0, positive=True)
+    g: Parameter = param(35.0, unit="mS/cm²", minimum=0.0)
+    E: Parameter = param(55.0, unit="mV")
+    phi: Parameter = param(5.0, positive=True)
 
     gates: ClassVar = {"m": 3, "h": 1}
 
@@ -33,7 +33,7 @@ class WangBuzsakiSodium(Channel):
         h = AlphaBeta(alpha=0.07 * jnp.exp(-(V + 58) / 20), beta=jax.nn.sigmoid((V + 28) / 10))
         return {"m": Instantaneous(m.inf), "h": h}
 
-    def temperature_factor(self) -> Array:
+    def temperature_factor(self) -> Array | float:
         return self.phi
 
 
@@ -43,14 +43,14 @@ class WangBuzsakiPotassium(Channel):
     **Fields:** `g`: 9 mS/cm²; `E`: −90 mV; `phi`: 5, the factor on the rates.
     """
 
-    g: Float[Array, "..."] = param(9.0, unit="mS/cm²", minimum=0.0)
-    E: Float[Array, "..."] = param(-90.0, unit="mV")
-    phi: Float[Array, "..."] = param(5.0, positive=True)
+    g: Parameter = param(9.0, unit="mS/cm²", minimum=0.0)
+    E: Parameter = param(-90.0, unit="mV")
+    phi: Parameter = param(5.0, positive=True)
 
     gates: ClassVar = {"n": 4}
 
     def rates(self, V: Float[ArrayLike, "*s"]) -> dict[str, AlphaBeta]:
         return {"n": AlphaBeta(alpha=0.1 / exprel(-(V + 34) / 10), beta=0.125 * jnp.exp(-(V + 44) / 80))}
 
-    def temperature_factor(self) -> Array:
+    def temperature_factor(self) -> Array | float:
         return self.phi

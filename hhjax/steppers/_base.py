@@ -78,7 +78,7 @@ class AbstractStepper(eqx.Module):
         return self.init(network, t, dt, y, stimulus)
 
 
-def relax_all(network: Network, t: ArrayLike, dt: ArrayLike, y: State, stimulus: Stimulus | float) -> State:
+def relax_all(network: Network, t: ArrayLike, dt: Any, y: State, stimulus: Stimulus | float) -> State:
     """Every variable moved by `dt` towards its own steady state, the others held fixed.
 
     The exact flow of dx/dt = drive − rate·x for each x alone, with the stimulus at `t`.

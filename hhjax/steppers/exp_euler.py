@@ -34,10 +34,10 @@ class _Complex(NamedTuple):
     real: Array
     imag: Array
 
-    def __add__(self, other: "_Complex") -> "_Complex":
+    def __add__(self, other: "_Complex") -> "_Complex":  # pyright: ignore[reportIncompatibleMethodOverride]
         return _Complex(self.real + other.real, self.imag + other.imag)
 
-    def __mul__(self, other: "Array | _Complex") -> "_Complex":
+    def __mul__(self, other: "Array | _Complex") -> "_Complex":  # pyright: ignore[reportIncompatibleMethodOverride]
         if isinstance(other, _Complex):
             real = self.real * other.real - self.imag * other.imag
             return _Complex(real, self.real * other.imag + self.imag * other.real)
@@ -174,5 +174,5 @@ class ExpEuler(AbstractStepper):
 
 
 def _combine(residues: tuple[complex, ...], parts: tuple[Array, ...]) -> _Complex:
-    real = sum(r.real * x for r, x in zip(residues, parts))
-    return _Complex(real, sum(r.imag * x for r, x in zip(residues, parts)))
+    total: Any = lambda weights: sum(r * x for r, x in zip(weights, parts))
+    return _Complex(total([r.real for r in residues]), total([r.imag for r in residues]))

@@ -1,7 +1,7 @@
 """Methods for noisy networks; without noise each is a deterministic method."""
 
 import abc
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -12,6 +12,7 @@ from .._exact import run_exact
 from .._math import exprel, relax
 from .._network import Network, vector_field
 from .._neuron import State
+from .._noise import AbstractLangevinChannel, TauLeap
 from .._stimulus import Stimulus
 from ._base import AbstractStepper
 
@@ -27,12 +28,12 @@ class AbstractMaruyama(AbstractStepper):
     takes_jumps: ClassVar[bool] = True
     """Whether channels that move by jumps are moved as well."""
 
-    def step(self, network, t, dt, z, stimulus, key):
+    def step(self, network: Network, t: Array, dt: Array, z: State, stimulus: Stimulus, key: Any) -> State:
         if not self.takes_jumps:
             network.check_diffusive()
         jumps = any(channel.jumps for channel in network.neuron.noisy_channels.values())
-        key, jump_key = jax.random.split(key) if jumps else (key, None)
-        normal = jax.random.normal(key, brownian_shape(network), z.V.dtype)
+        noise_key, jump_key = jax.random.split(key) if jumps else (key, None)
+        normal = jax.random.normal(noise_key, brownian_shape(network), z.V.dtype)
         # XLA would draw a number anew wherever it is used, but for a loop in between.
         dW = jax.lax.map(lambda row: jnp.sqrt(dt) * row, normal)
         return self.driven_step(network, t, dt, z, stimulus, dW, jump_key)
@@ -138,7 +139,7 @@ def _half_V(network, t, half, y, stimulus, charge, key):
 
 
 def _move_all_but_V(
-    network: Network, dt: Array, y: State, drive: State, rate: State, dW: Array, key: Array | None
+    network: Network, dt: Array, y: State, drive: State, rate: State, dW: Array, key: Any
 ) -> State:
     """Gates, channels, coupling and noise moved by `dt` with V held."""
     moved = jax.tree.map(lambda x, b, a: relax(x, b, a, dt), y, drive, rate)
@@ -147,9 +148,9 @@ def _move_all_but_V(
     for i, (name, channel) in enumerate(network.neuron.noisy_channels.items()):
         if name in exact_channels(network):
             gates[name] = y.gates[name]
-        elif channel.jumps:
+        elif isinstance(channel, TauLeap):
             gates[name] = channel.move(y.V, y.gates[name], dt, jax.random.fold_in(key, i))
-        else:
+        elif isinstance(channel, AbstractLangevinChannel):
             gates[name] = channel.move(y.V, y.gates[name], dt, of_channels[name])
     noise = tuple(noise.move(x, dt, row) for noise, x, row in zip(network.noise, y.noise or (), rows))
     return State(y.V, gates, moved.s, noise or None)

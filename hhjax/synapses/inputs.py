@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from .._parameters import as_float_array, is_concrete, param
+from .._parameters import as_float_array, is_concrete, param, Parameter
 
 
 class AbstractInput(eqx.Module):
@@ -32,8 +32,8 @@ class Poisson(AbstractInput):
     """
 
     n: int = eqx.field(static=True)
-    rate: Float[Array, "..."] = param(unit="Hz", minimum=0.0)
-    key: Array
+    rate: Parameter = param(unit="Hz", minimum=0.0)
+    key: Array  # pyright: ignore[reportGeneralTypeIssues]  # `rate` has no default
 
     def __check_init__(self) -> None:
         if not isinstance(self.n, int) or self.n < 1:

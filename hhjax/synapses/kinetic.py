@@ -15,19 +15,19 @@ from jaxtyping import Array, Float
 
 from .._connectivity import as_weights, check_weights, sum_over_pre, Weights
 from .._coupling import AbstractCoupling
-from .._parameters import param
+from .._parameters import param, Parameter
 
 
 class _AbstractKinetic(AbstractCoupling):
     """Receptors that bind the transmitter T(V) = T_max/(1 + e^(−(V − half)/slope)) (1994, eq. 4)."""
 
     weights: eqx.AbstractVar[Weights]
-    reversal: eqx.AbstractVar[Array]
-    alpha: eqx.AbstractVar[Array]
-    beta: eqx.AbstractVar[Array]
-    T_max: eqx.AbstractVar[Array]
-    half: eqx.AbstractVar[Array]
-    slope: eqx.AbstractVar[Array]
+    reversal: eqx.AbstractVar[Parameter]
+    alpha: eqx.AbstractVar[Parameter]
+    beta: eqx.AbstractVar[Parameter]
+    T_max: eqx.AbstractVar[Parameter]
+    half: eqx.AbstractVar[Parameter]
+    slope: eqx.AbstractVar[Parameter]
 
     def transmitter(self, V: Float[Array, " pre"]) -> Float[Array, " pre"]:
         """Concentration of the transmitter, mM, at a presynaptic V (mV)."""
@@ -65,12 +65,12 @@ class AMPA(_AbstractKinetic):
     """
 
     weights: Weights = eqx.field(converter=as_weights)
-    reversal: Float[Array, "..."] = param(0.0, unit="mV")
-    alpha: Float[Array, "..."] = param(1.1, unit="1/(mM ms)", minimum=0.0)
-    beta: Float[Array, "..."] = param(0.19, unit="1/ms", positive=True)
-    T_max: Float[Array, "..."] = param(1.0, unit="mM", minimum=0.0)
-    half: Float[Array, "..."] = param(2.0, unit="mV")
-    slope: Float[Array, "..."] = param(5.0, unit="mV", positive=True)
+    reversal: Parameter = param(0.0, unit="mV")
+    alpha: Parameter = param(1.1, unit="1/(mM ms)", minimum=0.0)
+    beta: Parameter = param(0.19, unit="1/ms", positive=True)
+    T_max: Parameter = param(1.0, unit="mM", minimum=0.0)
+    half: Parameter = param(2.0, unit="mV")
+    slope: Parameter = param(5.0, unit="mV", positive=True)
 
 
 class GABAA(AMPA):
@@ -79,9 +79,9 @@ class GABAA(AMPA):
     **Fields:** as there; `reversal`: −80 mV; `alpha`: 5 per mM and ms; `beta`: 0.18 per ms.
     """
 
-    reversal: Float[Array, "..."] = param(-80.0, unit="mV")
-    alpha: Float[Array, "..."] = param(5.0, unit="1/(mM ms)", minimum=0.0)
-    beta: Float[Array, "..."] = param(0.18, unit="1/ms", positive=True)
+    reversal: Parameter = param(-80.0, unit="mV")
+    alpha: Parameter = param(5.0, unit="1/(mM ms)", minimum=0.0)
+    beta: Parameter = param(0.18, unit="1/ms", positive=True)
 
 
 class NMDA(AMPA):
@@ -93,9 +93,9 @@ class NMDA(AMPA):
     outside.
     """
 
-    alpha: Float[Array, "..."] = param(0.072, unit="1/(mM ms)", minimum=0.0)
-    beta: Float[Array, "..."] = param(0.0066, unit="1/ms", positive=True)
-    magnesium: Float[Array, "..."] = param(1.0, unit="mM", minimum=0.0)
+    alpha: Parameter = param(0.072, unit="1/(mM ms)", minimum=0.0)
+    beta: Parameter = param(0.0066, unit="1/ms", positive=True)
+    magnesium: Parameter = param(1.0, unit="mM", minimum=0.0)
 
     def unblocked(self, V: Float[Array, "*s"]) -> Float[Array, "*s"]:
         """The fraction of channels free of magnesium, at a postsynaptic V (mV)."""
@@ -122,15 +122,15 @@ class GABAB(_AbstractKinetic):
     """
 
     weights: Weights = eqx.field(converter=as_weights)
-    reversal: Float[Array, "..."] = param(-95.0, unit="mV")
-    alpha: Float[Array, "..."] = param(0.09, unit="1/(mM ms)", minimum=0.0)
-    beta: Float[Array, "..."] = param(0.0012, unit="1/ms", positive=True)
-    T_max: Float[Array, "..."] = param(1.0, unit="mM", minimum=0.0)
-    half: Float[Array, "..."] = param(2.0, unit="mV")
-    slope: Float[Array, "..."] = param(5.0, unit="mV", positive=True)
-    K3: Float[Array, "..."] = param(0.18, unit="µM/ms", minimum=0.0)
-    K4: Float[Array, "..."] = param(0.034, unit="1/ms", positive=True)
-    K_d: Float[Array, "..."] = param(100.0, unit="µM⁴", positive=True)
+    reversal: Parameter = param(-95.0, unit="mV")
+    alpha: Parameter = param(0.09, unit="1/(mM ms)", minimum=0.0)
+    beta: Parameter = param(0.0012, unit="1/ms", positive=True)
+    T_max: Parameter = param(1.0, unit="mM", minimum=0.0)
+    half: Parameter = param(2.0, unit="mV")
+    slope: Parameter = param(5.0, unit="mV", positive=True)
+    K3: Parameter = param(0.18, unit="µM/ms", minimum=0.0)
+    K4: Parameter = param(0.034, unit="1/ms", positive=True)
+    K_d: Parameter = param(100.0, unit="µM⁴", positive=True)
 
     def linear_form(self, V: Float[Array, " pre"], s: Any) -> tuple[Any, Any]:
         bind = self.alpha * self.transmitter(V)

@@ -2,9 +2,9 @@
 
 import equinox as eqx
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array
 
-from .._parameters import param
+from .._parameters import param, Parameter
 
 
 class TsodyksMarkram(eqx.Module):
@@ -19,9 +19,9 @@ class TsodyksMarkram(eqx.Module):
     `tau_facil` there is depression alone. Each a scalar or one per sending neuron.
     """
 
-    U: Float[Array, "..."] = param(0.5, minimum=0.0)
-    tau_rec: Float[Array, "..."] = param(800.0, unit="ms", positive=True)
-    tau_facil: Float[Array, "..."] = param(1e-3, unit="ms", positive=True)
+    U: Parameter = param(0.5, minimum=0.0)
+    tau_rec: Parameter = param(800.0, unit="ms", positive=True)
+    tau_facil: Parameter = param(1e-3, unit="ms", positive=True)
 
     def rest(self, pre: int) -> dict[str, Array]:
         """x and u long after the last spike, shape (pre,)."""

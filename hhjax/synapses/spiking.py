@@ -11,7 +11,7 @@ from jaxtyping import Array, Float
 
 from .._connectivity import as_weights, check_weights, sum_over_few, Weights
 from .._coupling import AbstractCoupling
-from .._parameters import as_float_array, is_concrete, param
+from .._parameters import as_float_array, is_concrete, param, Parameter
 from .inputs import AbstractInput
 from .plasticity import TsodyksMarkram
 
@@ -47,7 +47,7 @@ class SpikeSynapse(AbstractCoupling):
     """
 
     weights: eqx.AbstractVar[Weights]
-    reversal: eqx.AbstractVar[Array]
+    reversal: eqx.AbstractVar[Parameter]
     delay: Float[Array, "..."] | None = eqx.field(
         default=None,
         kw_only=True,
@@ -91,7 +91,7 @@ class SpikeSynapse(AbstractCoupling):
     def steady_state(self, V: Float[Array, " pre"]) -> dict[str, Any]:
         post, pre = self.weights.shape
         dtype = self.reversal.dtype
-        s = {"g": self.closed(jnp.zeros(post, dtype))}
+        s: dict[str, Any] = {"g": self.closed(jnp.zeros(post, dtype))}
         if self.plasticity is not None:
             s["plasticity"] = self.plasticity.rest(pre)
         if self.delay is not None:
@@ -103,7 +103,7 @@ class SpikeSynapse(AbstractCoupling):
     def linear_form(self, V: Float[Array, " pre"], s: dict[str, Any]) -> tuple[dict, dict]:
         drive, rate = {}, {}
         drive["g"], rate["g"] = self.decay(s["g"])
-        if "plasticity" in s:
+        if self.plasticity is not None:
             drive["plasticity"], rate["plasticity"] = self.plasticity.linear_form()
         if "since" in s:  # time passes
             drive["since"], rate["since"] = jnp.ones_like(s["since"]), jnp.zeros_like(s["since"])
@@ -134,7 +134,7 @@ class SpikeSynapse(AbstractCoupling):
             sent = self.input.spikes(t, dt).astype(s["g"]["g"].dtype)
             spikes, late = sent > 0, jnp.full_like(sent, dt / 2)
         s = dict(s)
-        if "plasticity" in s:
+        if self.plasticity is not None:
             s["plasticity"], sent = self.plasticity.release(s["plasticity"], sent)
         if "since" in s:
             s, sent = self._arrivals(dt, s, spikes, late, sent)
@@ -150,6 +150,7 @@ class SpikeSynapse(AbstractCoupling):
         )
         since = enter(late, s["since"])
         amount = enter(sent, s["sent"]) if "sent" in s else 1.0
+        assert self.delay is not None
         delay = jnp.broadcast_to(self.delay, spikes.shape)[:, None]
         # An arrival a fraction f into a step acts by 1 − f at its start and by f at its end.
         arrived = lambda since: jnp.clip((since - delay) / dt + 1, 0.0, 1.0)
@@ -166,8 +167,8 @@ class ExponentialSynapse(SpikeSynapse):
     """
 
     weights: Weights = eqx.field(converter=as_weights)
-    tau: Float[Array, "..."] = param(5.0, unit="ms", positive=True)
-    reversal: Float[Array, "..."] = param(0.0, unit="mV")
+    tau: Parameter = param(5.0, unit="ms", positive=True)
+    reversal: Parameter = param(0.0, unit="mV")
 
     def closed(self, zero: Array) -> dict[str, Array]:
         return {"g": zero}
@@ -190,9 +191,9 @@ class DoubleExponentialSynapse(SpikeSynapse):
     """
 
     weights: Weights = eqx.field(converter=as_weights)
-    tau_rise: Float[Array, "..."] = param(0.5, unit="ms", positive=True)
-    tau_decay: Float[Array, "..."] = param(5.0, unit="ms", positive=True)
-    reversal: Float[Array, "..."] = param(0.0, unit="mV")
+    tau_rise: Parameter = param(0.5, unit="ms", positive=True)
+    tau_decay: Parameter = param(5.0, unit="ms", positive=True)
+    reversal: Parameter = param(0.0, unit="mV")
 
     def check(self, n: int, pre: int | None = None) -> None:
         super().check(n, pre)
@@ -228,8 +229,8 @@ class AlphaSynapse(SpikeSynapse):
     """
 
     weights: Weights = eqx.field(converter=as_weights)
-    tau: Float[Array, "..."] = param(2.0, unit="ms", positive=True)
-    reversal: Float[Array, "..."] = param(0.0, unit="mV")
+    tau: Parameter = param(2.0, unit="ms", positive=True)
+    reversal: Parameter = param(0.0, unit="mV")
 
     @property
     def states_are_independent(self) -> bool:
