@@ -1,0 +1,59 @@
+"""What the site needs besides mkdocs: `hh.` in cross-references, and API entries for all public names."""
+
+import ast
+import re
+from pathlib import Path
+
+import griffe
+
+_ROOT = Path(__file__).parents[1]
+_SHORT = re.compile(r"\[`hh\.([\w.]+)`\]\[\]")
+_BARE = re.compile(r"\[`(\w+)`\]\[\]")
+
+
+def _resolve(text: str, module: str = "hhjax") -> str:
+    """[`hh.X`][] as a reference to hhjax.X, and [`X`][] as one to X of the same module."""
+    text = _SHORT.sub(r"[`hh.\1`][hhjax.\1]", text)
+    return _BARE.sub(rf"[`\1`][{module}.\1]", text)
+
+
+class References(griffe.Extension):
+    """Cross-references in docstrings."""
+
+    def on_object(self, *, obj: griffe.Object, **kwargs) -> None:
+        if obj.docstring:
+            obj.docstring.value = _resolve(obj.docstring.value, obj.module.path)
+
+    def on_package(self, *, pkg: griffe.Module, **kwargs) -> None:
+        """A function that stands under the name of its own module, as Python has it."""
+        for name, module in pkg["neurons"].modules.items():
+            if name in module.members:
+                pkg["neurons"].members[name] = module.members[name]
+
+
+def on_page_markdown(markdown: str, page, **kwargs) -> str:
+    """Cross-references in pages, entries for what a package re-exports and, in `api/more.md`, for
+    every public name that has none elsewhere."""
+    if page.file.src_uri == "api/more.md":
+        markdown += "".join(f"\n::: hhjax.{name}\n" for name in _undocumented())
+    markdown = re.sub(r"^::: hhjax\.(\w+)$", lambda m: _with_exports(m[1]), markdown, flags=re.MULTILINE)
+    return _resolve(markdown)
+
+
+def _exports(*path: str) -> list[str]:
+    """What a module re-exports, one by one as `from ._x import Y as Y`."""
+    module = _ROOT.joinpath("hhjax", *path)
+    found = [module / "__init__.py", module.with_suffix(".py")]
+    tree = ast.parse(next((file.read_text() for file in found if file.exists()), ""))
+    return [name.asname for n in tree.body if isinstance(n, ast.ImportFrom) for name in n.names if name.asname]
+
+
+def _with_exports(name: str) -> str:
+    return "\n\n".join([f"::: hhjax.{name}", *(f"::: hhjax.{name}.{export}" for export in _exports(name))])
+
+
+def _undocumented() -> list[str]:
+    pages = "\n".join(path.read_text() for path in (_ROOT / "docs" / "api").glob("*.md"))
+    named = set(re.findall(r"^::: hhjax\.(\w+)", pages, re.MULTILINE))
+    named |= {export for name in named for export in _exports(name)}
+    return [name for name in _exports() if name not in named]
