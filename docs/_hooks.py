@@ -45,7 +45,9 @@ def _exports(*path: str) -> list[str]:
     module = _ROOT.joinpath("hhjax", *path)
     found = [module / "__init__.py", module.with_suffix(".py")]
     tree = ast.parse(next((file.read_text() for file in found if file.exists()), ""))
-    return [name.asname for n in tree.body if isinstance(n, ast.ImportFrom) for name in n.names if name.asname]
+    return [
+        name.asname for n in tree.body if isinstance(n, ast.ImportFrom) for name in n.names if name.asname
+    ]
 
 
 def _with_exports(name: str) -> str:
