@@ -16,7 +16,7 @@ PAGES = {
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if PAGES[page]], ids=lambda page: page.stem)
-def test_the_pages_code_runs(page, tmp_path, monkeypatch):
+def test_the_pages_code_runs(page, tmp_path, monkeypatch, as_users_run_it):
     monkeypatch.chdir(tmp_path)
     names = {"__name__": "page"}
     for block in PAGES[page]:
