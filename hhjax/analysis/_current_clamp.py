@@ -154,7 +154,7 @@ def _start(neuron: Neuron, v0: Any, dtype: Any) -> Array:
 
 def current_clamp(
     neuron: Neuron,
-    currents: Float[ArrayLike, " steps"],
+    currents: Any,
     *,
     duration: float = 500.0,
     before: float = 50.0,

@@ -67,7 +67,7 @@ def _rates(
 
 def fi_curve(
     neuron: Neuron,
-    currents: Float[ArrayLike, " steps"],
+    currents: Any,
     *,
     duration: float = 1000.0,
     discard: float | None = None,

@@ -167,13 +167,13 @@ def _family(channels: dict[str, Channel], epochs: list[tuple[str, Any, int, floa
 
 def voltage_clamp(
     neuron: Neuron | Channel,
-    test: Float[ArrayLike, "..."],
+    test: Any,
     *,
     duration: float = 20.0,
-    holding: ArrayLike = -80.0,
+    holding: Any = -80.0,
     hold: float = 1.0,
-    prepulse: tuple[ArrayLike, float] | None = None,
-    tail: tuple[ArrayLike, float] | None = None,
+    prepulse: tuple[Any, float] | None = None,
+    tail: tuple[Any, float] | None = None,
     dt: float = 0.01,
     concentrations: Mapping[str, ArrayLike] | None = None,
 ) -> VoltageClamp:
@@ -258,10 +258,10 @@ def _relative(clamp: VoltageClamp, epoch: str) -> GatingCurve:
 
 def activation_curve(
     neuron: Neuron | Channel,
-    test: Float[ArrayLike, " steps"],
+    test: Any,
     channel: str | None = None,
     *,
-    holding: ArrayLike = -80.0,
+    holding: Any = -80.0,
     duration: float = 20.0,
     dt: float = 0.01,
 ) -> GatingCurve:
@@ -280,11 +280,11 @@ def activation_curve(
 
 def inactivation_curve(
     neuron: Neuron | Channel,
-    prepulse: Float[ArrayLike, " steps"],
+    prepulse: Any,
     channel: str | None = None,
     *,
-    test: ArrayLike = 0.0,
-    holding: ArrayLike = -80.0,
+    test: Any = 0.0,
+    holding: Any = -80.0,
     prepulse_duration: float = 500.0,
     duration: float = 20.0,
     dt: float = 0.01,

@@ -139,7 +139,7 @@ def activation(
                 look = {"color": COLOURS[k % len(COLOURS)], "linewidth": 1.5, "label": gate} | style
                 lines += ax.plot(V, np.asarray(getattr(curve, part)), **look)
         axes[1].set_ylim(bottom=0.0)
-    axes[0].legend(frameon=False)
+    axes[0].legend(frameon=False, fontsize="small", ncols=2, loc="lower center", bbox_to_anchor=(0.5, 1.0))
     return lines
 
 
