@@ -145,7 +145,9 @@ def _slopes(
     by_values, by_v0 = jax.jacfwd(trace, (0, 1))(values, v0)
     basis, R = jnp.linalg.qr(by_v0)
     size = jnp.abs(jnp.diagonal(R))
-    basis = basis * (size > 1e-10 * size.max())[None]  # a neuron that no recording shows has none
+    basis = jnp.where(
+        size[None] > 1e-10 * size.max(), basis, 0.0
+    )  # a neuron that no recording shows has none
     return by_values - basis @ (basis.T @ by_values)
 
 
