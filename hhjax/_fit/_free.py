@@ -239,7 +239,7 @@ def _entry_name(name: str, shape: tuple[int, ...], flat: Any) -> str:
     return f"{name}[{','.join(str(int(i)) for i in np.unravel_index(int(flat), shape))}]"
 
 
-def _entries(value: Array, mask: Any, name: str) -> np.ndarray:
+def _entries(value: Any, mask: Any, name: str) -> np.ndarray:
     if mask is None:
         return np.arange(value.size)
     mask = np.asarray(mask)

@@ -145,9 +145,8 @@ def _slopes(
     by_values, by_v0 = jax.jacfwd(trace, (0, 1))(values, v0)
     basis, R = jnp.linalg.qr(by_v0)
     size = jnp.abs(jnp.diagonal(R))
-    basis = jnp.where(
-        size[None] > 1e-10 * size.max(), basis, 0.0
-    )  # a neuron that no recording shows has none
+    # A neuron that is not recorded from has no direction of its own.
+    basis = jnp.where(size[None] > 1e-10 * size.max(), basis, 0.0)
     return by_values - basis @ (basis.T @ by_values)
 
 

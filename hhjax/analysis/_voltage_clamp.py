@@ -217,6 +217,17 @@ def voltage_clamp(
     return _family(channels, epochs)
 
 
+@jax.jit
+def _boltzmann(V: Array, y: Array) -> tuple[Array, Array]:
+    rises = ((V - V.mean()) * (y - y.mean())).sum() >= 0
+    start = jnp.stack([V[jnp.argmin(jnp.abs(y - 0.5))], jnp.where(rises, 6.0, -6.0).astype(V.dtype)])
+    errors = lambda x, _: jax.nn.sigmoid((V - x[0]) / x[1]) - y
+    tol = 1e-8 if V.dtype == jnp.float64 else 1e-5
+    solver = optx.LevenbergMarquardt(rtol=tol, atol=tol)
+    half, slope = optx.least_squares(errors, solver, start, max_steps=200, throw=False).value
+    return half, slope
+
+
 class GatingCurve(eqx.Module):
     """How much of a conductance a potential leaves to be used.
 
@@ -232,13 +243,7 @@ class GatingCurve(eqx.Module):
 
         The slope is negative for a curve that falls. Differentiable.
         """
-        V, y = self.V, self.relative
-        rising = jnp.where(((V - V.mean()) * (y - y.mean())).sum() < 0, -1.0, 1.0).astype(V.dtype)
-        start = jnp.stack([V[jnp.argmin(jnp.abs(y - 0.5))], 6.0 * rising])
-        errors = lambda x, _: jax.nn.sigmoid((V - x[0]) / x[1]) - y
-        solver = optx.LevenbergMarquardt(rtol=1e-8, atol=1e-8)
-        half, slope = optx.least_squares(errors, solver, start, max_steps=200, throw=False).value
-        return half, slope
+        return _boltzmann(self.V, self.relative)
 
 
 def _only(neuron: Neuron | Channel, channel: str | None) -> dict[str, Channel]:
