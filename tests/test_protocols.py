@@ -159,33 +159,34 @@ def test_rheobase():
 
 def test_the_axon_fires_with_a_jump(reference):
     """The fold of limit cycles is at 6.260321 µA/cm², with 50.263 Hz (high-order Runge-Kutta)."""
-    curve = analysis.fi_curve(SQUID, [5.0, 7.0, 10.0, 20.0])
+    curve = analysis.fi_curve(SQUID, [5.0, 5.5, 6.0, 6.5, 7.0, 8.0, 10.0, 15.0, 20.0], tol=0.01)
     assert int(curve.hodgkin_class) == 2 and np.isinf(curve.fold)
     assert float(curve.threshold) == pytest.approx(6.260321, abs=5e-3)
-    assert float(curve.onset_rate) == pytest.approx(50.263, abs=0.7)
-    np.testing.assert_allclose(curve.rates, [0.0, *reference["fI"].values()], rtol=1e-3)
+    assert float(curve.onset_rate) == pytest.approx(50.263, abs=1.0)
+    np.testing.assert_allclose(curve.rates[np.array([4, 6, 8])], [*reference["fI"].values()], rtol=1e-3)
+    assert not curve.rates[:3].any()
     assert "class 2, with a jump" in str(curve)
 
 
 @pytest.mark.parametrize(
     "neuron, currents, kind, fold",
     [
-        (hh.wang_buzsaki(), [0.0, 0.5, 1.0], 1, None),
-        (hh.connor_stevens(), [0.0, 5.0, 10.0], 1, None),
+        (hh.wang_buzsaki(), (0.0, 1.0), 1, None),
+        (hh.connor_stevens(), (0.0, 10.0), 1, None),
         (
             hh.morris_lecar("snic"),
-            [30.0, 42.0, 60.0],
+            (30.0, 60.0),
             1,
             LIBRARY["morris_lecar_snic"]["saddle_node_currents"],
         ),
-        (hh.morris_lecar("hopf"), [80.0, 100.0, 120.0], 2, None),
+        (hh.morris_lecar("hopf"), (80.0, 120.0), 2, None),
     ],
     ids=["wang_buzsaki", "connor_stevens", "snic", "hopf"],
 )
 def test_how_firing_sets_in(neuron, currents, kind, fold):
     """Hodgkin's classes as the papers on these cells give them."""
     slow = dict(duration=2000.0, dt=0.1) if neuron.C > 10 else {}
-    curve = analysis.fi_curve(neuron, currents, tol=1e-2, **slow)
+    curve = analysis.fi_curve(neuron, np.linspace(*currents, 9), tol=0.05, **slow)
     assert int(curve.hodgkin_class) == kind
     if kind == 1:
         assert curve.onset_rate < 5 and curve.fold < curve.threshold < curve.fold + 0.3
