@@ -15,8 +15,9 @@ from .._parameters import as_float_array, cast_floats, is_concrete, run_dtype
 from .._simulate import simulate
 from .._spikes import firing_rate, spike_times
 from .._sweep import _Settings as Settings
-from ._current_clamp import check_currents, check_duration, refine
+from ._current_clamp import check_currents, check_duration
 from ._membrane import first_fold, one_neuron
+from ._rheobase import refine
 from ._table import number, table
 
 _FASTEST = 1.0  # ms from spike to spike: how many times a run keeps room for
