@@ -3,7 +3,7 @@
 matplotlib is imported by this module alone, and this module by no other of the library.
 """
 
-from ._curves import (
+from ._protocols import (
     activation as activation,
     current_clamp as current_clamp,
     iv_curve as iv_curve,
