@@ -134,8 +134,9 @@ class ConductanceNoise(AbstractLangevinChannel):
         # α(1 − x) + βx, and so is its root.
         opened = {g: sqrt(x) for g, x in smooth.items()}
         closed = {g: sqrt(1 - x) for g, x in smooth.items()}
+        count = jnp.minimum(self.count, 1e30)  # infinitely many make no noise
         per_subunit = {
-            g: sqrt((drive[g] * (1 - x) + closing_rate(drive[g], rate[g]) * x) * self.count)
+            g: sqrt((drive[g] * (1 - x) + closing_rate(drive[g], rate[g]) * x) * count)
             for g, x in smooth.items()
         }
         change = [jnp.zeros_like(smooth[scheme.gates[0][0]])] * len(scheme.states)
