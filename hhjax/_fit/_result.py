@@ -49,6 +49,7 @@ class Fit:
     - `ts`: ms, from the start of a sweep; `V` of the free-running fitted model and `data`,
         mV, shape (sweeps, times, n); `v0`: its initial V, (sweeps, n).
     - `free`: the free parameters, as a vector and back.
+    - `dt`: time step, ms; `solver`: the type of the solver.
     """
 
     model: Any
@@ -66,6 +67,8 @@ class Fit:
     data: Array
     v0: Array
     free: Free
+    dt: float
+    solver: str
 
     @property
     def standard_errors(self) -> np.ndarray:
