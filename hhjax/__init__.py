@@ -8,6 +8,7 @@ from . import (
     connect as connect,
     features as features,
     losses as losses,
+    neurons as neurons,
     recordings as recordings,
     steppers as steppers,
     synapses as synapses,

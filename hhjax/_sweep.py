@@ -129,6 +129,19 @@ class Sweep(eqx.Module):
         """Membrane potential, mV, shape (a, b, ..., times, n)."""
         return self.ys.V
 
+    def to_xarray(self) -> Any:
+        """This sweep as an `xarray.Dataset` (needs `pip install 'hhjax[xarray]'`).
+
+        The axes are dimensions by their names, with the values and their units as coordinates;
+        parameters that vary together are coordinates of one dimension. See
+        `Solution.to_xarray` for the rest.
+
+        **Raises:** `ImportError` that says what to install.
+        """
+        from ._xarray import sweep_to_xarray
+
+        return sweep_to_xarray(self)
+
 
 def _as_axis(name: Any, values: Any, dtype: Any) -> tuple[str, Callable, list[np.ndarray], Any]:
     """The name of an axis, where it acts, the values for each leaf, and what to show for it."""

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 import hhjax as hh
+from hhjax._units import unit_of
 
 S = hh.synapses
 RUN = dict(t1=1.0, dt=0.05)
@@ -238,3 +239,66 @@ def test_other_files_are_refused(tmp_path):
             hh.load(tmp_path / name)
     with pytest.raises(FileNotFoundError, match="`path` does not exist"):
         hh.load(tmp_path / "none.npz")
+
+
+def test_a_run_as_xarray(run):
+    pytest.importorskip("xarray")
+    data = run.to_xarray()
+    assert data["V"].dims == ("time", "neuron") and data["V"].attrs == {"units": "mV"}
+    assert data["na_m"].attrs == {"units": "1"} and data["time"].attrs == {"units": "ms"}
+    np.testing.assert_array_equal(data["na_m"], run.ys.gates["na"]["m"])
+    np.testing.assert_array_equal(data["time"], run.ts)
+    np.testing.assert_array_equal(data["reduced_extrema_max"], run.reduced["extrema"].max)
+    assert (data.attrs["solver"], data.attrs["dt"]) == ("Strang", 0.05)
+    several = hh.State(
+        jnp.zeros((21, 5)),
+        {"e": {"ca": {"c": jnp.ones((21, 3))}}, "i": {"k": {"n": jnp.ones((21, 2))}}},
+        {"gaba": {"g": jnp.zeros((21, 5)), "sent": jnp.zeros((21, 5, 7))}},
+    )
+    data = eqx.tree_at(lambda r: (r.ys, r.finite), run, (several, jnp.ones(5, bool))).to_xarray()
+    assert data["e_ca_c"].dims == ("time", "e_ca_c_0") and data["e_ca_c"].attrs == {"units": "mM"}
+    assert data["s_gaba_sent"].dims == ("time", "neuron", "s_gaba_sent_1")
+    with pytest.raises(ValueError, match="`to_xarray` takes one run"):
+        jax.tree.map(lambda x: x[None], run).to_xarray()
+
+
+def test_a_sweep_as_xarray():
+    pytest.importorskip("xarray")
+    axes = {
+        "stimulus": np.array([0.0, 5.0, 10.0]),
+        "na.g, k.g": [np.array([100.0, 120.0]), np.array([30.0, 36.0])],
+    }
+    V = np.arange(24.0).reshape(3, 2, 4, 1)
+    ys, ts = hh.State(jnp.asarray(V), {}), np.arange(4.0)
+    counts = {"count": np.arange(6).reshape(3, 2, 1), "times": np.zeros((3, 2, 1, 9))}
+    network = hh.Network(hh.squid_axon())
+    sweep = hh.Sweep(axes, counts, ts, ys, np.ones((3, 2, 1), bool), None, network, "Strang", 0.0, 3.0, 0.1)
+    data = sweep.to_xarray()
+    assert data["V"].dims == ("stimulus", "na.g, k.g", "time", "neuron")
+    assert data["times"].dims == ("stimulus", "na.g, k.g", "neuron", "times_1")
+    assert data["k.g"].dims == ("na.g, k.g",) and data["k.g"].attrs == {"units": "mS/cm²"}
+    assert data["stimulus"].attrs == {"units": "µA/cm²"}
+    np.testing.assert_array_equal(data["V"].sel(stimulus=5.0).isel(neuron=0), V[1, ..., 0])
+    np.testing.assert_array_equal(data["count"].sel(stimulus=10.0)[:, 0], [4, 5])
+
+
+def test_without_xarray_it_says_what_to_install(run, monkeypatch):
+    monkeypatch.setitem(sys.modules, "xarray", None)
+    with pytest.raises(ImportError, match=r"pip install 'hhjax\[xarray\]'"):
+        run.to_xarray()
+
+
+@pytest.mark.parametrize(
+    "name, unit",
+    [
+        ("v0", "mV"), ("stimulus", "µA/cm²"), ("stimulus.frequency", "Hz"), ("C", "µF/cm²"),
+        ("na.g", "mS/cm²"), ("na.celsius", "°C"), ("coupling.E", "mS/cm²"), ("coupling.reversal", "mV"),
+        ("set", ""), ("a.b.c", ""),
+    ],
+)  # fmt: skip
+def test_units_by_name(name, unit):
+    network = hh.Network(hh.squid_axon(), n=2, coupling=hh.GradedSynapse(jnp.zeros((2, 2))))
+    assert unit_of(network, name) == unit
+    if name == "na.g":
+        populations = hh.Network({"e": hh.squid_axon()}, n={"e": 2})
+        assert unit_of(populations, "e.na.g") == unit
