@@ -58,19 +58,8 @@ def test_fit(tmp_path, capsys):
         lambda n: (n.channels["k"].g, n.C), hh.squid_axon(), (jnp.array(30.0), jnp.array(1.2))
     )
     write_recording(file, neuron)
-    model = [
-        "--model",
-        "squid_axon",
-        "--set",
-        "C=1.1",
-        "--free",
-        "k.g",
-        "C",
-        "--dt",
-        "0.05",
-        "--guide",
-        "none",
-    ]
+    model = ["--model", "squid_axon", "--set", "C=1.1", "--free", "k.g", "C", "--bounds", "C=0.5:2"]
+    model += ["--dt", "0.05", "--guide", "none"]
     main(["fit", str(file), *model, "--area", "1000", "--sweeps", "1", "--stop", "12", "--out", str(out)])
     shown = capsys.readouterr().out
     assert "squid_axon fitted to 1 sweep of cell.csv, Strang, dt = 0.05 ms" in shown
@@ -82,10 +71,9 @@ def test_fit(tmp_path, capsys):
         assert abs(float(value) - true) < 4 * float(error) < 0.1 * true
     fit = hh.load(out / "fit.npz")
     assert str(fit) in shown and fit.ts[-1] == pytest.approx(12.0) and fit.data.shape[0] == 1
-    assert (
-        float(fit.model[0].C) == pytest.approx(float(C[1]))
-        and hh.load_notes(out / "fit.npz")["model"] == "squid_axon"
-    )
+    assert float(fit.model[0].C) == pytest.approx(float(C[1]))
+    assert hh.load_notes(out / "fit.npz")["model"] == "squid_axon"
+    assert (fit.free.low[1], fit.free.high[1]) == (0.5, 2.0)
     assert (out / "fit.png").stat().st_size > 20_000
 
 
@@ -124,6 +112,9 @@ def test_sweep(tmp_path, capsys):
         ("fit x.csv --model squid_axon --area 1 --method sgd", "unknown method 'sgd'"),
         ("fit x.csv --model squid_axon --area 1 --guide me", "unknown guide 'me'"),
         ("fit x.csv --model squid_axon --area 1 --set C=big", "such as na.g=100, got 'C=big'"),
+        ("fit x.csv --model squid_axon --area 1 --bounds C=1", "NAME=LOW:HIGH, such as leak.E=-90:-50"),
+        ("fit x.csv --model squid_axon --area 1 --bounds k.E=1:2", "unknown free parameter 'k.E'"),
+        ("fit x.csv --model squid_axon --area 1 --bounds C=2:3", "`bounds` exclude a start: C starts at 1"),
         ("fit d.csv --model squid_axon --area 1", "currents are in µA/cm² already"),
         ("sweep --over na.g 1 2 many", "--over takes a name, the lowest and highest value and how many"),
         ("sweep --over na.g 1 2 0", "--over na.g must have finite ends and at least one value"),

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import jax
 
+from ._common import HelpFormatter
 from ._demos import COMPARE, FI, NETWORK
 from ._fit import FIT
 from ._sweep import SWEEP
@@ -17,11 +18,10 @@ _MISTAKES = (ValueError, FloatingPointError, ImportError, OSError)
 
 
 def _parser() -> argparse.ArgumentParser:
-    shown = argparse.ArgumentDefaultsHelpFormatter
     parser = argparse.ArgumentParser(
         prog="python -m hhjax",
         description=f"Simulate Hodgkin-Huxley neurons. Without a command {', '.join(DEMOS)} run.",
-        formatter_class=shown,
+        formatter_class=HelpFormatter,
     )
     out = argparse.ArgumentParser(add_help=False)
     out.add_argument("--out", type=Path, default=Path("hhjax_figures"), help="folder for what is written")
@@ -33,7 +33,7 @@ def _parser() -> argparse.ArgumentParser:
                 help=command.help,
                 description=command.help,
                 parents=[out],
-                formatter_class=shown,
+                formatter_class=HelpFormatter,
             )
         )
     parser.add_argument("--out", type=Path, default=Path("hhjax_figures"), help="folder for what is written")

@@ -25,6 +25,14 @@ class Command:
     run: Callable[..., None]
 
 
+class HelpFormatter(argparse.HelpFormatter):
+    """Tells defaults, where there are any."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        told = action.default not in (None, [], argparse.SUPPRESS) and action.help
+        return f"{action.help} (default: %(default)s)" if told else action.help
+
+
 def table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     widths = [max(len(r[k]) for r in [headers, *rows]) for k in range(len(headers))]
     lines = [headers, ["-" * w for w in widths], *rows]

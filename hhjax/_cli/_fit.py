@@ -29,6 +29,7 @@ def fit(
     model: str,
     set: Sequence[str],
     free: Sequence[str] | None,
+    bounds: Sequence[str],
     area: float | None,
     capacitance: float | None,
     sweeps: Sequence[int] | None,
@@ -69,6 +70,7 @@ def fit(
         (neuron, electrode) if paired else neuron,
         recording,
         where=pick if paired else lambda neuron: pick(neuron, None),
+        bounds=_bounds(bounds, free),
         method=methods[one_of("method", method, methods)],
         guide=guides[one_of("guide", guide, guides)],
         steps=steps,
@@ -101,6 +103,21 @@ def _recording(
     return recording.every(every)
 
 
+def _bounds(bounds: Sequence[str], free: Sequence[str]) -> dict[str, tuple[float, float]]:
+    found = {}
+    for bound in bounds:
+        name, _, numbers = bound.partition("=")
+        one_of("free parameter", name, free)
+        try:
+            low, high = (float(x) for x in numbers.split(":"))
+        except ValueError:
+            raise ValueError(
+                f"--bounds takes NAME=LOW:HIGH, such as leak.E=-90:-50, got {bound!r}."
+            ) from None
+        found[name] = (low, high)
+    return found
+
+
 def _electrode(
     neuron: hh.Neuron,
     recording: hh.Recording,
@@ -130,6 +147,8 @@ def _add(parser: argparse.ArgumentParser) -> None:
     add_model(parser, required=True)
     names = "such as na.g leak.E C electrode.offset; by default the g of every channel, and C"
     add("--free", nargs="+", metavar="NAME", help=f"parameters to estimate, {names}")
+    add("--bounds", action="append", default=[], metavar="NAME=LOW:HIGH",
+        help="keep a free parameter within, such as leak.E=-90:-50; may be repeated")  # fmt: skip
     add("--area", type=float, help="membrane area, µm², for currents in pA")
     add("--capacitance", type=float, help="of the whole cell, pF, in place of the area")
     add("--sweeps", type=int, nargs="+", metavar="K", help="which, from 0; by default all")

@@ -52,7 +52,8 @@ def sweep(
     kept = f"{start:g} to {t1:g} ms"
     print(f"{model}: firing rate from {kept}, {result.solver}, dt = {dt:g} ms.\n")
     grid = np.meshgrid(*axes.values(), indexing="ij")
-    rows = list(zip(*(x.ravel() for x in (*grid, spikes, rates))))
+    whole = [int(count) if np.isfinite(count) else count for count in spikes.ravel()]
+    rows = list(zip(*(x.ravel() for x in grid), whole, rates.ravel()))
     headers = [*names, "spikes", "rate (Hz)"]
     if len(axes) == 1:
         print(table(headers, [[f"{x:g}", f"{count:g}", f"{rate:.3f}"] for x, count, rate in rows]))

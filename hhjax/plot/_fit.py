@@ -112,11 +112,18 @@ def _estimates(result: Fit, ax: Axes) -> Any:
     scale = np.where(start != 0, np.abs(start), np.nan)
     rows = np.arange(values.size)
     bars = np.where(np.isfinite(errors), errors, np.nan)
+    change, bars = 100 * (values - start) / scale, 100 * bars / scale
     drawn = ax.errorbar(
-        100 * (values - start) / scale, rows, xerr=100 * bars / scale,
+        change, rows, xerr=bars,
         color=COLOURS[1], marker="o", markersize=5, linestyle="", capsize=4,
     )  # fmt: skip
     ax.axvline(0.0, color="0.7", linewidth=1, zorder=0)
+    # Very long bars leave the axes, so that the others can be seen.
+    most = 3 * max(10.0, np.nanmax(np.abs(change), initial=0.0))
+    shown = np.minimum(np.nan_to_num(bars), most)
+    ends = np.concatenate([[0.0], np.nan_to_num(change) - shown, np.nan_to_num(change) + shown])
+    margin = 0.08 * max(np.ptp(ends), 1.0)
+    ax.set_xlim(ends.min() - margin, ends.max() + margin)
     labels = [
         f"{name}\n{value:.5g} ± {error:.2g} {unit}"
         if np.isfinite(error)
