@@ -1,4 +1,5 @@
 import csv
+import dataclasses
 import subprocess
 import sys
 
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 
 import hhjax as hh
+from hhjax import _cli
 from hhjax.__main__ import main
 
 
@@ -34,6 +36,16 @@ def test_network_and_fi(tmp_path, capsys):
     assert float(rates["10.00"]) == pytest.approx(68.32, abs=0.2)
     assert float(rates["20.00"]) == pytest.approx(86.47, abs=0.2)
     assert {p.name for p in tmp_path.iterdir()} == {"network.png", "fi.png"}
+
+
+def test_without_a_command_the_demonstrations_run(monkeypatch, tmp_path):
+    ran = []
+    for name, command in _cli.COMMANDS.items():
+        noted = dataclasses.replace(command, run=lambda name=name, **options: ran.append((name, options)))
+        monkeypatch.setitem(_cli.COMMANDS, name, noted)
+    main(["--out", str(tmp_path)])
+    assert [name for name, _ in ran] == ["compare", "network", "fi"]
+    assert ran[0][1] == {"dt": [0.1, 0.01], "t1": 100.0, "current": 10.0, "out": tmp_path}
 
 
 def write_recording(path, neuron, area=1000.0, sweeps=(40.0, 100.0)):

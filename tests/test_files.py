@@ -239,6 +239,12 @@ def test_other_files_are_refused(tmp_path):
             hh.load(tmp_path / name)
     with pytest.raises(FileNotFoundError, match="`path` does not exist"):
         hh.load(tmp_path / "none.npz")
+    with pytest.raises(FileNotFoundError, match="`path` is in a folder that does not exist"):
+        hh.save(tmp_path / "none" / "x.npz", 1.0)
+    hh.save(tmp_path / "x.npz", np.arange(3.0))
+    rewrite(tmp_path / "x.npz", '"numpy": "value"', '"numpy": "lost"')
+    with pytest.raises(ValueError, match="x.npz is damaged: There is no item named 'lost.npy'"):
+        hh.load(tmp_path / "x.npz")
 
 
 def test_a_run_as_xarray(run):

@@ -33,8 +33,8 @@ def labels(ax):
     return ax.get_xlabel(), ax.get_ylabel()
 
 
-def test_a_fit_is_drawn_over_its_data():
-    fit = leak_fit()
+def test_a_fit_is_drawn_over_its_data(leak_fit):
+    fit = leak_fit
     lines = fit.plot(sweeps=[0, 2])
     assert len(lines) == 4
     for k, sweep in enumerate([0, 2]):
@@ -44,6 +44,7 @@ def test_a_fit_is_drawn_over_its_data():
     assert lines[0].axes.get_title(loc="left") == "sweep 0, RMSE 0.00 mV"
 
 
+@pytest.fixture(scope="module")
 def leak_fit():
     ts = np.arange(0.0, 5.0, 0.5)
     V = np.full((3, ts.size), -60.0) + np.arange(3)[:, None]
@@ -54,8 +55,8 @@ def leak_fit():
     return hh.fit((neuron, hh.Electrode()), data, where=lambda n, e: where((n, e)), **options)
 
 
-def test_a_fit_report():
-    fit = leak_fit()
+def test_a_fit_report(leak_fit):
+    fit = leak_fit
     moved = np.array([1.1, 0.24, 0.5])  # from 1, 0.3 and 0
     known = np.diag([0.01, 0.0004, 0.04])
     known[0, 1] = known[1, 0] = 0.001

@@ -43,11 +43,14 @@ def save(path: str | os.PathLike, thing: Any, **notes: Any) -> None:
     - `notes`: more of the same, by name.
 
     **Raises:** `TypeError` that names what cannot be kept; `ValueError` for another suffix and
-    for notes named `saved` or `versions`, which every file has.
+    for notes named `saved` or `versions`, which every file has; `FileNotFoundError` for a folder
+    that does not exist.
     """
     path = Path(path)
     if path.suffix != ".npz":
         raise ValueError(f"`path` must end in .npz, got {path.name!r}.")
+    if not path.absolute().parent.is_dir():
+        raise FileNotFoundError(f"`path` is in a folder that does not exist: {path.parent}")
     if taken := set(notes) & set(_OWN):
         raise ValueError(f"`notes` may not be named {', '.join(map(repr, sorted(taken)))}.")
     writer = Writer()
@@ -86,8 +89,8 @@ def load(path: str | os.PathLike, *, allow: Sequence[Any] = ()) -> Any:
 
     **Returns:** the thing, with float64 arrays also where `jax_enable_x64` is off.
 
-    **Raises:** `FileNotFoundError`; `ValueError` for other files, those of newer versions, and
-    classes that are missing, refused or have other fields than the file.
+    **Raises:** `FileNotFoundError`; `ValueError` for other files, damaged ones, those of newer
+    versions, and classes that are missing, refused or have other fields than the file.
     """
     with _opened(path) as (header, array):
         return read(header["thing"], array, allow)
@@ -129,7 +132,10 @@ def _opened(path: str | os.PathLike) -> Iterator[tuple[dict, Any]]:
             with file.open(f"{name}.npy") as member:
                 return np.lib.format.read_array(member, allow_pickle=False)
 
-        yield header, array
+        try:
+            yield header, array
+        except (KeyError, zipfile.BadZipFile) as error:
+            raise ValueError(f"{path.name} is damaged: {' '.join(map(str, error.args))}") from error
 
 
 def _versions() -> dict[str, str]:
