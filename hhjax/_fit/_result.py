@@ -127,7 +127,8 @@ class Fit:
 
     def rmse(self) -> np.ndarray:
         """Root mean squared error of V, mV, shape (sweeps, n), of the samples there are."""
-        error = np.where(np.isnan(self.data), np.nan, np.asarray(self.V) - self.data)
+        data = np.asarray(self.data)  # numpy keeps float64 where jax is set to float32
+        error = np.where(np.isnan(data), np.nan, np.asarray(self.V) - data)
         return np.sqrt(np.nanmean(error**2, axis=1))
 
     def plot(self, **options: Any) -> Any:
