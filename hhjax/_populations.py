@@ -7,7 +7,7 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from ._neuron import Neuron, State
+from ._neuron import Neuron
 
 
 class Populations(eqx.Module):

@@ -12,6 +12,7 @@ from jaxtyping import Array
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
+from .._network import Network, vector_field
 from .._neuron import Neuron, State
 from .._parameters import check_parameters, run_dtype
 from .._solution import Solution
@@ -102,10 +103,9 @@ def _flow(
 ) -> tuple[Array, Array]:
     """dV/dt (mV/ms) and dx/dt (1/ms) at every point, V (mV) and x of one shape."""
     gates = _others(neuron, frozen, V)
-    gates = gates | {channel: gates[channel] | {gate: x}}
-    drive, rate = neuron.linear_form(V, gates, stimulus)
-    slope = drive.gates[channel][gate] - rate.gates[channel][gate] * x
-    return drive.V - rate.V * V, jnp.broadcast_to(slope, V.shape)
+    y = State(V, gates | {channel: gates[channel] | {gate: x}})
+    slope = vector_field(jnp.zeros_like(V[0]), y, (Network(neuron, n=V.size), stimulus))
+    return slope.V, slope.gates[channel][gate]
 
 
 def _gates_of(neuron: Neuron) -> list[str]:
