@@ -4,10 +4,12 @@ Units, everywhere: ms, mV, µA/cm², mS/cm², µF/cm², mM, °C.
 """
 
 from . import (
+    analysis as analysis,
     channels as channels,
     connect as connect,
     features as features,
     losses as losses,
+    neurons as neurons,
     recordings as recordings,
     steppers as steppers,
     synapses as synapses,
@@ -25,6 +27,7 @@ from ._coupling import AbstractCoupling as AbstractCoupling, GradedSynapse as Gr
 from ._diffrax import as_diffrax as as_diffrax
 from ._diffusion import brownian_shape as brownian_shape, diffusion as diffusion
 from ._electrode import Electrode as Electrode
+from ._files import load as load, load_notes as load_notes, save as save
 from ._fit import (
     Fit as Fit,
     fit as fit,

@@ -150,12 +150,11 @@ class Channel(eqx.Module):
     def open_fraction(self, V: Float[ArrayLike, "*s"], gates: dict[str, Array]) -> Array | float:
         """The fraction Π xᵖ of channels that are open, given V (mV) and the gates."""
         fraction = 1.0
-        if self.gates:
-            rates = self.rates(V)
-            for gate, exponent in self.gates.items():
-                kinetics = rates[gate]
-                x = kinetics.inf if isinstance(kinetics, Instantaneous) else gates[gate]
-                fraction = fraction * x**exponent
+        rates = {} if set(self.gates) <= set(gates) else self.rates(V)
+        for gate, exponent in self.gates.items():
+            kinetics = rates.get(gate)
+            x = kinetics.inf if isinstance(kinetics, Instantaneous) else gates[gate]
+            fraction = fraction * x**exponent
         return fraction
 
     def linear_current(self, V: Float[ArrayLike, "*s"], gates: dict[str, Array]) -> tuple[Array, Array]:

@@ -242,3 +242,8 @@ def as_stepper(solver: Any, noisy: bool = False) -> AbstractStepper:
     raise TypeError(
         f"`solver` must be a name ({', '.join(by_name)}), a stepper or a diffrax solver, got {solver!r}."
     )
+
+
+def solver_name(stepper: AbstractStepper) -> str:
+    """The type of a stepper or, of an adapted diffrax solver, the solver's."""
+    return type(getattr(stepper, "solver", stepper)).__name__

@@ -30,7 +30,7 @@ def run_exact(network: Network, t: Array, dt: Array, y: State, stimulus: Any, ke
     C = network.capacitance
     shut = {name: jax.tree.map(jnp.zeros_like, y.gates[name]) for name in channels}
     others = State(y.V, {**y.gates, **shut}, y.s, y.noise)
-    drive, rate = network.linear_form(t, others, stimulus)
+    drive, rate = network.V_form(t, others, stimulus)
     one = jnp.ones((), y.V.dtype)
     flow = lambda V, into, out, time: relax(V, time * into, time * out, one)
 
@@ -40,7 +40,7 @@ def run_exact(network: Network, t: Array, dt: Array, y: State, stimulus: Any, ke
 
     def interval(carry: tuple) -> tuple:
         i, V, gates, left = carry
-        into, out = drive.V, rate.V
+        into, out = drive, rate
         for name, channel in channels.items():
             driven, conducted = channel.linear_current(V, gates[name])
             into, out = into + driven / C, out + conducted / C

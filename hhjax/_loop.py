@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Array
 
 from ._network import Network
-from ._neuron import State
+from ._neuron import Neuron, State
 from ._plan import Plan
 from ._reduce import map_reducers
 from ._stimulus import Stimulus
@@ -68,6 +68,7 @@ def integrate(
 
     `y0` is the network's state at `t0` or, after `plan.done` steps, the stepper's own.
     """
+    network = _spread(network)
     total = plan.done + plan.steps
     ready = stimulus.on_grid(t0, t1, dt, total)
     keys = None if key is None else jax.random.split(key, total)[plan.done :]
@@ -135,6 +136,23 @@ def integrate(
 
 
 compiled_integrate: Callable[..., Outcome] = eqx.filter_jit(integrate)
+
+
+def _spread(network: Network) -> Network:
+    """The network with one value of each parameter for each neuron.
+
+    A gradient then adds up over the neurons once, after the loop, and not at every step.
+    """
+
+    def spread(neuron: Neuron, n: int) -> Neuron:
+        return jax.tree.map(lambda x: jnp.broadcast_to(x, (n,)) if jnp.ndim(x) == 0 else x, neuron)
+
+    if network.n == 1:
+        return network
+    if isinstance(network.neuron, Neuron):
+        return eqx.tree_at(lambda it: it.neuron, network, spread(network.neuron, network.n))
+    neurons = {name: spread(neuron, size) for name, neuron, size in network.neuron.items()}
+    return eqx.tree_at(lambda it: it.neuron.neurons, network, neurons)
 
 
 def _segment_length(adjoint: diffrax.RecursiveCheckpointAdjoint, steps: int, state_bytes: int) -> int | None:

@@ -162,11 +162,11 @@ def _relax(x: Array, drive: Array, rate: Array, dt: Array) -> Array:
 @_relax.defjvp
 def _relax_jvp(primals: tuple, tangents: tuple) -> tuple[Array, Array]:
     (x, drive, rate, dt), (dx, d_drive, d_rate, d_dt) = primals, tangents
-    value = _relax(x, drive, rate, dt)
     # x(dt) = x·decay + drive·weight, with weight = dt·exprel(−rate·dt). XLA computes anew,
-    # wherever it is used, what does not end in a division.
+    # wherever it is used, what does not end in a division: so all is said by the weight.
     rate = _away_from_zero(rate)
     weight = -_exponential(-rate * dt)[0] / rate
+    value = x + weight * (drive - rate * x)
     decay = 1 - rate * weight
     small = jnp.abs(rate * dt) <= _SMALL
     large, little = jnp.where(small, 1.0, rate), jnp.where(small, rate * dt, 0.0)

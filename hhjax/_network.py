@@ -214,22 +214,37 @@ class Network(eqx.Module):
         **Returns:** two `State`s whose leaves have the shape of those of `y`; the rate
         in 1/ms, the drive in units of x per ms.
         """
+        drive_V, rate_V = self.V_form(t, y, stimulus)
+        drive, rate = self.others_form(y)
+        return (
+            State(drive_V, drive.gates, drive.s, drive.noise),
+            State(rate_V, rate.gates, rate.s, rate.noise),
+        )
+
+    def V_form(self, t: ArrayLike, y: State, stimulus: Any) -> tuple[Float[Array, " n"], Float[Array, " n"]]:
+        """V's part of the `linear_form`, by itself."""
         stimulus = as_stimulus(stimulus)
         current, conductance = jnp.asarray(stimulus(t), y.V.dtype), stimulus.conductance()
-        coupling_form = (None, None)
         if self.coupling is not None:
             driven, conducted = self.coupling.linear_current(y.V, y.s)
             current, conductance = current + driven, conductance + conducted
-            coupling_form = self.coupling.linear_form(y.V, y.s)
-        noise_form = [noise.linear_form(x) for noise, x in zip(self.noise, y.noise or ())]
         for noise, x in zip(self.noise, y.noise or ()):
             driven, conducted = noise.linear_current(x)
             current, conductance = current + driven, conductance + conducted
-        drive, rate = self.neuron.linear_form(y.V, y.gates, current, conductance)
-        drive = State(drive.V, drive.gates, coupling_form[0], tuple(b for b, _ in noise_form) or None)
-        rate = State(rate.V, rate.gates, coupling_form[1], tuple(a for _, a in noise_form) or None)
-        fit = lambda form: jax.tree.map(lambda f, x: jnp.broadcast_to(f, x.shape), form, y)
-        return fit(drive), fit(rate)
+        drive, rate = self.neuron.V_form(y.V, y.gates, current, conductance)
+        return jnp.broadcast_to(drive, y.V.shape), jnp.broadcast_to(rate, y.V.shape)
+
+    def others_form(self, y: State) -> tuple[State, State]:
+        """The `linear_form` of all but V, for which the two states hold V itself."""
+        coupling_form = (None, None) if self.coupling is None else self.coupling.linear_form(y.V, y.s)
+        noise_form = [noise.linear_form(x) for noise, x in zip(self.noise, y.noise or ())]
+        gates_form = self.neuron.gates_form(y.V, y.gates)
+        forms = (
+            State(y.V, gates_form[k], coupling_form[k], tuple(form[k] for form in noise_form) or None)
+            for k in (0, 1)
+        )
+        drive, rate = (jax.tree.map(lambda f, x: jnp.broadcast_to(f, x.shape), form, y) for form in forms)
+        return drive, rate
 
 
 def _check_size(name: str, n: Any) -> None:

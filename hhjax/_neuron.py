@@ -137,38 +137,50 @@ class Neuron(eqx.Module):
         gates = {name: channel.steady_state(V) for name, channel in self.channels_at(c).items()}
         return gates | {name: {"c": level} for name, level in c.items()}
 
-    def linear_form(
-        self,
-        V: Float[Array, " n"],
-        gates: dict[str, dict[str, Array]],
-        current: Array,
-        conductance: Array | float = 0.0,
-    ) -> tuple[State, State]:
-        """(drive, rate) of dx/dt = drive − rate·x for V, for every gate and every pool.
+    def gates_form(
+        self, V: Float[Array, " n"], gates: dict[str, dict[str, Array]]
+    ) -> tuple[dict[str, dict[str, Array]], dict[str, dict[str, Array]]]:
+        """(drive, rate) of dx/dt = drive − rate·x for every gate and every pool.
 
-        **Arguments:**
+        **Arguments:** `V`: mV, shape (n,); `gates`: `gates[channel][gate]`, each of shape (n,).
 
-        - `V`: mV, shape (n,).
-        - `gates`: `gates[channel][gate]`, each of shape (n,).
-        - `current`: inward current from outside the membrane, µA/cm².
-        - `conductance`: conductance from outside, mS/cm², whose current g·E belongs in
-            `current`.
-
-        **Returns:** two `State`s; drive in mV/ms and 1/ms, rate in 1/ms.
+        **Returns:** two dicts like `gates`; drive in units of x per ms, rate in 1/ms.
         """
-        drives, rates, currents = {}, {}, {}
+        drives, rates = {}, {}
         channels = self.channels_at({name: gates[name]["c"] for name in self.pools})
         for name, channel in channels.items():
             noisy = isinstance(channel, AbstractNoisyChannel)
             form = channel.linear_form(V, gates[name]) if noisy else channel.linear_form(V)
             drives[name], rates[name] = form
-            currents[name] = channel.linear_current(V, gates[name])
+        for name, pool in self.pools.items():
+            drive, rate = pool.linear_form(self._inward(pool, channels, V, gates))
+            drives[name], rates[name] = {"c": drive}, {"c": rate}
+        return drives, rates
+
+    def V_form(
+        self,
+        V: Float[Array, " n"],
+        gates: dict[str, dict[str, Array]],
+        current: Array,
+        conductance: Array | float = 0.0,
+    ) -> tuple[Array, Array]:
+        """(drive, rate) of dV/dt = drive − rate·V.
+
+        **Arguments:**
+
+        - `V`: mV, shape (n,), which instantaneous gates feel.
+        - `gates`: `gates[channel][gate]`, each of shape (n,).
+        - `current`: inward current from outside the membrane, µA/cm².
+        - `conductance`: conductance from outside, mS/cm², whose current g·E belongs in
+            `current`.
+
+        **Returns:** drive in mV/ms, rate in 1/ms.
+        """
+        channels = self.channels_at({name: gates[name]["c"] for name in self.pools})
+        currents = {name: channel.linear_current(V, gates[name]) for name, channel in channels.items()}
         if self.noisy_channels:
             currents = bounded(currents, self.noisy_channels, conductance)
         for driven, conducted in currents.values():
             current = current + driven
             conductance = conductance + conducted
-        for name, pool in self.pools.items():
-            drive, rate = pool.linear_form(self._inward(pool, channels, V, gates))
-            drives[name], rates[name] = {"c": drive}, {"c": rate}
-        return State(current / self.C, drives), State(jnp.asarray(conductance / self.C), rates)
+        return current / self.C, jnp.asarray(conductance / self.C)

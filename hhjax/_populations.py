@@ -7,7 +7,7 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from ._neuron import Neuron, State
+from ._neuron import Neuron
 
 
 class Populations(eqx.Module):
@@ -64,19 +64,20 @@ class Populations(eqx.Module):
         """All gates at rest at V (mV), as `gates[population][channel][gate]`."""
         return {name: self.neurons[name].steady_gates(V[part]) for name, part in self.ranges.items()}
 
-    def linear_form(
+    def gates_form(self, V: Float[Array, " n"], gates: dict[str, Any]) -> tuple[dict, dict]:
+        """(drive, rate) of all gates and pools, see `Neuron.gates_form`."""
+        forms = {k: self.neurons[k].gates_form(V[part], gates[k]) for k, part in self.ranges.items()}
+        return {k: drive for k, (drive, _) in forms.items()}, {k: rate for k, (_, rate) in forms.items()}
+
+    def V_form(
         self, V: Float[Array, " n"], gates: dict[str, Any], current: Array, conductance: Array | float = 0.0
-    ) -> tuple[State, State]:
-        """(drive, rate) of every variable, see `Neuron.linear_form`."""
+    ) -> tuple[Array, Array]:
+        """(drive, rate) of V, see `Neuron.V_form`."""
         current, conductance = (jnp.broadcast_to(x, V.shape) for x in (current, conductance))
-        drives, rates = {}, {}
+        drives, rates = [], []
         for name, part in self.ranges.items():
-            form = self.neurons[name].linear_form(V[part], gates[name], current[part], conductance[part])
-            drives[name], rates[name] = form
-        V_form = (
-            jnp.concatenate([jnp.broadcast_to(forms[k].V, V[part].shape) for k, part in self.ranges.items()])
-            for forms in (drives, rates)
-        )
-        gate_forms = ({k: form.gates for k, form in forms.items()} for forms in (drives, rates))
-        drive, rate = (State(v, g) for v, g in zip(V_form, gate_forms))
-        return drive, rate
+            form = self.neurons[name].V_form(V[part], gates[name], current[part], conductance[part])
+            drive, rate = (jnp.broadcast_to(x, V[part].shape) for x in form)
+            drives.append(drive)
+            rates.append(rate)
+        return jnp.concatenate(drives), jnp.concatenate(rates)

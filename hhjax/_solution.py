@@ -74,3 +74,16 @@ class Solution(eqx.Module):
         """
         times = np.asarray(spike_times(self.ts, self.V, threshold))
         return [row[~np.isnan(row)] for row in times]
+
+    def to_xarray(self) -> Any:
+        """This run as an `xarray.Dataset` (needs `pip install 'hhjax[xarray]'`).
+
+        What was saved has the dimensions `time` (ms) and, where it is one value for each neuron,
+        `neuron`; names are joined with `_`, as in `na_m`, results of `reduce=` begin with
+        `reduced`. Units are in `attrs["units"]` where they are known, `"1"` for gates.
+
+        **Raises:** `ImportError` that says what to install; `ValueError` for a batch of runs.
+        """
+        from ._xarray import solution_to_xarray
+
+        return solution_to_xarray(self)

@@ -15,6 +15,7 @@ from jax.sharding import Mesh, PartitionSpec
 from jaxtyping import Array
 
 from ._coupling import AbstractCoupling
+from ._diffrax import as_stepper, solver_name
 from ._network import Network
 from ._neuron import Neuron
 from ._parameters import cast_floats, run_dtype
@@ -108,6 +109,8 @@ class Sweep(eqx.Module):
     - `finite`: shape (a, b, ..., n), false for a neuron that turned infinite or NaN.
     - `indices`: under `jax.distributed`, the points of this process, which then make up the
         only axis, as indices into the flattened axes; `None` otherwise.
+    - `network`: the network, with its values where the sweep does not vary them.
+    - `solver`: the type of the solver; `t0`, `t1`, `dt`: of every run, ms.
     """
 
     axes: dict[str, Any]
@@ -116,11 +119,29 @@ class Sweep(eqx.Module):
     ys: Any
     finite: Any
     indices: Any = None
+    network: Network | None = None
+    solver: str = eqx.field(default="", static=True)
+    t0: float = eqx.field(default=0.0, static=True)
+    t1: float = eqx.field(default=0.0, static=True)
+    dt: float = eqx.field(default=0.0, static=True)
 
     @property
     def V(self) -> Any:
         """Membrane potential, mV, shape (a, b, ..., times, n)."""
         return self.ys.V
+
+    def to_xarray(self) -> Any:
+        """This sweep as an `xarray.Dataset` (needs `pip install 'hhjax[xarray]'`).
+
+        The axes are dimensions by their names, with the values and their units as coordinates;
+        parameters that vary together are coordinates of one dimension. See
+        `Solution.to_xarray` for the rest.
+
+        **Raises:** `ImportError` that says what to install.
+        """
+        from ._xarray import sweep_to_xarray
+
+        return sweep_to_xarray(self)
 
 
 def _as_axis(name: Any, values: Any, dtype: Any) -> tuple[str, Callable, list[np.ndarray], Any]:
@@ -336,12 +357,23 @@ def sweep(
         meter = progress_meter.step(meter, jnp.asarray((start + len(flat)) / len(mine)))
     progress_meter.close(meter)
 
+    chosen = ("strang_maruyama" if network.is_noisy else "strang") if solver is None else solver
     alone = jax.process_count() == 1
     place = lambda x: x.reshape(shape + x.shape[1:]) if alone else (x[mine] if folder else x)
     ys, reduced, finite = jax.tree.map(place, store.read())
     ts = _times(saveat, t0, t1, dt, dtype)
     return Sweep(
-        {label: shown for label, _, _, shown in axes}, reduced, ts, ys, finite, None if alone else mine
+        {label: shown for label, _, _, shown in axes},
+        reduced,
+        ts,
+        ys,
+        finite,
+        None if alone else mine,
+        network,
+        solver_name(as_stepper(chosen, network.is_noisy)),
+        t0,
+        t1,
+        dt,
     )
 
 

@@ -18,17 +18,27 @@ def load(path: str | os.PathLike) -> Recording:
     - `.nwb`: Neurodata Without Borders 2 (needs `pip install 'hhjax[nwb]'`, PyNWB): every
         pair of a `CurrentClampSeries` and a `CurrentClampStimulusSeries`, joined by the
         table of intracellular recordings or, without one, by their sweep numbers.
+    - `.csv`: a line of names with units, such as `time (ms), current (pA), sweep 0 (mV)`, and a
+        line for each sample. The time comes first, in ms or s; then the current, one for all
+        sweeps or one for each, in A, nA, pA or µA/cm² (also written uA/cm2), and V of each
+        sweep, in mV or V. An empty cell or `nan` is a missing V. Commas, semicolons or tabs
+        between cells; lines that begin with `#` are left out.
 
-    Current in pA, positive inward; V in mV; times in ms from the start of a sweep.
+    Current in pA, or µA/cm² where a `.csv` says so, positive inward; V in mV; times in ms from
+    the start of a sweep.
 
     **Returns:** an [`hh.Recording`][].
 
     **Raises:** `FileNotFoundError`; `ImportError` that says what to install; `ValueError`
-    for other formats, for voltage-clamp files and for sweeps that differ in length or
-    sampling.
+    for other formats, for voltage-clamp files, for sweeps that differ in length or sampling and
+    for a `.csv` of another layout.
     """
     path = Path(path)
-    readers: dict[str, Callable[[Path], Recording]] = {".abf": _load_abf, ".nwb": _load_nwb}
+    readers: dict[str, Callable[[Path], Recording]] = {
+        ".abf": _load_abf,
+        ".nwb": _load_nwb,
+        ".csv": _load_csv,
+    }
     if path.suffix.lower() not in readers:
         known = ", ".join(readers)
         raise ValueError(
@@ -115,6 +125,60 @@ def _nwb_interval(series: Any) -> float:
 
 def _nwb_values(series: Any, scale: float) -> np.ndarray:
     return (np.array(series.data[:], float) * series.conversion + series.offset) * scale
+
+
+_CSV_UNITS = {
+    "time": {"ms": 1.0, "s": 1e3},
+    "current": {**_IN_PA, "µA/cm²": 1.0},
+    "V": {"mV": 1.0, "V": 1e3},
+}
+
+
+def _load_csv(path: Path) -> Recording:
+    with open(path, newline="", encoding="utf-8-sig") as file:
+        lines = [(k, line) for k, line in enumerate(file, 1) if line.strip() and not line.startswith("#")]
+    head = lines[0][1] if lines else ""
+    delimiter = next((d for d in "\t;" if d in head), ",")
+    kinds = [_csv_kind(cell) for cell in head.split(delimiter)]
+    order = [kind for kind, _ in kinds]
+    sweeps, currents = order.count("V"), order.count("current")
+    if (
+        order != ["time"] + ["current"] * currents + ["V"] * sweeps
+        or currents not in {1, sweeps}
+        or not sweeps
+    ):
+        raise ValueError(
+            f"{path.name} must begin with names and units of its columns, such as 'time (ms), current (pA), "
+            f"sweep 0 (mV)', one current for all sweeps or one for each, got {head.strip()!r}."
+        )
+    units = {unit for kind, unit in kinds if kind == "current"}
+    if len(units) > 1:
+        raise ValueError(f"{path.name} has currents in different units: {', '.join(sorted(units))}.")
+    rows = np.array([_csv_row(path, k, line, delimiter, len(kinds)) for k, line in lines[1:]])
+    values = rows.reshape(-1, len(kinds)) * [_CSV_UNITS[kind][unit] for kind, unit in kinds]
+    current, V = values[:, 1 : 1 + currents].T, values[:, 1 + currents :].T
+    unit = "µA/cm²" if units == {"µA/cm²"} else "pA"
+    return Recording(values[:, 0], np.broadcast_to(current, V.shape), V, unit, path.name)
+
+
+def _csv_kind(cell: str) -> tuple[str, str]:
+    """What a column holds and its unit, from its name."""
+    _, there, unit = cell.replace("[", "(").replace("]", ")").rpartition("(")
+    unit = unit.partition(")")[0].strip() if there else ""
+    for written, meant in (("u", "µ"), ("μ", "µ"), ("cm2", "cm²"), ("cm^2", "cm²")):
+        unit = unit.replace(written, meant)
+    return next(((kind, unit) for kind, known in _CSV_UNITS.items() if unit in known), ("", unit))
+
+
+def _csv_row(path: Path, number: int, line: str, delimiter: str, columns: int) -> list[float]:
+    cells = [cell.strip() or "nan" for cell in line.split(delimiter)]
+    try:
+        row = [float(cell.replace(",", ".") if delimiter == ";" else cell) for cell in cells]
+    except ValueError:
+        raise ValueError(f"{path.name}, line {number}, holds what is no number: {line.strip()!r}.") from None
+    if len(row) != columns:
+        raise ValueError(f"{path.name}, line {number}, must have {columns} cells, got {len(row)}.")
+    return row
 
 
 def _recording(path: Path, interval: float, sweeps: list[tuple[np.ndarray, np.ndarray]]) -> Recording:

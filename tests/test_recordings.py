@@ -104,7 +104,49 @@ def test_abf_files_without_a_command_in_ampere_are_refused(tmp_path):
 
 
 def test_other_files_are_refused(tmp_path):
-    with pytest.raises(ValueError, match="`path` must end in one of .abf, .nwb, got 'x.csv'"):
-        hh.recordings.load("x.csv")
+    with pytest.raises(ValueError, match="`path` must end in one of .abf, .nwb, .csv, got 'x.txt'"):
+        hh.recordings.load("x.txt")
     with pytest.raises(FileNotFoundError, match="`path` does not exist"):
         hh.recordings.load(tmp_path / "x.abf")
+
+
+def test_csv_files(tmp_path):
+    path = tmp_path / "x.csv"
+    path.write_text("# cell 3\ntime (ms),current (pA),a (mV),b (mV)\n0,1,-60,-70\n0.5,2,,-71\n1,3,-62,nan\n")
+    recording = hh.recordings.load(path)
+    np.testing.assert_array_equal(recording.ts, [0.0, 0.5, 1.0])
+    np.testing.assert_array_equal(recording.current, [[1, 2, 3], [1, 2, 3]])
+    np.testing.assert_array_equal(recording.V, [[-60, np.nan, -62], [-70, -71, np.nan]])
+    assert recording.current_unit == "pA" and recording.name == "x.csv"
+    # Seconds, a current density for each sweep, volts, and numbers as a German program writes them.
+    path.write_text(
+        "\ufefft (s);I0 (uA/cm2);I1 (µA/cm^2);V0 (V);V1 (mV)\n0;1,5;2;-0,06;-70\n0,001;1;2;-0,07;-71\n"
+    )
+    recording = hh.recordings.load(path)
+    np.testing.assert_allclose(recording.ts, [0.0, 1.0])
+    np.testing.assert_allclose(recording.current, [[1.5, 1.0], [2.0, 2.0]])
+    np.testing.assert_allclose(recording.V, [[-60, -70], [-70, -71]])
+    assert recording.current_unit == "µA/cm²"
+    path.write_text("time [ms]\tI [nA]\tV [mV]\n0\t0.1\t-60\n1\t0.2\t-60\n")
+    np.testing.assert_allclose(hh.recordings.load(path).current, [[100.0, 200.0]])
+
+
+@pytest.mark.parametrize(
+    "text, message",
+    [
+        ("0,1,-60\n1,1,-60\n", "x.csv must begin with names and units of its columns, .* got '0,1,-60'"),
+        ("", "x.csv must begin with names"),
+        ("time (ms),V (mV),I (pA)\n0,1,2\n", "x.csv must begin with names"),
+        ("time (ms),I (pA),J (pA),V (mV)\n0,1,2,3\n", "one current for all sweeps or one for each"),
+        ("time (ms),I (pA),J (nA),V (mV),W (mV)\n", "currents in different units: nA, pA"),
+        ("time (ms),I (pA),V (mV)\n0,1,-60\n1,x,-60\n", "x.csv, line 3, holds what is no number: '1,x,-60'"),
+        ("s,pA,V\n0,1,-60\n", "x.csv must begin with names"),
+        ("time (ms),I (pA),V (mV)\n0,1,-60\n1,-60\n", "x.csv, line 3, must have 3 cells, got 2"),
+        ("time (ms),I (pA),V (mV)\n0,1,-60\n", "`ts` must have shape"),
+        ("time (ms),I (pA),V (mV)\n0,,-60\n1,2,-60\n", "`current` must be finite"),
+    ],
+)  # fmt: skip
+def test_csv_files_of_another_layout_are_refused(tmp_path, text, message):
+    (tmp_path / "x.csv").write_text(text)
+    with pytest.raises(ValueError, match=message):
+        hh.recordings.load(tmp_path / "x.csv")

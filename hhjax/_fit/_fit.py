@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
+from .._diffrax import solver_name
 from .._parameters import cast_floats, run_dtype
 from .._recording import Recording
 from ..losses import AbstractLoss, as_loss, Trace
@@ -224,4 +225,6 @@ def _result(
         data=protocol.target,
         v0=v0,
         free=free,
+        dt=protocol.dt,
+        solver=solver_name(protocol.solver),
     )

@@ -169,7 +169,7 @@ def resolve(model: Any, where: Callable, bounds: Any, mask: Any, dtype: Any) -> 
     entries, names, units, low, high = [], [], [], [], []
     for found, bound, chosen_mask in zip(selected, bounds, mask):
         for leaf in found:
-            value = np.asarray(values[leaf.index])
+            value = values[leaf.index]
             at = _entries(value, chosen_mask, leaf.name)
             entries.append(tuple(int(i) for i in at))
             names += [_entry_name(leaf.name, value.shape, i) for i in at]
@@ -239,7 +239,7 @@ def _entry_name(name: str, shape: tuple[int, ...], flat: Any) -> str:
     return f"{name}[{','.join(str(int(i)) for i in np.unravel_index(int(flat), shape))}]"
 
 
-def _entries(value: np.ndarray, mask: Any, name: str) -> np.ndarray:
+def _entries(value: Any, mask: Any, name: str) -> np.ndarray:
     if mask is None:
         return np.arange(value.size)
     mask = np.asarray(mask)

@@ -49,6 +49,7 @@ class Fit:
     - `ts`: ms, from the start of a sweep; `V` of the free-running fitted model and `data`,
         mV, shape (sweeps, times, n); `v0`: its initial V, (sweeps, n).
     - `free`: the free parameters, as a vector and back.
+    - `dt`: time step, ms; `solver`: the type of the solver.
     """
 
     model: Any
@@ -66,6 +67,8 @@ class Fit:
     data: Array
     v0: Array
     free: Free
+    dt: float
+    solver: str
 
     @property
     def standard_errors(self) -> np.ndarray:
@@ -124,7 +127,8 @@ class Fit:
 
     def rmse(self) -> np.ndarray:
         """Root mean squared error of V, mV, shape (sweeps, n), of the samples there are."""
-        error = np.where(np.isnan(self.data), np.nan, np.asarray(self.V) - self.data)
+        data = np.asarray(self.data)  # numpy keeps float64 where jax is set to float32
+        error = np.where(np.isnan(data), np.nan, np.asarray(self.V) - data)
         return np.sqrt(np.nanmean(error**2, axis=1))
 
     def plot(self, **options: Any) -> Any:

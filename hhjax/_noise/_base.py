@@ -93,9 +93,8 @@ class AbstractLangevinChannel(AbstractNoisyChannel):
 
 
 def sqrt(x: Array) -> Array:
-    """√max(x, 0), with derivative 0 where x is not positive."""
-    positive = x > 0
-    return jnp.where(positive, jnp.sqrt(jnp.where(positive, x, 1.0)), 0.0)
+    """√x with derivative 0 where x is not positive, for which it is 1e-15."""
+    return jnp.sqrt(jnp.where(x > 0, x, jnp.asarray(1e-30, x.dtype)))
 
 
 def check_whole(count: Any, name: str) -> None:

@@ -135,8 +135,9 @@ class ConductanceNoise(AbstractLangevinChannel):
         # α(1 − x) + βx, and so is its root.
         opened = {g: sqrt(x) for g, x in smooth.items()}
         closed = {g: sqrt(1 - x) for g, x in smooth.items()}
+        count = jnp.minimum(self.count, 1e30)  # infinitely many make no noise
         per_subunit = {
-            g: sqrt((drive[g] * (1 - x) + closing_rate(drive[g], rate[g]) * x) / self.count)
+            g: sqrt((drive[g] * (1 - x) + closing_rate(drive[g], rate[g]) * x) * count)
             for g, x in smooth.items()
         }
         change = [jnp.zeros_like(smooth[scheme.gates[0][0]])] * len(scheme.states)
@@ -145,7 +146,8 @@ class ConductanceNoise(AbstractLangevinChannel):
             for (g, p), k in zip(scheme.gates, scheme.states[e.source]):
                 ways *= math.comb(p, k) * (e.opening if g == e.gate else 1)
                 amount = amount * power(opened[g], k) * power(closed[g], p - k - (g == e.gate))
-            amount = math.sqrt(ways) * amount
+            # XLA computes anew, for each deviation, what does not end in a division.
+            amount = math.sqrt(ways) * amount / self.count
             for i, weight in scheme.joint_change(e):
                 change[i] = change[i] + weight * amount
         return change
@@ -161,12 +163,13 @@ class ConductanceNoise(AbstractLangevinChannel):
         drive, rate = self.channel.linear_form(V)
         smooth, deviations = self._split(gates)
         half = dt / 2
-        keeps = {g: jnp.exp(-half * a) for g, a in rate.items()}
-        opens = {g: half * exprel(-half * a) * drive[g] for g, a in rate.items()}
+        weights = {g: half * exprel(-half * a) for g, a in rate.items()}
+        keeps = {g: 1 - a * weights[g] for g, a in rate.items()}
+        opens = {g: b * weights[g] for g, b in drive.items()}
         middle = {g: opens[g] + keeps[g] * x for g, x in smooth.items()}
-        deviations = self.scheme.propagate(deviations, opens, keeps)
-        kick = self._kick(drive, rate, middle, dW)
-        deviations = self.scheme.propagate(list(map(jnp.add, deviations, kick)), opens, keeps)
+        whole = {g: opens[g] * (1 + keeps[g]) for g in rate}, {g: keeps[g] ** 2 for g in rate}
+        kick = self.scheme.propagate(self._kick(drive, rate, middle, dW), opens, keeps)
+        deviations = list(map(jnp.add, self.scheme.propagate(deviations, *whole), kick))
         return self._join({g: relax(x, drive[g], rate[g], dt) for g, x in smooth.items()}, deviations)
 
 

@@ -1,16 +1,20 @@
-"""Plots of runs and fits."""
+"""Traces of single neurons: V, the current behind it, the gates."""
 
 from collections.abc import Sequence
 from typing import Any
 
-import matplotlib.pyplot as plt
+import jax
+import jax.numpy as jnp
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
-from .._fit import Fit
+from .._neuron import State
+from .._parameters import run_dtype
+from .._recording import Recording
 from .._solution import Solution
-from ._style import COLOURS, new_axes
+from .._stimulus import as_stimulus
+from ._style import beside, COLOURS, look, new_axes, new_pair
 
 
 def traces(
@@ -29,73 +33,142 @@ def traces(
     """
     ax = new_axes(ax, "Time (ms)", "Membrane potential (mV)")
     V = np.asarray(solution.V)
-    neurons = range(min(V.shape[1], len(COLOURS))) if neurons is None else neurons
+    neurons = _first(V.shape[1]) if neurons is None else neurons
     labels = labels or ([f"neuron {i}" for i in neurons] if len(neurons) > 1 else [None])
+    return _lines(ax, solution.ts, V, neurons, labels, legend, style)
+
+
+def _first(n: int) -> range:
+    return range(min(n, len(COLOURS)))
+
+
+def _lines(
+    ax: Axes, ts: Any, x: Any, columns: Sequence[int], labels: Sequence, legend: bool, style: dict
+) -> list[Line2D]:
     lines = []
-    for k, (i, label) in enumerate(zip(neurons, labels, strict=True)):
-        look = {"color": COLOURS[k % len(COLOURS)], "linewidth": 1.2, "label": label} | style
-        lines += ax.plot(np.asarray(solution.ts), V[:, i], **look)
+    for k, (i, label) in enumerate(zip(columns, labels, strict=True)):
+        options = look(k) | {"linewidth": 1.2, "label": label} | style
+        lines += ax.plot(np.asarray(ts), x[:, i], **options)
     if legend and any(labels):
         ax.legend(frameon=False, loc="upper right")
     return lines
 
 
-def raster(
-    solution: Solution, *, threshold: float = 0.0, ax: Axes | None = None, **style: Any
-) -> list[Line2D]:
-    """Spikes (crossings of `threshold`, mV) of every neuron against time (ms)."""
-    ax = new_axes(ax, "Time (ms)", "Neuron")
-    times = solution.spike_times(threshold)
-    neurons = np.repeat(np.arange(len(times)), [len(t) for t in times])
-    size = float(np.clip(200 / len(times), 2, 12))
-    look = {"color": COLOURS[0], "linestyle": "", "marker": "|", "markersize": size} | style
-    lines = ax.plot(np.concatenate(times), neurons, **look)
-    ax.set_xlim(float(solution.ts[0]), float(solution.ts[-1]))
-    ax.set_ylim(-0.7, len(times) - 0.3)
-    ax.yaxis.get_major_locator().set_params(integer=True)
-    return lines
-
-
-def fi_curve(
-    currents: Any, rates: Any, *, label: str | None = None, ax: Axes | None = None, **style: Any
-) -> list[Line2D]:
-    """Firing rate (Hz) against injected current (µA/cm²)."""
-    ax = new_axes(ax, "Injected current (µA/cm²)", "Firing rate (Hz)")
-    look = {"color": COLOURS[0], "marker": "o", "markersize": 3, "linewidth": 1.2, "label": label}
-    lines = ax.plot(np.asarray(currents), np.asarray(rates), **(look | style))
-    if label:
-        ax.legend(frameon=False)
-    return lines
-
-
-def fit(
-    result: Fit,
+def response(
+    run: Solution | Recording,
+    stimulus: Any = None,
     *,
-    sweeps: Sequence[int] | None = None,
-    neuron: int = 0,
+    neurons: Sequence[int] | None = None,
+    labels: Sequence[str] | None = None,
+    legend: bool = True,
     axes: Sequence[Axes] | None = None,
     **style: Any,
 ) -> list[Line2D]:
-    """Data and fitted model: membrane potential (mV) against time (ms), one row for each sweep.
+    """Membrane potential (mV) and, below it, the injected current, both against time (ms).
 
-    **Arguments:** `sweeps`: which, by default the first four; `neuron`: which; `axes`: one for
-    each sweep; `style`: of the model's lines, passed on to `Axes.plot`.
+    **Arguments:**
+
+    - `run`: a solution, or a [`hh.Recording`][] of one neuron, which brings its own current.
+    - `stimulus`: what the run was given, see [`hh.simulate`][]; a solution does not keep it.
+    - `neurons`: which, of a recording which sweeps; by default the first seven.
+    - `labels`, `legend`, `style`: see [`traces`][hhjax.plot.traces].
+    - `axes`: two, for V and the current.
+
+    **Returns:** the lines of V and then those of the current, one if it is the same for all.
+
+    **Raises:** `ValueError` for a solution without a stimulus, a recording with one, and a
+    recording of several neurons.
     """
-    data = np.asarray(result.data)
-    sweeps = range(min(len(data), 4)) if sweeps is None else sweeps
-    if axes is None:
-        size = (7, 1 + 1.8 * len(sweeps))
-        _, grid = plt.subplots(len(sweeps), 1, figsize=size, layout="constrained", sharex=True, squeeze=False)
-        axes = grid[:, 0]
+    if isinstance(run, Recording):
+        if stimulus is not None:
+            raise ValueError("`stimulus` goes with a solution; a recording has its own current.")
+        if run.V.ndim != 2:
+            raise ValueError("`run` must be a recording of one neuron, this one has several.")
+        V, current, kind, unit = run.V.T, run.current.T, "sweep", run.current_unit
+        when = run.ts
+    else:
+        if stimulus is None:
+            raise ValueError(
+                "`stimulus` is missing: give what the run was given; a solution does not keep it."
+            )
+        V, kind, unit = np.asarray(run.V), "neuron", "µA/cm²"
+        when, current = _current(run, stimulus)
+    neurons = _first(V.shape[1]) if neurons is None else neurons
+    labels = labels or ([f"{kind} {i}" for i in neurons] if len(neurons) > 1 else [None])
+    above, below = new_pair(axes, "Time (ms)", ("Membrane potential (mV)", f"Current\n({unit})"))
+    lines = _lines(above, run.ts, V, neurons, labels, False, style)
+    if legend and any(labels):
+        beside(above)
+    same = current.shape[1] == 1
+    style = ({"color": "0.3"} if same else {}) | {k: x for k, x in style.items() if k != "label"}
+    columns = [0] if same else neurons
+    return lines + _lines(below, when, current, columns, [None] * len(columns), False, style)
+
+
+def _current(run: Solution, stimulus: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Times (ms) and the current at them, shape (times, 1 or n), both sides of every jump."""
+    stimulus = as_stimulus(stimulus)
+    dtype = run_dtype(stimulus)
+    ts = np.asarray(run.ts, float)
+    conductance = np.asarray(stimulus.conductance(), float)
+    if not conductance.any():
+        edges = np.asarray(stimulus.edges(ts[0], ts[-1]), float)
+        sides = np.concatenate([edges - 1e-6 * np.ptp(ts), edges + 1e-6 * np.ptp(ts)])
+        inside = sides[(sides > ts[0]) & (sides < ts[-1])]
+        when = np.sort(np.concatenate([ts, np.linspace(ts[0], ts[-1], 1000), inside]))
+    else:  # what is injected follows V, which is known at these times alone
+        when = ts
+    current = np.asarray(jax.vmap(lambda t: jnp.asarray(stimulus(t), dtype))(jnp.asarray(when, dtype)))
+    current = current[:, None] if current.ndim == 1 else current
+    return when, current - conductance * np.asarray(run.V) if conductance.any() else current
+
+
+def gates(
+    solution: Solution,
+    *,
+    neuron: int = 0,
+    population: str | None = None,
+    ax: Axes | None = None,
+    **style: Any,
+) -> list[Line2D]:
+    """All gates of one neuron against time (ms), one line each.
+
+    Concentrations in pools, which have a unit, are left out.
+
+    **Arguments:** `solution`: of a run that saved the whole state, as
+    `saveat=diffrax.SaveAt(t0=True, steps=True)` does; `neuron`: its index, in a network of
+    several populations within its own; `population`: the name of that; `style`: passed on to
+    `Axes.plot`.
+
+    **Raises:** `ValueError` if the gates were not saved, and for a population that is not there.
+    """
+    found = saved_gates(solution, population)
+    ax = new_axes(ax, "Time (ms)", "Gate (no unit)")
     lines = []
-    for row, (sweep, ax) in enumerate(zip(sweeps, axes, strict=True)):
-        last = row == len(sweeps) - 1
-        ax = new_axes(ax, "Time (ms)" if last else "", "Membrane\npotential (mV)")
-        lines += ax.plot(result.ts, data[sweep, :, neuron], color="0.65", linewidth=2, label="data")
-        look = {"color": COLOURS[1], "linewidth": 1, "label": "fit"} | style
-        lines += ax.plot(result.ts, np.asarray(result.V)[sweep, :, neuron], **look)
-        ax.set_title(
-            f"sweep {sweep}, RMSE {result.rmse()[sweep, neuron]:.2f} mV", fontsize="medium", loc="left"
-        )
-    axes[0].legend(frameon=False, loc="lower right", bbox_to_anchor=(1, 1), ncols=2)
+    for channel, states in found.items():
+        for gate, x in states.items():
+            if set(states) == {"c"}:
+                continue
+            options = look(len(lines)) | {"linewidth": 1.2, "label": f"{channel}.{gate}"} | style
+            lines += ax.plot(np.asarray(solution.ts), np.asarray(x)[:, neuron], **options)
+    ax.set_ylim(-0.03, 1.03) if all(_within(line) for line in lines) else None
+    beside(ax)
     return lines
+
+
+def _within(line: Line2D) -> bool:
+    return bool((line.get_ydata() >= -0.02).all() and (line.get_ydata() <= 1.02).all())
+
+
+def saved_gates(solution: Solution, population: str | None = None) -> dict[str, dict[str, Any]]:
+    """`gates[channel][gate]` of a run with the whole state saved."""
+    found = solution.ys.gates if isinstance(solution.ys, State) else {}
+    if not found:
+        raise ValueError(
+            "`solution` holds no gates: run with saveat=diffrax.SaveAt(t0=True, steps=True), without a `fn`."
+        )
+    nested = any(isinstance(x, dict) for states in found.values() for x in states.values())
+    if nested != (population is not None) or (nested and population not in found):
+        known = f"one of {', '.join(map(repr, found))}" if nested else "None, for there is but one"
+        raise ValueError(f"`population` must be {known}, got {population!r}.")
+    return found[population] if nested else found

@@ -14,8 +14,6 @@ from .._neuron import State
 from .._stimulus import Stimulus
 from ._base import AbstractStepper
 
-_NO_STIMULUS = 0.0  # gates and couplings do not feel it
-
 
 def _relax_gates(network: Network, dt: Array | float, y: State) -> State:
     """Gates and couplings moved by `dt`, with V held: linear, hence exact.
@@ -30,7 +28,7 @@ def _relax_apart(network: Network, dt: Array | float, dt_s: Array | float, y: St
     """Gates moved by `dt` and couplings by `dt_s`, with V held."""
 
     def moved(at: State, part: float) -> State:
-        drive, rate = network.linear_form(0.0, at, _NO_STIMULUS)
+        drive, rate = network.others_form(at)
         move = lambda dt: lambda x, b, a: relax(x, b, a, part * dt)
         gates = jax.tree.map(move(dt), y.gates, drive.gates, rate.gates)
         return State(y.V, gates, jax.tree.map(move(dt_s), y.s, drive.s, rate.s), y.noise)
@@ -83,8 +81,8 @@ class _AbstractStaggered(AbstractStepper):
 
 
 def _exponential_V(network: Network, t: Array, dt: Array, y: State, V: Array, stimulus: Stimulus) -> Array:
-    drive, rate = network.linear_form(t, y, stimulus)
-    return relax(V, drive.V, rate.V, dt)
+    drive, rate = network.V_form(t, y, stimulus)
+    return relax(V, drive, rate, dt)
 
 
 class Strang(_AbstractStaggered):
@@ -129,8 +127,8 @@ class CrankNicolson(_AbstractStaggered):
     """
 
     def step_V(self, network, t, dt, y, V, stimulus):
-        drive, rate = network.linear_form(t, y, stimulus)
-        return (V * (1 - rate.V * dt / 2) + dt * drive.V) / (1 + rate.V * dt / 2)
+        drive, rate = network.V_form(t, y, stimulus)
+        return (V * (1 - rate * dt / 2) + dt * drive) / (1 + rate * dt / 2)
 
 
 class BackwardEuler(AbstractStepper):
@@ -144,8 +142,8 @@ class BackwardEuler(AbstractStepper):
     order: ClassVar[int] = 1
 
     def step(self, network, t, dt, z, stimulus, key):
-        drive, rate = network.linear_form(t + dt / 2, z, stimulus)
-        V = (z.V + dt * drive.V) / (1 + dt * rate.V)
+        drive, rate = network.V_form(t + dt / 2, z, stimulus)
+        V = (z.V + dt * drive) / (1 + dt * rate)
         return _relax_gates(network, dt, z.replace_V(V))
 
 

@@ -90,10 +90,10 @@ class ExpEulerMaruyama(AbstractMaruyama):
     def driven_step(self, network, t, dt, y, stimulus, dW, key):
         if exact_channels(network):
             raise ValueError("Channels with model='exact' need solver='strang_maruyama'.")
-        drive, rate = network.linear_form(t + dt / 2, y, stimulus)
-        amount = jnp.sqrt(exprel(-2 * dt * rate.V)) * white_charge(network, dW) / network.capacitance
-        V = relax(y.V, drive.V, rate.V, dt) + amount
-        return _move_all_but_V(network, dt, y, drive, rate, dW, key).replace_V(V)
+        drive, rate = network.V_form(t + dt / 2, y, stimulus)
+        amount = jnp.sqrt(exprel(-2 * dt * rate)) * white_charge(network, dW) / network.capacitance
+        V = relax(y.V, drive, rate, dt) + amount
+        return _move_all_but_V(network, dt, y, dW, key).replace_V(V)
 
 
 class StrangMaruyama(AbstractMaruyama):
@@ -115,36 +115,34 @@ class StrangMaruyama(AbstractMaruyama):
         charge = white_charge(network, dW) / network.capacitance
         keys = (None, None, None) if key is None else jax.random.split(key, 3)
         y = _half_V(network, middle, half, y, stimulus, charge, keys[0])
-        drive, rate = network.linear_form(middle, y, stimulus)
-        y = _move_all_but_V(network, dt, y, drive, rate, dW, keys[1])
+        y = _move_all_but_V(network, dt, y, dW, keys[1])
         return _half_V(network, middle, half, y, stimulus, charge, keys[2])
 
 
 def _half_V(network, t, half, y, stimulus, charge, key):
     """V, with the channels that are followed exactly, moved by half a step."""
-    drive, rate = network.linear_form(t, y, stimulus)
+    drive, rate = network.V_form(t, y, stimulus)
     if not network.V_is_linear:  # the coefficients of V's equation from a V halfway on
-        on = relax(y.V, drive.V, rate.V, half / 2)
-        drive, rate = network.linear_form(t, y.replace_V(on), stimulus)
+        on = relax(y.V, drive, rate, half / 2)
+        drive, rate = network.V_form(t, y.replace_V(on), stimulus)
     if exact_channels(network):
         y = run_exact(network, t, half, y, stimulus, key)
     else:
-        y = y.replace_V(relax(y.V, drive.V, rate.V, half))
+        y = y.replace_V(relax(y.V, drive, rate, half))
     # Both halves get the same dW. With u = e^(−rate·dt/2) their sum has the variance of the
     # exact process over dt, ∝ (1 − u⁴)/(2·rate), when each has the one below.
-    z = half * rate.V
+    z = half * rate
     u = jnp.exp(-z)
     variance = exprel(-2 * z) / 2 * (1 + u**2) / (1 + u) ** 2
     return y.replace_V(y.V + jnp.sqrt(variance) * charge)
 
 
-def _move_all_but_V(
-    network: Network, dt: Array, y: State, drive: State, rate: State, dW: Array, key: Any
-) -> State:
+def _move_all_but_V(network: Network, dt: Array, y: State, dW: Array, key: Any) -> State:
     """Gates, channels, coupling and noise moved by `dt` with V held."""
-    moved = jax.tree.map(lambda x, b, a: relax(x, b, a, dt), y, drive, rate)
+    drive, rate = network.others_form(y)
+    move = lambda x, b, a: relax(x, b, a, dt)
     rows, of_channels = split_increments(network, dW)
-    gates = dict(moved.gates)
+    gates = jax.tree.map(move, y.gates, drive.gates, rate.gates)
     for i, (name, channel) in enumerate(network.neuron.noisy_channels.items()):
         if name in exact_channels(network):
             gates[name] = y.gates[name]
@@ -153,4 +151,4 @@ def _move_all_but_V(
         elif isinstance(channel, AbstractLangevinChannel):
             gates[name] = channel.move(y.V, y.gates[name], dt, of_channels[name])
     noise = tuple(noise.move(x, dt, row) for noise, x, row in zip(network.noise, y.noise or (), rows))
-    return State(y.V, gates, moved.s, noise or None)
+    return State(y.V, gates, jax.tree.map(move, y.s, drive.s, rate.s), noise or None)

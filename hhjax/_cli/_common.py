@@ -1,0 +1,112 @@
+"""What the commands share."""
+
+import argparse
+import csv
+import dataclasses
+import difflib
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+
+import hhjax as hh
+
+
+@dataclasses.dataclass(frozen=True)
+class Command:
+    """A command: `add` gives its options to a parser, `run` takes them by name, and `out`."""
+
+    name: str
+    help: str
+    add: Callable[[argparse.ArgumentParser], None]
+    run: Callable[..., None]
+
+
+class HelpFormatter(argparse.HelpFormatter):
+    """Tells defaults, where there are any."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        told = action.default not in (None, [], argparse.SUPPRESS) and action.help
+        return f"{action.help} (default: %(default)s)" if told else action.help
+
+
+def table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    widths = [max(len(r[k]) for r in [headers, *rows]) for k in range(len(headers))]
+    lines = [headers, ["-" * w for w in widths], *rows]
+    return "\n".join("  ".join(c.rjust(w) for c, w in zip(line, widths)) for line in lines)
+
+
+def device() -> str:
+    found = jax.devices()[0]
+    return f"{found.platform.upper()} ({found.device_kind})"
+
+
+def save_figure(figure: Any, out: Path, name: str) -> None:
+    out.mkdir(parents=True, exist_ok=True)
+    path = out / name
+    figure.savefig(path, dpi=150)
+    print(f"\nFigure: {path.resolve()}\n")
+
+
+def save_csv(headers: Sequence[str], rows: Iterable[Sequence[Any]], out: Path, name: str) -> None:
+    out.mkdir(parents=True, exist_ok=True)
+    with open(out / name, "w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([headers, *rows])
+    print(f"Table: {(out / name).resolve()}")
+
+
+def save_result(thing: Any, out: Path, name: str, **notes: Any) -> None:
+    hh.save(out / name, thing, **notes)
+    print(f"All of it, for hh.load and numpy.load: {(out / name).resolve()}\n")
+
+
+def one_of(kind: str, name: str, known: Iterable[str]) -> str:
+    """`name` if it is known, or a `ValueError` with the nearest match."""
+    known = list(known)
+    if name not in known:
+        near = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
+        hint = f" Did you mean {near[0]!r}?" if near else ""
+        raise ValueError(f"unknown {kind} {name!r}.{hint} Known are {', '.join(known)}.")
+    return name
+
+
+def add_model(parser: argparse.ArgumentParser, **options: Any) -> None:
+    """The options from which `make_model` makes a neuron."""
+    names = ", ".join(hh.neurons.by_name)
+    parser.add_argument("--model", metavar="NAME", help=f"one of {names}", **options)
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="NAME=VALUE",
+        help="another value for a parameter, such as na.g=100 or C=1.5; may be repeated",
+    )  # fmt: skip
+
+
+def make_model(name: str, settings: Sequence[str]) -> hh.Neuron:
+    """The neuron of that name, with `NAME=VALUE` settings."""
+    neuron = hh.neurons.by_name[one_of("model", name, hh.neurons.by_name)]()
+    for setting in settings:
+        parameter, _, value = setting.partition("=")
+        try:
+            number = jnp.asarray(float(value), float)
+        except ValueError:
+            raise ValueError(f"--set takes NAME=VALUE, such as na.g=100, got {setting!r}.") from None
+        one_of("parameter", parameter, parameters(neuron))
+        neuron = eqx.tree_at(lambda n: find(n, parameter), neuron, number)
+    return neuron
+
+
+def parameters(neuron: hh.Neuron) -> list[str]:
+    """The names of all parameters of a neuron: `C`, `channel.field`, `pool.field`."""
+    parts = {**neuron.channels, **neuron.pools}
+    fields = lambda part: [f.name for f in dataclasses.fields(part) if f.metadata.get("param")]
+    return ["C"] + [f"{name}.{field}" for name, part in parts.items() for field in fields(part)]
+
+
+def find(neuron: Any, name: str) -> Any:
+    """The value of a parameter by its name."""
+    if name == "C":
+        return neuron.C
+    part, _, field = name.partition(".")
+    return getattr({**neuron.channels, **neuron.pools}[part], field)

@@ -1,0 +1,169 @@
+"""`fit FILE`: a neuron fitted to a recording."""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+
+import hhjax as hh
+
+from ._common import (
+    add_model,
+    Command,
+    find,
+    make_model,
+    one_of,
+    parameters,
+    save_csv,
+    save_figure,
+    save_result,
+)
+
+_ELECTRODE = ("electrode.area", "electrode.offset")
+
+
+def fit(
+    file: str,
+    model: str,
+    set: Sequence[str],
+    free: Sequence[str] | None,
+    bounds: Sequence[str],
+    area: float | None,
+    capacitance: float | None,
+    sweeps: Sequence[int] | None,
+    start: float | None,
+    stop: float | None,
+    every: int,
+    solver: str,
+    dt: float | None,
+    method: str,
+    guide: str,
+    rate: float,
+    steps: int,
+    starts: int,
+    seed: int,
+    out: Path,
+) -> None:
+    """Estimate parameters from a recording."""
+    import matplotlib.pyplot as plt
+    import optax
+
+    from hhjax import plot
+
+    recording = _recording(file, sweeps, start, stop, every)
+    neuron = make_model(model, set)
+    free = [f"{name}.g" for name in neuron.channels] + ["C"] if free is None else list(free)
+    known = [*parameters(neuron), *_ELECTRODE]
+    for name in free:
+        one_of("parameter", name, known)
+    electrode = _electrode(neuron, recording, area, capacitance, free)
+    pick = lambda neuron, electrode: {
+        name: getattr(electrode, name.split(".")[1]) if name in _ELECTRODE else find(neuron, name)
+        for name in free
+    }
+    paired = electrode is not None
+    methods = {"lm": "lm", "adam": optax.adam(rate)}
+    guides = {"nudging": hh.Nudging(), "none": None}
+    result = hh.fit(
+        (neuron, electrode) if paired else neuron,
+        recording,
+        where=pick if paired else lambda neuron: pick(neuron, None),
+        bounds=_bounds(bounds, free),
+        method=methods[one_of("method", method, methods)],
+        guide=guides[one_of("guide", guide, guides)],
+        steps=steps,
+        starts=starts,
+        key=jax.random.key(seed),
+        dt=dt,
+        solver=solver,
+    )
+    count = f"{len(recording)} sweep{'s' * (len(recording) != 1)}"
+    print(f"{model} fitted to {count} of {recording.name}, {result.solver}, dt = {result.dt:g} ms.\n")
+    print(result)
+    plot.fit_report(result)
+    save_figure(plt.gcf(), out, "fit.png")
+    rows = zip(result.names, result.values, result.standard_errors, result.units)
+    save_csv(["parameter", "estimate", "standard error", "unit"], rows, out, "fit.csv")
+    save_result(result, out, "fit.npz", file=str(file), model=model)
+
+
+def _recording(
+    file: str, sweeps: Sequence[int] | None, start: float | None, stop: float | None, every: int
+) -> hh.Recording:
+    recording = hh.recordings.load(file)
+    if sweeps is not None:
+        if wrong := [k for k in sweeps if not 0 <= k < len(recording)]:
+            raise ValueError(f"--sweeps must be from 0 to {len(recording) - 1}, got {wrong[0]}.")
+        recording = recording[list(sweeps)]
+    if start is not None or stop is not None:
+        first = recording.ts[0] if start is None else start
+        recording = recording.between(first, recording.ts[-1] if stop is None else stop)
+    return recording.every(every)
+
+
+def _bounds(bounds: Sequence[str], free: Sequence[str]) -> dict[str, tuple[float, float]]:
+    found = {}
+    for bound in bounds:
+        name, _, numbers = bound.partition("=")
+        one_of("free parameter", name, free)
+        try:
+            low, high = (float(x) for x in numbers.split(":"))
+        except ValueError:
+            raise ValueError(
+                f"--bounds takes NAME=LOW:HIGH, such as leak.E=-90:-50, got {bound!r}."
+            ) from None
+        found[name] = (low, high)
+    return found
+
+
+def _electrode(
+    neuron: hh.Neuron,
+    recording: hh.Recording,
+    area: float | None,
+    capacitance: float | None,
+    free: Sequence[str],
+) -> hh.Electrode | None:
+    for name, value in (("--area", area), ("--capacitance", capacitance)):
+        if value is not None and not value > 0:
+            raise ValueError(f"{name} must be positive, got {value}.")
+    if area is not None and capacitance is not None:
+        raise ValueError("give one of --area and --capacitance, for one follows from the other and C.")
+    if capacitance is not None:
+        area = capacitance / (0.01 * float(neuron.C))  # 1 µF/cm² is 0.01 pF/µm²
+    if recording.current_unit == "pA" and area is None:
+        raise ValueError("currents are in pA: give the membrane's --area in µm² or --capacitance in pF.")
+    if recording.current_unit != "pA" and (area is not None or "electrode.area" in free):
+        raise ValueError(
+            "currents are in µA/cm² already: leave out --area, --capacitance and electrode.area."
+        )
+    return hh.Electrode(area=area) if area is not None or "electrode.offset" in free else None
+
+
+def _add(parser: argparse.ArgumentParser) -> None:
+    add: Any = parser.add_argument
+    add("file", metavar="FILE", help="recording: .abf, .nwb or .csv, see hhjax.recordings.load")
+    add_model(parser, required=True)
+    names = "such as na.g leak.E C electrode.offset; by default the g of every channel, and C"
+    add("--free", nargs="+", metavar="NAME", help=f"parameters to estimate, {names}")
+    add("--bounds", action="append", default=[], metavar="NAME=LOW:HIGH",
+        help="keep a free parameter within, such as leak.E=-90:-50; may be repeated")  # fmt: skip
+    add("--area", type=float, help="membrane area, µm², for currents in pA")
+    add("--capacitance", type=float, help="of the whole cell, pF, in place of the area")
+    add("--sweeps", type=int, nargs="+", metavar="K", help="which, from 0; by default all")
+    add("--start", type=float, help="part of each sweep to fit, ms")
+    add("--stop", type=float, help="end of that part, ms")
+    add("--every", type=int, default=1, metavar="K", help="take every k-th sample")
+    add("--solver", default="strang", help="one of " + ", ".join(hh.steppers.by_name))
+    add("--dt", type=float, help="time step, ms; by default the sampling interval or a part of it")
+    add("--method", default="lm", help="lm (Levenberg-Marquardt) or adam")
+    guide = "nudging, for long spiking traces, or none, where the data spike little"
+    add("--guide", default="nudging", help=guide)
+    add("--rate", type=float, default=0.01, help="learning rate of adam")
+    add("--steps", type=int, default=100, help="at most so many iterations without a guide")
+    add("--starts", type=int, default=1, help="how many, the model and random ones")
+    add("--seed", type=int, default=0, help="of random starts")
+
+
+FIT = Command("fit", "fit a neuron to a recording", _add, fit)

@@ -1,0 +1,138 @@
+"""Activation and inactivation curves of channels, and the kinetics of their gates."""
+
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optimistix as optx
+from jax.typing import ArrayLike
+from jaxtyping import Array, Float
+
+from .._channel import Channel, Instantaneous
+from .._neuron import Neuron
+from .._parameters import as_float_array, run_dtype
+from ._membrane import one_membrane, one_neuron
+from ._voltage_clamp import count_samples, family, interval, VoltageClamp
+
+
+@jax.jit
+def _boltzmann(V: Array, y: Array) -> tuple[Array, Array]:
+    rises = ((V - V.mean()) * (y - y.mean())).sum() >= 0
+    start = jnp.stack([V[jnp.argmin(jnp.abs(y - 0.5))], jnp.where(rises, 6.0, -6.0).astype(V.dtype)])
+    errors = lambda x, _: jax.nn.sigmoid((V - x[0]) / x[1]) - y
+    tol = 1e-8 if V.dtype == jnp.float64 else 1e-5
+    solver = optx.LevenbergMarquardt(rtol=tol, atol=tol)
+    half, slope = optx.least_squares(errors, solver, start, max_steps=200, throw=False).value
+    return half, slope
+
+
+class GatingCurve(eqx.Module):
+    """How much of a conductance a potential leaves to be used.
+
+    **Fields:** `V`: mV, shape (steps,); `relative`: peak conductance in the test pulse as a
+    fraction of its greatest value in the family, shape (steps,).
+    """
+
+    V: Float[Array, " steps"]
+    relative: Float[Array, " steps"]
+
+    def boltzmann(self) -> tuple[Array, Array]:
+        """The half potential and slope (mV) of 1/(1 + exp(−(V − half)/slope)), by least squares.
+
+        The slope is negative for a curve that falls. Differentiable.
+        """
+        return _boltzmann(self.V, self.relative)
+
+
+def _only(neuron: Neuron | Channel, channel: str | None) -> dict[str, Any]:
+    if not isinstance(neuron, Channel):
+        channels = one_neuron(neuron).channels
+        if channel not in channels:
+            raise ValueError(f"`channel` must be one of {sorted(channels)}, got {channel!r}.")
+        return one_membrane(channels[channel], None)
+    return one_membrane(neuron, None)
+
+
+def _relative(clamp: VoltageClamp, epoch: str) -> GatingCurve:
+    (conductance,) = clamp.conductances.values()
+    peak = conductance[:, clamp.samples("test")].max(axis=1)
+    return GatingCurve(clamp.potential(epoch), peak / peak.max())
+
+
+def activation_curve(
+    neuron: Neuron | Channel,
+    test: Any,
+    channel: str | None = None,
+    *,
+    holding: Any = -80.0,
+    duration: float = 20.0,
+    dt: float = 0.01,
+) -> GatingCurve:
+    """The activation curve of a channel as it is measured: peak conductance against test potential.
+
+    Inactivation that sets in before the peak lowers it; the steady states of the gates themselves
+    are in [`hh.analysis.gate_kinetics`][].
+
+    **Arguments:** `channel`: which, by name, unless a channel is given; others as in
+    [`hh.analysis.voltage_clamp`][].
+    """
+    channels, dt = _only(neuron, channel), interval(dt)
+    epochs = [("hold", holding, 1, dt), ("test", test, count_samples("duration", duration, dt), dt)]
+    return _relative(family(channels, epochs), "test")
+
+
+def inactivation_curve(
+    neuron: Neuron | Channel,
+    prepulse: Any,
+    channel: str | None = None,
+    *,
+    test: Any = 0.0,
+    holding: Any = -80.0,
+    prepulse_duration: float = 500.0,
+    duration: float = 20.0,
+    dt: float = 0.01,
+) -> GatingCurve:
+    """The steady-state inactivation curve of a channel: peak conductance against prepulse potential.
+
+    **Arguments:** `prepulse`: potentials, mV, shape (steps,), each held for `prepulse_duration`
+    (ms), then `test`; `channel`: which, by name, unless a channel is given; others as in
+    [`hh.analysis.voltage_clamp`][].
+    """
+    channels, dt = _only(neuron, channel), interval(dt)
+    if not (np.isfinite(prepulse_duration) and prepulse_duration > 0):
+        raise ValueError(f"`prepulse_duration` must be a positive number in ms, got {prepulse_duration!r}.")
+    epochs = [
+        ("hold", holding, 1, dt),
+        ("prepulse", prepulse, 1, float(prepulse_duration)),  # of which the end alone matters
+        ("test", test, count_samples("duration", duration, dt), dt),
+    ]
+    return _relative(family(channels, epochs), "prepulse")
+
+
+class GateCurve(NamedTuple):
+    """`inf`: steady state of a gate, in [0, 1]; `tau`: its time constant, ms, 0 if it follows V at once."""
+
+    inf: Array
+    tau: Array
+
+
+def gate_kinetics(channel: Channel, V: Float[ArrayLike, "*s"]) -> dict[str, GateCurve]:
+    """Steady state and time constant (ms) of every gate of a channel against V (mV).
+
+    The time constants are those at the channel's temperature.
+
+    **Returns:** for each gate a pair (inf, tau), each of the shape of V.
+    """
+    if not isinstance(channel, Channel):
+        raise TypeError(f"`channel` must be an hh.Channel, such as neuron.channels['na'], got {channel!r}.")
+    one_membrane(channel, None)
+    V = as_float_array(V, run_dtype(channel))
+    _, rates = channel.linear_form(V)
+    curves = {}
+    for gate, kinetics in channel.rates(V).items():
+        at_once = isinstance(kinetics, Instantaneous)
+        tau = jnp.zeros_like(V) if at_once else jnp.broadcast_to(1 / rates[gate], V.shape)
+        curves[gate] = GateCurve(jnp.broadcast_to(kinetics.inf, V.shape), tau)
+    return curves

@@ -1,0 +1,100 @@
+"""The smallest current with which a cell fires."""
+
+from collections.abc import Callable
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.typing import ArrayLike
+from jaxtyping import Array, Float
+
+from .._network import Network
+from .._neuron import Neuron
+from .._parameters import as_float_array, cast_floats, is_concrete, run_dtype
+from .._reduce import SpikeCount
+from .._simulate import simulate
+from .._sweep import _Settings as Settings
+from ._current_clamp import check_duration, start_potential
+from ._membrane import one_neuron
+
+
+def refine(
+    fires: Callable[[Array], Array], low: Array, high: Array, points: int, rounds: int
+) -> tuple[Array, Array]:
+    """A bracket of where firing begins, made (points − 1)^rounds times narrower.
+
+    **Arguments:** `fires`: from currents, (points,), to whether each makes the cell fire; it does
+    not at `low` and does at `high`.
+    """
+    for _ in range(rounds):
+        currents = jnp.linspace(low, high, points)
+        # The ends are known, so that one of the others is where it begins.
+        k = jnp.argmax(fires(currents).at[-1].set(True).at[0].set(False))
+        low, high = currents[k - 1], currents[k]
+    return low, high
+
+
+@eqx.filter_jit
+def _spikes(neuron: Neuron, currents: Array, v0: Array, threshold: Array, options: Any) -> Array:
+    run = simulate(
+        Network(neuron, n=currents.size),
+        stimulus=currents,
+        v0=v0,
+        reduce=SpikeCount(threshold),
+        throw=False,
+        **options.options,
+    )
+    return run.reduced > 0
+
+
+def rheobase(
+    neuron: Neuron,
+    low: ArrayLike,
+    high: ArrayLike,
+    *,
+    duration: float = 500.0,
+    tol: float = 1e-6,
+    dt: float = 0.025,
+    solver: Any = None,
+    v0: ArrayLike | None = None,
+    threshold: ArrayLike = 0.0,
+) -> Float[Array, ""]:
+    """The smallest step of current that makes a cell at rest fire, µA/cm².
+
+    Found by batches of 17 currents, each within the bracket of the one before. It has no
+    derivative.
+
+    **Arguments:**
+
+    - `neuron`: an [`hh.Neuron`][].
+    - `low`, `high`: a current too small and one large enough, µA/cm².
+    - `duration`: of the step, ms, within which a spike counts.
+    - `tol`: how narrow the bracket is in the end, as a fraction of high − low.
+    - `dt`, `solver`, `v0`, `threshold`: as in [`hh.analysis.current_clamp`][].
+
+    **Raises:** `ValueError` if the cell fires at `low` or does not at `high`; NaN under `jit`.
+    """
+    neuron = one_neuron(neuron)
+    dtype = run_dtype(neuron)
+    neuron = cast_floats(neuron, dtype)
+    low, high = (as_float_array(jax.lax.stop_gradient(x), dtype) for x in (low, high))
+    if not 0 < tol < 1:
+        raise ValueError(f"`tol` must lie between 0 and 1, got {tol!r}.")
+    v0, threshold = start_potential(neuron, v0, dtype), as_float_array(threshold, dtype)
+    neuron, v0, threshold = jax.lax.stop_gradient((neuron, v0, threshold))
+    options = Settings(t1=check_duration("duration", duration), dt=dt, solver=solver)
+    fires = lambda currents: _spikes(neuron, currents, v0, threshold, options)
+    points = 17
+    ends = fires(jnp.linspace(low, high, points))
+    good = (low < high) & ~ends[0] & ends[-1]
+    if is_concrete(good) and not good:
+        raise ValueError(
+            f"`low` = {low:g} and `high` = {high:g} µA/cm² must enclose the rheobase: "
+            f"the cell {'fires' if ends[0] else 'is silent'} at `low` and "
+            f"{'fires' if ends[-1] else 'is silent'} at `high`."
+        )
+    rounds = int(np.ceil(np.log(1 / tol) / np.log(points - 1)))
+    _, high = refine(fires, low, high, points, rounds)
+    return jnp.where(good, high, jnp.nan)

@@ -1,0 +1,139 @@
+"""Networks: who spikes when, and who hears whom."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.collections import PathCollection
+from matplotlib.image import AxesImage
+from matplotlib.lines import Line2D
+
+from .._connectivity import Sparse
+from .._solution import Solution
+from ._style import beside, COLOURS, dress, new_axes, new_pair
+
+_IMAGE = 2000  # neurons on a side, from which on connections are drawn as points
+
+
+def raster(
+    solution: Solution,
+    *,
+    threshold: float = 0.0,
+    populations: Mapping[str, slice] | None = None,
+    ax: Axes | None = None,
+    **style: Any,
+) -> list[Line2D]:
+    """Spikes (crossings of `threshold`, mV) of every neuron against time (ms).
+
+    **Arguments:** `populations`: `network.ranges`, to tell them apart by colour; `style`: passed
+    on to `Axes.plot`.
+
+    **Returns:** one line, or one for each population.
+    """
+    ax = new_axes(ax, "Time (ms)", "Neuron")
+    lines = _raster(ax, solution, solution.spike_times(threshold), populations, style)
+    if populations:
+        beside(ax, markerscale=12 / lines[0].get_markersize())
+    return lines
+
+
+def _raster(
+    ax: Axes, solution: Solution, times: list, populations: Mapping[str, slice] | None, style: dict
+) -> list[Line2D]:
+    size = float(np.clip(200 / len(times), 2, 12))
+    lines = []
+    for k, (name, part) in enumerate((populations or {"": slice(0, len(times))}).items()):
+        members = np.arange(len(times))[part]
+        neurons = np.repeat(members, [len(times[i]) for i in members])
+        look = {"color": COLOURS[k % len(COLOURS)], "linestyle": "", "marker": "|", "markersize": size}
+        look |= {"label": name or None} | style
+        lines += ax.plot(np.concatenate([times[i] for i in members]), neurons, **look)
+    ax.set_xlim(float(solution.ts[0]), float(solution.ts[-1]))
+    ax.set_ylim(-0.7, len(times) - 0.3)
+    ax.yaxis.get_major_locator().set_params(integer=True)
+    return lines
+
+
+def raster_and_rate(
+    solution: Solution,
+    *,
+    bin: float = 5.0,
+    threshold: float = 0.0,
+    populations: Mapping[str, slice] | None = None,
+    axes: Sequence[Axes] | None = None,
+    **style: Any,
+) -> list[Line2D]:
+    """Spikes of every neuron and, below, the mean rate of a neuron (Hz), both against time (ms).
+
+    **Arguments:** `bin`: width over which spikes are counted, ms; `axes`: two; the others as for
+    [`raster`][hhjax.plot.raster].
+
+    **Returns:** the lines of the raster and then those of the rates, one each or one for each
+    population.
+    """
+    ts = np.asarray(solution.ts, float)
+    if not 0 < bin <= ts[-1] - ts[0]:
+        raise ValueError(f"`bin` must be positive and at most {ts[-1] - ts[0]:g} ms, got {bin!r}.")
+    above, below = new_pair(axes, "Time (ms)", ("Neuron", "Rate (Hz)"))
+    times = solution.spike_times(threshold)
+    lines = _raster(above, solution, times, populations, style)
+    # The last bin may be shorter, and is then divided by its own width.
+    edges = np.append(np.arange(ts[0], ts[-1] - 1e-9 * bin, bin), ts[-1])
+    for k, part in enumerate((populations or {"": slice(0, len(times))}).values()):
+        members = times[part]
+        counts, _ = np.histogram(np.concatenate(members), edges)
+        rates = 1000 * counts / (np.diff(edges) * len(members))
+        look = {"color": COLOURS[k % len(COLOURS)], "linewidth": 1.2, "drawstyle": "steps-post"}
+        lines += below.plot(edges, np.append(rates, rates[-1]), **look)
+    below.set_xlim(ts[0], ts[-1])
+    below.set_ylim(bottom=0.0)
+    if populations:
+        beside(above, markerscale=12 / lines[0].get_markersize())
+    return lines
+
+
+def connectivity(
+    weights: Any, *, colorbar: bool = True, ax: Axes | None = None, **style: Any
+) -> AxesImage | PathCollection:
+    """Weights of connections (mS/cm²), a row for each receiving neuron; none is white.
+
+    **Arguments:** `weights`: a matrix or [`hh.connect.Sparse`][], such as `network.coupling.E`;
+    `colorbar`: whether to show what colours mean; `style`: passed on to `Axes.imshow` or
+    `Axes.scatter`.
+
+    **Returns:** an image or, of sparse weights with more than 2,000 neurons on a side, points.
+
+    **Raises:** `ValueError` for weights that are no matrix.
+    """
+    shape = np.shape(weights) if not isinstance(weights, Sparse) else weights.shape
+    if len(shape) != 2:
+        raise ValueError(f"`weights` must have shape (post, pre), got {shape}.")
+    if ax is None:
+        _, ax = plt.subplots(figsize=(5, 4), layout="constrained")
+    dress(ax, "Sending neuron", "Receiving neuron").spines[["top", "right"]].set_visible(True)
+    image = not (isinstance(weights, Sparse) and max(shape) > _IMAGE)
+    if image:
+        values = np.asarray(weights.dense() if isinstance(weights, Sparse) else weights)
+        values = np.ma.masked_equal(values, 0.0)
+    else:
+        values = np.asarray(weights.weight)
+        post, slot = np.nonzero(values)
+        values = values[post, slot]
+    largest = float(np.abs(values).max()) if np.ma.count(values) else 1.0
+    signed = bool((values < 0).any())
+    colours = {"cmap": "RdBu_r" if signed else "Blues", "vmin": -largest if signed else 0.0, "vmax": largest}
+    if image:
+        artist = ax.imshow(
+            values, **({"aspect": "equal" if shape[0] == shape[1] else "auto"} | colours | style)
+        )
+    else:
+        points = {"s": 1.0, "linewidths": 0.0, "rasterized": True}
+        artist = ax.scatter(np.asarray(weights.pre)[post, slot], post, c=values, **(points | colours | style))
+        ax.set(xlim=(-0.5, shape[1] - 0.5), ylim=(shape[0] - 0.5, -0.5))
+    for axis in (ax.xaxis, ax.yaxis):
+        axis.get_major_locator().set_params(integer=True)
+    if colorbar:
+        ax.figure.colorbar(artist, ax=ax, label="Weight (mS/cm²)")
+    return artist
