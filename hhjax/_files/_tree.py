@@ -136,7 +136,7 @@ def read(node: Any, array: Callable[[str], np.ndarray], allow: Sequence[Any], pa
 
 
 def _field_names(cls: Any) -> list[str]:
-    return list(cls._fields) if issubclass(cls, tuple) else [f.name for f in dataclasses.fields(cls)]
+    return list(getattr(cls, "_fields")) if issubclass(cls, tuple) else [f.name for f in dataclasses.fields(cls)]
 
 
 def _rebuild(cls: type, fields: dict[str, Any], where: str) -> Any:
