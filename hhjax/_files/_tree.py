@@ -136,7 +136,9 @@ def read(node: Any, array: Callable[[str], np.ndarray], allow: Sequence[Any], pa
 
 
 def _field_names(cls: Any) -> list[str]:
-    return list(getattr(cls, "_fields")) if issubclass(cls, tuple) else [f.name for f in dataclasses.fields(cls)]
+    if issubclass(cls, tuple):
+        return list(getattr(cls, "_fields"))
+    return [field.name for field in dataclasses.fields(cls)]
 
 
 def _rebuild(cls: type, fields: dict[str, Any], where: str) -> Any:
