@@ -58,4 +58,5 @@ def _undocumented() -> list[str]:
     pages = "\n".join(path.read_text() for path in (_ROOT / "docs" / "api").glob("*.md"))
     named = set(re.findall(r"^::: hhjax\.(\w+)", pages, re.MULTILINE))
     named |= {export for name in named for export in _exports(name)}
-    return [name for name in _exports() if name not in named]
+    shown = lambda name: name in named or (_exports(name) and named.issuperset(_exports(name)))
+    return [name for name in _exports() if not shown(name)]
