@@ -4,6 +4,7 @@ Units, everywhere: ms, mV, µA/cm², mS/cm², µF/cm², mM, °C.
 """
 
 from . import (
+    analysis as analysis,
     channels as channels,
     connect as connect,
     features as features,
