@@ -123,16 +123,16 @@ def test_the_branch_of_orbits(followed):
     assert abs(followed.fold_period[-1] - 19.895240712423462) < 1e-3
     # It goes from Hopf point to Hopf point, and no orbit beyond the fold on the upper side is unstable.
     swing = (followed.V_max - followed.V_min)[:, 0]
-    np.testing.assert_allclose(followed.current[0], HOPF["I"][0], atol=5e-3)
-    np.testing.assert_allclose(followed.current[-1], HOPF["I"][1], atol=5e-2)
-    assert swing[0] < 2.0 and swing[-1] < 2.0 and swing.max() > 100.0
+    np.testing.assert_allclose(followed.current[0], HOPF["I"][0], atol=1e-2)
+    np.testing.assert_allclose(followed.current[-1], HOPF["I"][1], atol=3e-2)
+    assert swing[0] < 1.0 and swing[-1] < 1.0 and swing.max() > 100.0
     assert followed.stable[-10:].all() and not followed.stable[:5].any()
     np.testing.assert_allclose(followed.frequency[-1], HERTZ[1], rtol=1e-3)
 
 
 def test_an_unstable_orbit_is_one(followed):
     """Runs that start beside it leave it, one to rest and one to the stable orbit."""
-    point = int(jnp.argmin(jnp.abs(followed.current - 7.0) + 100 * followed.stable))
+    point = int(jnp.argmin(jnp.where(followed.stable, jnp.inf, jnp.abs(followed.current - 7.0))))
     orbit = followed.orbit(point)
     assert not orbit.stable and abs(orbit.multipliers[0]) > 1.5
     np.testing.assert_allclose(orbit.period, followed.period[point], rtol=1e-5)

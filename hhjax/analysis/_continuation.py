@@ -11,8 +11,8 @@ from ._shooting import along_current, close, count_pieces, Loop, scales
 from ._system import System
 
 _MOST = 400  # points in one direction
-_LEAST_STEP, _GREATEST_STEP = 1e-3, 1.0  # of the scaled arc length
-_FLAT = 1.0  # mV: an orbit that moves less has reached its Hopf point
+_LEAST_STEP, _GREATEST_STEP = 1e-3, 0.7  # of the scaled arc length
+_FLAT = 0.3  # mV: an orbit that moves less has reached its Hopf point
 
 
 class OrbitBranch(eqx.Module):
@@ -111,7 +111,7 @@ def continue_orbit(
     up, folds_up = branch.follow(start)
     points, folds = down[::-1] + [start] + up, folds_down[::-1] + folds_up
     stack = lambda get: jnp.stack([get(p) for p in points])
-    z = stack(lambda p: p.z) * branch.scale
+    z = stack(lambda p: p.z) * branch.scale[None, :]
     folded = jnp.stack([p.z * branch.scale for p in folds]) if folds else jnp.zeros((0, z.shape[1]), z.dtype)
     return OrbitBranch(
         orbit.network,
@@ -152,7 +152,7 @@ class _Follower:
         """The points beyond this one in the direction of its tangent, and the folds among them."""
         points, folds, size = [], [], 0.1
         while len(points) < _MOST and size > _LEAST_STEP:
-            size = min(size, _GREATEST_STEP, max(point.swing(self.neuron) / 30, 0.03))
+            size = min(size, _GREATEST_STEP, max(point.swing(self.neuron) / 30, 0.01))
             new = self.correct(point.z + size * point.tangent, point.tangent)
             # Beyond a Hopf point the same orbits come again, from trough to trough.
             if not new.good or (new.tangent @ point.tangent) < 0.8:

@@ -73,8 +73,8 @@ def by_modulus(multipliers: Complex[Array, " N"]) -> Complex[Array, " N"]:
 
 def is_stable(multipliers: Complex[Array, "... N"]) -> Bool[Array, "..."]:
     """Whether all Floquet multipliers but the one nearest 1 are less than 1 in modulus."""
-    trivial = jnp.argmin(jnp.abs(multipliers - 1), axis=-1, keepdims=True)
-    others = jnp.arange(multipliers.shape[-1]) != trivial
+    trivial = jnp.argmin(jnp.abs(multipliers - 1), axis=-1)
+    others = ~jax.nn.one_hot(trivial, multipliers.shape[-1], dtype=bool)
     return jnp.where(others, jnp.abs(multipliers), 0.0).max(axis=-1) < 1
 
 

@@ -6,7 +6,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
-from jaxtyping import Array, Float
+from jaxtyping import Array, Complex, Float
 
 from .._network import Network, vector_field
 from .._neuron import Neuron, State
@@ -51,7 +51,7 @@ class System(eqx.Module):
         """The net inward current (µA/cm²) at V (mV) with everything else at rest there."""
         return self.network.capacitance * self.slope(self.network.init(V)).V
 
-    def eigenvalues(self, y: State) -> Float[Array, " N"]:
+    def eigenvalues(self, y: State) -> Complex[Array, " N"]:
         """Eigenvalues of the Jacobian, per ms, the one with the greatest real part first."""
         values = jnp.linalg.eigvals(self.jacobian(y))
         return values[jnp.argsort(-values.real)]
@@ -90,4 +90,4 @@ def prepare(network: Any, stimulus: Any) -> System:
 
 def tolerance(dtype: Any) -> float:
     """How closely a root is found in this float type, relative."""
-    return 1e-4 if dtype == jnp.float32 else 1e-10
+    return 1e-4 if dtype == jnp.float32 else 1e-8
