@@ -76,16 +76,15 @@ def test_rest_and_its_eigenvalues():
 def test_equilibria_over_currents_under_jit_and_vmap_with_their_slope():
     V = lambda I: analysis.equilibrium(AXON, I).V[0]
     currents = jnp.array([0.0, 5.0, HOPF["I"][0]])
-    got = jax.jit(jax.vmap(V))(currents)
+    got, slopes = jax.jit(jax.vmap(jax.value_and_grad(V)))(currents)
     np.testing.assert_allclose(got[2], HOPF["V"][0], atol=1e-8)
-    # dV/dI is the impedance at frequency 0.
-    slopes = jax.vmap(jax.grad(V))(currents)
     np.testing.assert_allclose(slopes[1], (V(5.001) - V(4.999)) / 0.002, rtol=1e-6)
 
 
 def test_a_coupled_network_and_a_calcium_pool_are_at_rest():
     pair = hh.Network(AXON, n=2, coupling=hh.GradedSynapse([[0.0, 0.4], [0.1, 0.0]]))
-    pool = hh.Network(hh.thalamic_reticular())
+    cell = hh.thalamic_reticular()
+    pool = hh.Network(hh.Neuron({k: cell.channels[k] for k in ("t", "leak")}, pools=cell.pools))
     for network, stimulus in ((pair, jnp.array([3.0, 20.0])), (pool, 0.1)):
         found = analysis.equilibrium(network, stimulus, -60.0)
         slope = hh.vector_field(0.0, found.state, (network, stimulus))

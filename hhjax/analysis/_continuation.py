@@ -101,9 +101,8 @@ def continue_orbit(
         raise ValueError(f"`orbit` must be in one current for all neurons, got shape {orbit.current.shape}.")
     if not low <= float(orbit.current.reshape(())) <= high:
         raise ValueError(f"`currents` must enclose that of the orbit, {orbit.current}, got {currents}.")
-    branch = _Follower(
-        orbit, low, high, steps, 20 * float(orbit.period) if max_period is None else max_period
-    )
+    max_period = 20 * float(orbit.period) if max_period is None else max_period
+    branch = _Follower(orbit, low, high, steps, max_period)
     start = branch.correct(branch.z0, along_current(branch.scale))
     if not start.good:
         raise ValueError(f"`orbit` was not found again with steps={steps}: take more.")
@@ -181,9 +180,8 @@ class _Follower:
 
     def fold(self, point: _Point, size: float) -> _Point:
         """Where the current turns, within `size` of arc length from a point, by regula falsi."""
-        low, high = (0.0, float(point.tangent[-1])), None
         best = self.correct(point.z + size * point.tangent, point.tangent)
-        high = (size, float(best.tangent[-1]))
+        low, high = (0.0, float(point.tangent[-1])), (size, float(best.tangent[-1]))
         for _ in range(20):
             at = low[0] - low[1] * (high[0] - low[0]) / (high[1] - low[1])
             best = self.correct(point.z + at * point.tangent, point.tangent)
