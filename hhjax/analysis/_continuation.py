@@ -53,8 +53,7 @@ class OrbitBranch(eqx.Module):
 
     def orbit(self, point: int) -> PeriodicOrbit:
         """The whole orbit at a point of the branch."""
-        system = System(self.network, self.current[point])
-        guess = system.unravel(self.states[point, 0]), self.period[point]
+        guess = Loop(self.states[point], self.period[point], jnp.zeros_like(self.period[point]))
         options = dict(guess=guess, steps=self.steps, neuron=self.neuron)
         return periodic_orbit(self.network, self.current[point], **options)
 

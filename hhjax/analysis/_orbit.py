@@ -154,6 +154,8 @@ def as_loop(system: System, guess: Any, pieces: int) -> Loop:
     """A guess as a loop of so many pieces."""
     dtype = system.current.dtype
     zero = jnp.zeros((), dtype)
+    if isinstance(guess, Loop):  # of a branch
+        return guess
     if isinstance(guess, PeriodicOrbit):
         at = np.rint(np.arange(pieces) * (guess.ts.size - 1) / pieces).astype(int)
         states = jax.vmap(system.ravel)(jax.tree.map(lambda y: y[at], guess.ys))
