@@ -105,6 +105,15 @@ def test_the_orbit_of_the_squid_axon(orbit):
     np.testing.assert_allclose(orbit.V[-1], orbit.V[0], atol=1e-9)
 
 
+def test_two_coupled_neurons_fire_together():
+    pair = hh.Network(AXON, n=2, coupling=hh.GradedSynapse([[0.0, 0.1], [0.1, 0.0]]))
+    orbit = analysis.periodic_orbit(pair, 10.0, steps=1000)
+    run = hh.simulate(pair, t1=200.0, dt=0.0125, stimulus=10.0, solver="rk4")
+    np.testing.assert_allclose(orbit.period, np.diff(run.spike_times()[1])[-1], atol=1e-5)
+    np.testing.assert_allclose(orbit.V[:, 0], orbit.V[:, 1], atol=1e-6)
+    assert orbit.stable and orbit.multipliers.shape == (10,)
+
+
 def test_slopes_of_the_period(orbit, reference):
     def period(neuron):
         return analysis.periodic_orbit(neuron, 10.0, orbit).period

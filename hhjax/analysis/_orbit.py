@@ -81,7 +81,7 @@ def is_stable(multipliers: Complex[Array, "... N"]) -> Bool[Array, "..."]:
 def periodic_orbit(
     network: Any,
     stimulus: Any = 0.0,
-    guess: PeriodicOrbit | tuple[State, Any] | None = None,
+    guess: Any = None,
     *,
     v0: Any = -65.0,
     settle: float = 500.0,
