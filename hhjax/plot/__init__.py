@@ -1,9 +1,14 @@
-"""Plots of runs, fits and sweeps. Each takes an optional matplotlib `ax`, or `axes`, and returns
-the artists it drew.
+"""Plots of runs, fits, sweeps and analyses. Each takes an optional matplotlib `ax`, or `axes`, and
+returns the artists it drew.
 
 matplotlib is imported by this module alone, and this module by no other of the library.
 """
 
+from ._curves import fi_curve as fi_curve, sweep as sweep, work_precision as work_precision
+from ._dynamics import bifurcation as bifurcation, impedance as impedance, prc as prc
+from ._fit import fit as fit, fit_report as fit_report
+from ._network import connectivity as connectivity, raster as raster, raster_and_rate as raster_and_rate
+from ._phase import phase_plane as phase_plane
 from ._protocols import (
     activation as activation,
     current_clamp as current_clamp,
@@ -11,9 +16,5 @@ from ._protocols import (
     sensitivity as sensitivity,
     voltage_clamp as voltage_clamp,
 )
-from ._curves import fi_curve as fi_curve, sweep as sweep, work_precision as work_precision
-from ._fit import fit as fit, fit_report as fit_report
-from ._network import connectivity as connectivity, raster as raster, raster_and_rate as raster_and_rate
-from ._phase import phase_plane as phase_plane
 from ._style import COLOURS as COLOURS
 from ._traces import gates as gates, response as response, traces as traces
