@@ -93,8 +93,8 @@ class AbstractLangevinChannel(AbstractNoisyChannel):
 
 
 def sqrt(x: Array) -> Array:
-    """√x with derivative 0 where x is not positive, for which it is 1e-15."""
-    return jnp.sqrt(jnp.where(x > 0, x, jnp.asarray(1e-30, x.dtype)))
+    """√x; where x is not positive, the root of the smallest number, with derivative 0."""
+    return jnp.sqrt(jnp.where(x > 0, x, jnp.finfo(x.dtype).tiny))
 
 
 def check_whole(count: Any, name: str) -> None:

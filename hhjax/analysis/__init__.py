@@ -1,6 +1,11 @@
-"""What an experimenter and a theorist ask of a model: protocols, sensitivities, information."""
+"""What a model does, and what can be learnt of it: as a dynamical system (equilibria, bifurcations,
+orbits, responses to small inputs) and as an experimenter meets it (protocols, sensitivities,
+information)."""
 
+from ._branches import Branches as Branches, branches as branches
+from ._continuation import continue_orbit as continue_orbit, OrbitBranch as OrbitBranch
 from ._current_clamp import current_clamp as current_clamp, CurrentClamp as CurrentClamp
+from ._equilibria import equilibria as equilibria, Equilibrium as Equilibrium, equilibrium as equilibrium
 from ._fi_curve import fi_curve as fi_curve, FICurve as FICurve
 from ._fisher import fisher_information as fisher_information, FisherInformation as FisherInformation
 from ._gating import (
@@ -10,6 +15,10 @@ from ._gating import (
     GatingCurve as GatingCurve,
     inactivation_curve as inactivation_curve,
 )
+from ._impedance import Impedance as Impedance, impedance as impedance
+from ._lyapunov import Lyapunov as Lyapunov, lyapunov as lyapunov
+from ._orbit import periodic_orbit as periodic_orbit, PeriodicOrbit as PeriodicOrbit
+from ._phase import phase_response as phase_response, PhaseResponse as PhaseResponse
 from ._rheobase import rheobase as rheobase
 from ._sensitivity import Sensitivity as Sensitivity, sensitivity as sensitivity
 from ._voltage_clamp import (

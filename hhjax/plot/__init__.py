@@ -1,10 +1,11 @@
-"""Plots of runs, fits and sweeps. Each takes an optional matplotlib `ax`, or `axes`, and returns
-the artists it drew.
+"""Plots of runs, fits, sweeps and analyses. Each takes an optional matplotlib `ax`, or `axes`, and
+returns the artists it drew.
 
 matplotlib is imported by this module alone, and this module by no other of the library.
 """
 
 from ._curves import fi_curve as fi_curve, sweep as sweep, work_precision as work_precision
+from ._dynamics import bifurcation as bifurcation, impedance as impedance, prc as prc
 from ._fit import fit as fit, fit_report as fit_report
 from ._network import connectivity as connectivity, raster as raster, raster_and_rate as raster_and_rate
 from ._phase import phase_plane as phase_plane

@@ -1,0 +1,158 @@
+"""Equilibria of one neuron over a range of current: all branches, folds and Hopf points."""
+
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Complex, Float
+
+from ._equilibria import as_grid, as_one_neuron, holding, sign_changes
+from ._system import System
+
+_MOST = 16  # points of a kind
+
+
+class Branches(eqx.Module):
+    """The equilibria of one neuron over a range of current, as one curve.
+
+    The curve runs through all branches in the order of V, which determines the current. Where it
+    leaves the range and comes back, a row of NaN keeps the parts apart.
+
+    **Fields:**
+
+    - `V`: mV, shape (points,), increasing; `current`: µA/cm², the same shape.
+    - `eigenvalues`: of the Jacobian, 1/ms, shape (points, state variables), the one with the
+        greatest real part first.
+    - `fold_current`, `fold_V`: the saddle-nodes, where two branches meet: µA/cm² and mV, shape
+        (folds,).
+    - `hopf_current`, `hopf_V`, `hopf_frequency`: the Hopf points, where a pair of eigenvalues
+        crosses the imaginary axis: µA/cm², mV and Hz, shape (Hopf points,).
+    """
+
+    V: Float[Array, " points"]
+    current: Float[Array, " points"]
+    eigenvalues: Complex[Array, "points N"]
+    fold_current: Float[Array, " folds"]
+    fold_V: Float[Array, " folds"]
+    hopf_current: Float[Array, " hopfs"]
+    hopf_V: Float[Array, " hopfs"]
+    hopf_frequency: Float[Array, " hopfs"]
+
+    @property
+    def stable(self) -> Bool[Array, " points"]:
+        """Whether each equilibrium is stable, shape (points,)."""
+        return self.eigenvalues[:, 0].real < 0
+
+    def __str__(self) -> str:
+        rows = [f"fold  {I:12.6f} µA/cm²  {V:11.6f} mV" for I, V in zip(self.fold_current, self.fold_V)]
+        hopfs = zip(self.hopf_current, self.hopf_V, self.hopf_frequency)
+        rows += [f"Hopf  {I:12.6f} µA/cm²  {V:11.6f} mV  {f:11.6f} Hz" for I, V, f in hopfs]
+        return "\n".join(rows) or "no fold and no Hopf point"
+
+
+def branches(
+    network: Any,
+    currents: tuple[float, float],
+    *,
+    V: tuple[float, float] = (-120.0, 60.0),
+    points: int = 1001,
+) -> Branches:
+    """All equilibria of one neuron between two currents, with its folds and Hopf points.
+
+    Every V is an equilibrium at one current, that of the steady-state I-V curve. Along this curve a
+    fold is where its slope changes sign, and a Hopf point where the product of all sums of two
+    eigenvalues does, found by bisection to the last digits. For another parameter than the current,
+    or for many neurons, see [`hh.analysis.equilibrium`][].
+
+    ```python
+    print(hh.analysis.branches(hh.squid_axon(), (0.0, 200.0)))
+    ```
+
+    **Arguments:** `network`: an [`hh.Neuron`][]; `currents`: the lowest and highest, µA/cm²; `V`:
+    where to look, mV; `points`: on the curve: two special points closer in V than the spacing may
+    be missed.
+
+    **Returns:** an [`hh.analysis.Branches`][].
+
+    **Raises:** `ValueError` if there is no equilibrium in the range.
+    """
+    low, high = (float(x) for x in currents)
+    if not low < high:
+        raise ValueError(f"`currents` must be the lowest and highest µA/cm², got {currents}.")
+    system = as_one_neuron(network, 0.0)
+    grid = as_grid(V, points, system.current.dtype)
+    for _ in range(2):  # the second time on the part of the curve that lies within the range
+        curve = _along(system, grid)
+        inside = (curve.current >= low) & (curve.current <= high)
+        # A crossing between two points counts too: the curve may be steep.
+        below, above = np.asarray(curve.current < low), np.asarray(curve.current > high)
+        passed = (below[:-1] & above[1:]) | (above[:-1] & below[1:])
+        (kept,) = np.nonzero(np.asarray(inside) | np.append(passed, False) | np.insert(passed, 0, False))
+        if kept.size == 0:
+            raise ValueError(
+                f"No equilibrium between {low:g} and {high:g} µA/cm² and {V[0]:g} and {V[1]:g} mV: widen `V`."
+            )
+        ends = float(grid[max(kept[0] - 1, 0)]), float(grid[min(kept[-1] + 1, points - 1)])
+        grid = as_grid(ends, points, system.current.dtype)
+    return _within(curve, low, high)
+
+
+def _within(curve: Branches, low: float, high: float) -> Branches:
+    """The part of a curve between two currents."""
+    inside = lambda current: np.asarray((current >= low) & (current <= high))
+    kept = inside(curve.current)
+    gap = ~kept & np.insert(kept[:-1], 0, False)  # the first point outside
+    last = np.nonzero(kept)[0][-1]
+    rows = np.nonzero(kept | (gap & (np.arange(kept.size) < last)))[0]
+    blank = lambda x: jnp.asarray(np.where(kept[rows].reshape(-1, *[1] * (x.ndim - 1)), x[rows], np.nan))
+    folds, hopfs = inside(curve.fold_current), inside(curve.hopf_current)
+    return Branches(
+        blank(curve.V),
+        blank(curve.current),
+        blank(curve.eigenvalues),
+        curve.fold_current[folds],
+        curve.fold_V[folds],
+        curve.hopf_current[hopfs],
+        curve.hopf_V[hopfs],
+        curve.hopf_frequency[hopfs],
+    )
+
+
+@eqx.filter_jit
+def _along(system: System, grid: Array) -> Branches:
+    """The whole curve over a grid of V, with special points padded by NaN."""
+    current = lambda V: holding(system, V)
+    slope = jax.grad(current)
+
+    def eigenvalues(V: Array) -> Array:
+        return System(system.network, current(V)).eigenvalues(system.network.init(V[None]))
+
+    def pairs(values: Array) -> tuple[Array, Array]:
+        i, j = np.triu_indices(values.size, k=1)
+        return values[i] + values[j], jnp.minimum(jnp.abs(values[i].imag), jnp.abs(values[j].imag))
+
+    def crossing(values: Array) -> Array:
+        """The sign of the product of all sums of two eigenvalues, which is real."""
+        sums, _ = pairs(values)
+        return jnp.prod(jnp.sign(sums)).real  # of a complex number its direction
+
+    def frequency(V: Array) -> Array:
+        """Hz of the pair on the imaginary axis; NaN if the two are real, as at a neutral saddle."""
+        sums, imaginary = pairs(eigenvalues(V))
+        at = jnp.argmin(jnp.abs(sums))
+        hertz = 1000 * imaginary[at] / (2 * jnp.pi)
+        return jnp.where(imaginary[at] > 10 * jnp.abs(sums[at]), hertz, jnp.nan)
+
+    values = jax.vmap(eigenvalues)(grid)
+    fold_V = sign_changes(slope, grid, jax.vmap(slope)(grid), _MOST)
+    hopf_V = jnp.full(_MOST, jnp.nan, grid.dtype)
+    hertz = hopf_V
+    if values.shape[1] > 1:
+        test = lambda V: crossing(eigenvalues(V))
+        hopf_V = sign_changes(test, grid, jax.vmap(crossing)(values), _MOST)
+        hertz = jax.vmap(frequency)(jnp.nan_to_num(hopf_V))
+        hopf_V = jnp.where(jnp.isfinite(hertz), hopf_V, jnp.nan)
+    at = jax.vmap(current)
+    return Branches(grid, at(grid), values, at(fold_V), fold_V, at(hopf_V), hopf_V, hertz)

@@ -1,0 +1,192 @@
+"""Equilibria of one neuron and of coupled networks, and their stability."""
+
+from collections.abc import Callable
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optimistix as optx
+from jaxtyping import Array, Bool, Complex, Float
+
+from .._neuron import State
+from .._parameters import as_float_array
+from ._system import prepare, System, tolerance
+
+
+class Equilibrium(eqx.Module):
+    """A state of a network that does not change.
+
+    **Fields:**
+
+    - `state`: the state itself.
+    - `current`: the constant current, µA/cm², scalar or shape (n,).
+    - `eigenvalues`: of the Jacobian, 1/ms, shape (state variables,), the one with the greatest
+        real part first.
+    - `residual`: the largest net current left in any neuron, µA/cm².
+    """
+
+    state: State
+    current: Float[Array, "..."]
+    eigenvalues: Complex[Array, " N"]
+    residual: Float[Array, ""]
+
+    @property
+    def V(self) -> Float[Array, " n"]:
+        """Membrane potential, mV, shape (n,)."""
+        return self.state.V
+
+    @property
+    def stable(self) -> Bool[Array, ""]:
+        """Whether small perturbations die out: all real parts are negative."""
+        return self.eigenvalues[..., 0].real < 0
+
+    @property
+    def kind(self) -> str:
+        """`"stable node"`, `"stable focus"`, `"unstable node"`, `"unstable focus"` or `"saddle"`.
+
+        A saddle has an odd number of eigenvalues with a positive real part; node or focus tells
+        whether the leading eigenvalue is real.
+        """
+        values = np.asarray(self.eigenvalues)
+        rising = int((values.real > 0).sum())
+        if rising % 2:
+            return "saddle" if rising < values.size else "unstable node"
+        shape = "node" if values[0].imag == 0 else "focus"
+        return f"{'unstable' if rising else 'stable'} {shape}"
+
+
+def _describe(system: System, V: Float[Array, " n"]) -> Equilibrium:
+    state = system.network.init(V)
+    left = jnp.abs(system.unbalanced(V)).max()
+    return Equilibrium(state, system.current, system.eigenvalues(state), left)
+
+
+def equilibrium(
+    network: Any, stimulus: Any = 0.0, guess: State | Any = -65.0, *, throw: bool = True
+) -> Equilibrium:
+    """An equilibrium of a network at a constant current, from a guess.
+
+    At rest every gate, concentration and synapse is a function of V, so that n equations for the n
+    membrane potentials remain. They are solved by Powell's dogleg with exact derivatives. Works
+    under `jit` and `vmap`, and the result is differentiable in the network and the stimulus, by
+    the implicit function theorem.
+
+    ```python
+    hh.analysis.equilibrium(hh.squid_axon(), 8.0).stable
+    ```
+
+    **Arguments:**
+
+    - `network`: an [`hh.Network`][] or [`hh.Neuron`][] without noise and detected spikes, of at
+        most 500 state variables.
+    - `stimulus`: µA/cm², a number or shape (n,).
+    - `guess`: V in mV, scalar or shape (n,), or a state, of which V counts. A network may have
+        many equilibria; another guess finds another.
+    - `throw`: whether to raise where none was found. If not, look at `residual`.
+
+    **Returns:** an [`hh.analysis.Equilibrium`][].
+    """
+    system = prepare(network, stimulus)
+    V = guess.V if isinstance(guess, State) else guess
+    system.network.check_v0(V)
+    V = jnp.broadcast_to(as_float_array(V, system.network.capacitance.dtype), (system.network.n,))
+    found, good = _solve(system, V)
+    if throw:
+        message = (
+            "No equilibrium was found from this `guess`: give another V, such as the end of a long run, or "
+            "for one neuron take hh.analysis.equilibria, which finds all."
+        )
+        found = eqx.error_if(found, ~good, message)
+    return found
+
+
+@eqx.filter_jit
+def _solve(system: System, V: Float[Array, " n"]) -> tuple[Equilibrium, Array]:
+    small = tolerance(V.dtype)
+    solver = optx.Dogleg(rtol=small, atol=small)
+    net = lambda V, system: system.unbalanced(V)
+    root = optx.root_find(net, solver, V, args=system, max_steps=200, throw=False)
+    found = _describe(system, root.value)
+    return found, found.residual < 100 * small  # rounding may keep a solver from its own criterion
+
+
+def sign_changes(
+    f: Callable[[Array], Array], grid: Float[Array, " points"], values: Array, most: int
+) -> Float[Array, " most"]:
+    """Where f changes its sign between neighbours of a grid, by bisection, padded with NaN.
+
+    **Arguments:** `f`: of a scalar; `values`: of f on the grid, at least with the right sign;
+    `most`: how many are looked for.
+    """
+    up = values > 0
+    (i,) = jnp.nonzero(up[:-1] != up[1:], size=most, fill_value=-1)
+
+    def refine(low: Array, high: Array, up: Array) -> Array:
+        def halve(_: Any, ends: tuple[Array, Array]) -> tuple[Array, Array]:
+            middle = sum(ends) / 2
+            as_low = (f(middle) > 0) == up
+            return jnp.where(as_low, middle, ends[0]), jnp.where(as_low, ends[1], middle)
+
+        return sum(jax.lax.fori_loop(0, 60, halve, (low, high))) / 2
+
+    found = jax.vmap(refine)(grid[i], grid[i + 1], up[i])
+    return jnp.where(i >= 0, found, jnp.nan)
+
+
+def as_one_neuron(network: Any, stimulus: Any) -> System:
+    """The system of one neuron in a current that all its parameters share."""
+    system = prepare(network, stimulus)
+    if system.network.n != 1 or system.current.size != 1:
+        raise ValueError(
+            f"`network` must be one neuron, got n = {system.network.n}: for a network take "
+            "hh.analysis.equilibrium, from a guess."
+        )
+    return System(system.network, system.current.reshape(()))
+
+
+def holding(system: System, V: Float[Array, ""]) -> Float[Array, ""]:
+    """The current (µA/cm²) in which one neuron rests at V (mV): its steady-state I-V curve."""
+    return system.current - system.unbalanced(V[None])[0]
+
+
+def as_grid(V: Any, points: int, dtype: Any) -> Float[Array, " points"]:
+    low, high = (float(x) for x in V)
+    if not low < high:
+        raise ValueError(f"`V` must be the lowest and highest mV to look at, got {V}.")
+    return jnp.linspace(low, high, points, dtype=dtype)
+
+
+def equilibria(
+    network: Any, stimulus: Any = 0.0, *, V: tuple[float, float] = (-120.0, 60.0), points: int = 2001
+) -> tuple[Equilibrium, ...]:
+    """All equilibria of one neuron at a constant current, from the lowest V up.
+
+    They are the potentials at which the steady-state I-V curve passes the current, found by a scan
+    and bisection to the last digits.
+
+    **Arguments:** `network`: an [`hh.Neuron`][]; `stimulus`: µA/cm², a number; `V`: where to
+    look, mV; `points`: of the scan: two equilibria closer than the spacing may be missed.
+
+    **Returns:** a tuple of [`hh.analysis.Equilibrium`][].
+
+    **Raises:** `ValueError` if there is none between the ends of `V`.
+    """
+    system = as_one_neuron(network, stimulus)
+    grid = as_grid(V, points, system.current.dtype)
+    found, count = _scan(system, grid)
+    if count == 0:
+        raise ValueError(
+            f"No equilibrium at {float(system.current):g} µA/cm² between {V[0]:g} and {V[1]:g} mV: widen `V`."
+        )
+    return tuple(jax.tree.map(lambda x: x[i], found) for i in range(int(count)))
+
+
+@eqx.filter_jit
+def _scan(system: System, grid: Array) -> tuple[Equilibrium, Array]:
+    excess = lambda V: holding(system, V) - system.current
+    roots = sign_changes(excess, grid, jax.vmap(excess)(grid), 16)
+    count = jnp.isfinite(roots).sum()
+    fill = jnp.where(jnp.isfinite(roots), roots, grid[0])
+    return jax.vmap(lambda V: _describe(system, V[None]))(fill), count

@@ -1,0 +1,93 @@
+"""What the analyses of dynamics start from: a deterministic network in a constant current, as one vector."""
+
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jax.flatten_util import ravel_pytree
+from jaxtyping import Array, Complex, Float
+
+from .._network import Network, vector_field
+from .._neuron import Neuron, State
+from .._parameters import as_float_array, cast_floats, run_dtype
+from .._stimulus import as_stimulus, check_stimulus, Constant
+
+MOST = 500  # state variables: the exact Jacobian is dense
+
+
+class System(eqx.Module):
+    """dx/dt = f(x), with x every state variable of a network as one vector.
+
+    **Fields:** `network`; `current`: µA/cm², a scalar or shape (n,).
+    """
+
+    network: Network
+    current: Float[Array, "..."]
+
+    @property
+    def size(self) -> int:
+        """The number of state variables."""
+        return sum(leaf.size for leaf in jax.tree.leaves(eqx.filter_eval_shape(self.network.init)))
+
+    def ravel(self, y: State) -> Float[Array, " N"]:
+        """The state as a vector."""
+        return ravel_pytree(y)[0]
+
+    def unravel(self, x: Float[Array, " N"]) -> State:
+        """The vector as a state."""
+        shapes = eqx.filter_eval_shape(self.network.init)
+        return ravel_pytree(jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes))[1](x)
+
+    def slope(self, y: State) -> State:
+        """The right-hand side f, in units of the state per ms."""
+        return vector_field(jnp.zeros((), y.V.dtype), y, (self.network, Constant(self.current)))
+
+    def jacobian(self, y: State) -> Float[Array, "N N"]:
+        """∂f/∂x at a state, exact; per ms."""
+        return jax.jacfwd(lambda x: self.ravel(self.slope(self.unravel(x))))(self.ravel(y))
+
+    def unbalanced(self, V: Float[Array, " n"]) -> Float[Array, " n"]:
+        """The net inward current (µA/cm²) at V (mV) with everything else at rest there."""
+        return self.network.capacitance * self.slope(self.network.init(V)).V
+
+    def eigenvalues(self, y: State) -> Complex[Array, " N"]:
+        """Eigenvalues of the Jacobian, per ms, the one with the greatest real part first."""
+        values = jnp.linalg.eigvals(self.jacobian(y))
+        return values[jnp.argsort(-values.real)]
+
+
+def prepare(network: Any, stimulus: Any) -> System:
+    """The system to analyse, in one float type.
+
+    **Raises:** `TypeError` and `ValueError` for what is no smooth autonomous system, or too large.
+    """
+    if isinstance(network, Neuron):
+        network = Network(network)
+    if not isinstance(network, Network):
+        raise TypeError(f"`network` must be an hh.Network or hh.Neuron, got {network!r}.")
+    network.check()
+    if network.is_noisy:
+        raise ValueError("`network` is noisy: equilibria and orbits are those of a network without noise.")
+    if network.has_events:
+        raise ValueError(
+            "`network` has synapses driven by detected spikes, which its vector field does not show; take "
+            "smooth ones such as hh.GradedSynapse or hh.synapses.AMPA."
+        )
+    stimulus = as_stimulus(stimulus)
+    if not isinstance(stimulus, Constant):
+        raise TypeError(f"`stimulus` must be constant, a number or shape (n,) in µA/cm², got {stimulus!r}.")
+    check_stimulus(stimulus, network.n)
+    dtype = run_dtype(network)
+    system = System(cast_floats(network, dtype), as_float_array(stimulus.amplitude, dtype))
+    if system.size > MOST:
+        raise ValueError(
+            f"`network` has {system.size} state variables, more than the {MOST} for which the exact, dense "
+            "Jacobian is practical: analyse a smaller network."
+        )
+    return system
+
+
+def tolerance(dtype: Any) -> float:
+    """How closely a root is found in this float type, relative."""
+    return 1e-4 if dtype == jnp.float32 else 1e-8
