@@ -54,8 +54,8 @@ class OrbitBranch(eqx.Module):
     def orbit(self, point: int) -> PeriodicOrbit:
         """The whole orbit at a point of the branch."""
         guess = Loop(self.states[point], self.period[point], jnp.zeros_like(self.period[point]))
-        options = dict(guess=guess, steps=self.steps, neuron=self.neuron)
-        return periodic_orbit(self.network, self.current[point], **options)
+        current = self.current[point]
+        return periodic_orbit(self.network, current, guess, steps=self.steps, neuron=self.neuron)
 
 
 class _Point(eqx.Module):

@@ -50,7 +50,7 @@ class Equilibrium(eqx.Module):
         whether the leading eigenvalue is real.
         """
         values = np.asarray(self.eigenvalues)
-        rising = int((values.real > 0).sum())
+        rising = int((np.real(values) > 0).sum())
         if rising % 2:
             return "saddle" if rising < values.size else "unstable node"
         shape = "node" if values[0].imag == 0 else "focus"
@@ -125,11 +125,12 @@ def sign_changes(
 
     def refine(low: Array, high: Array, up: Array) -> Array:
         def halve(_: Any, ends: tuple[Array, Array]) -> tuple[Array, Array]:
-            middle = sum(ends) / 2
+            middle = (ends[0] + ends[1]) / 2
             as_low = (f(middle) > 0) == up
             return jnp.where(as_low, middle, ends[0]), jnp.where(as_low, ends[1], middle)
 
-        return sum(jax.lax.fori_loop(0, 60, halve, (low, high))) / 2
+        low, high = jax.lax.fori_loop(0, 60, halve, (low, high))
+        return (low + high) / 2
 
     found = jax.vmap(refine)(grid[i], grid[i + 1], up[i])
     return jnp.where(i >= 0, found, jnp.nan)
