@@ -230,9 +230,7 @@ def _shapes(job: _Job, values: list) -> tuple[Any, str]:
     return _known_shapes[key]
 
 
-def _sizes(
-    points: int, n: int, bytes_per_point: int, chunk: int | None, whole: bool
-) -> tuple[int, int]:
+def _sizes(points: int, n: int, bytes_per_point: int, chunk: int | None, whole: bool) -> tuple[int, int]:
     """Points in a chunk, the same for all, and blocks of them on each device, one if `whole`."""
     devices = jax.local_device_count()
     if chunk is None:

@@ -32,7 +32,7 @@ class _PerBlock(NamedTuple):
 def _launch(
     kernel: Callable,
     n: int,
-    args: Sequence[tuple[Kind, Array]],
+    args: Sequence[tuple[Kind, Any]],
     out: Sequence[tuple[Kind | _PerBlock, Any]],
     interpret: bool,
     cotangents: int = 0,
@@ -45,7 +45,7 @@ def _launch(
     blocks = -(-n // BLOCK)
     fill = blocks * BLOCK - n
 
-    def whole(k: int, kind: Kind, x: Array) -> Array:
+    def whole(k: int, kind: Kind, x: Any) -> Any:
         if not (kind.neuron and fill):
             return x
         mode = "edge" if k < len(args) - cotangents else "constant"
@@ -96,7 +96,7 @@ def _loop(count: Any, body: Callable, carry: Any) -> Any:
     return jax.lax.fori_loop(_NUMBER(0), count, body, carry)
 
 
-def run_kernel(program: Program, keep: bool, args: Sequence[Array], interpret: bool) -> list[Array]:
+def run_kernel(program: Program, keep: bool, args: Sequence[Any], interpret: bool) -> list[Array]:
     """The carry at the end, the rows and, with `keep`, the carry at the start of each chunk."""
     advance, observe = program.compact()
     sizes = len(program.inputs), len(program.carry)
@@ -180,7 +180,7 @@ def _of_moving(program: Program, moving: Moving) -> tuple[Callable, Callable]:
     return step, row
 
 
-def tangent_kernel(program: Program, moving: Moving, args: Sequence[Array], interpret: bool) -> list[Array]:
+def tangent_kernel(program: Program, moving: Moving, args: Sequence[Any], interpret: bool) -> list[Array]:
     """The change of the moving carry and rows with a change of the moving inputs and carry.
 
     **Arguments:** `args`: the inputs, what `run_kernel` kept, and the changes of both.
@@ -224,7 +224,7 @@ def tangent_kernel(program: Program, moving: Moving, args: Sequence[Array], inte
     return _launch(kernel, program.n, list(zip(kinds, args)), out, interpret)
 
 
-def pullback_kernel(program: Program, moving: Moving, args: Sequence[Array], interpret: bool) -> list[Array]:
+def pullback_kernel(program: Program, moving: Moving, args: Sequence[Any], interpret: bool) -> list[Array]:
     """The transpose of `tangent_kernel`: what a change of inputs and start means to the result.
 
     From the last chunk to the first, each is run again from its kept carry and then gone
@@ -264,9 +264,7 @@ def pullback_kernel(program: Program, moving: Moving, args: Sequence[Array], int
                 i = done + first + m
                 now, carry = read(i), [ref[m] for ref in room]
                 at = _pick(now, moving.inputs)
-                _, pull, after = jax.vjp(
-                    step(i, now, carry), at, _pick(carry, moving.carry), has_aux=True
-                )
+                _, pull, after = jax.vjp(step(i, now, carry), at, _pick(carry, moving.carry), has_aux=True)
 
                 def with_row(number: Array) -> Any:
                     _, pull_row = jax.vjp(row(i + 1, now, after), at, _pick(after, moving.carry))

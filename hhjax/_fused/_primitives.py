@@ -12,7 +12,6 @@ import jax
 import jax.numpy as jnp
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
-from jaxtyping import Array
 
 from ._kernels import Moving, pullback_kernel, run_kernel, tangent_kernel
 from ._program import Kind, Program
@@ -54,7 +53,7 @@ def _primitive(name: str, kernel: Callable) -> Primitive:
         results = _results(name, program, moving)
         return [jax.core.ShapedArray(kind.shape(program.n), dtype) for kind, dtype in results]
 
-    def apply(*args: Array, program: Program, moving: Any, interpret: bool) -> list[Array]:
+    def apply(*args: Any, program: Program, moving: Any, interpret: bool) -> list[Any]:
         return kernel(program, moving, args, interpret)
 
     primitive.def_abstract_eval(abstract)
@@ -70,8 +69,8 @@ def _primitive(name: str, kernel: Callable) -> Primitive:
 
 
 def _batch(
-    name: str, primitive: Primitive, args: Sequence[Array], axes: Sequence[Any], program: Program, moving: Any
-) -> tuple[list[Array], list[Any]]:
+    name: str, primitive: Primitive, args: Sequence[Any], axes: Sequence[Any], program: Program, moving: Any
+) -> tuple[list[Any], list[Any]]:
     size = next(x.shape[axis] for x, axis in zip(args, axes) if axis is not None)
     n = program.n
     arguments = _arguments(name, program, moving)
@@ -83,7 +82,7 @@ def _batch(
     ]
     wide = program.of_kinds(of_each("input", program.inputs), of_each("carry", program.carry), size * n)
 
-    def flat(x: Array, axis: Any, kind: Kind, wanted: Kind) -> Array:
+    def flat(x: Any, axis: Any, kind: Kind, wanted: Kind) -> Any:
         first = 0 if kind.rows is None else 1
         if not wanted.neuron:
             return x
@@ -120,8 +119,8 @@ pullback_p = _primitive("pullback", pullback_kernel)
 
 
 def _run_jvp(
-    primals: Sequence[Array], tangents: Sequence[Any], program: Program, moving: bool
-) -> tuple[list[Array], list[Any]]:
+    primals: Sequence[Any], tangents: Sequence[Any], program: Program, moving: bool
+) -> tuple[list[Any], list[Any]]:
     n, count = program.n, len(program.inputs)
     moves = lambda x: not isinstance(x, ad.Zero)
     d_inputs, d_carry = tangents[:count], tangents[count:]
@@ -158,7 +157,7 @@ def _run_jvp(
 
 
 def _linear_jvp(name: str, primitive: Primitive, linear: Callable) -> Callable:
-    def rule(primals: Sequence[Array], tangents: Sequence[Any], program: Program, moving: Moving) -> Any:
+    def rule(primals: Sequence[Any], tangents: Sequence[Any], program: Program, moving: Moving) -> Any:
         count = len(primals) - linear(moving)
         if any(not isinstance(x, ad.Zero) for x in tangents[:count]):
             raise NotImplementedError(

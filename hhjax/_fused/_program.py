@@ -44,7 +44,7 @@ class Kind:
     def shape(self, n: int) -> tuple[int, ...]:
         return (() if self.rows is None else (self.rows,)) + ((n,) if self.neuron else ())
 
-    def conform(self, x: Array, wanted: "Kind", n: int) -> Array:
+    def conform(self, x: Any, wanted: "Kind", n: int) -> Any:
         """`x` of this kind, with one value for each neuron if `wanted` has that."""
         if wanted.neuron and not self.neuron:
             return jnp.broadcast_to(x[..., None], wanted.shape(n))
@@ -163,7 +163,7 @@ class _Unread(Stimulus):
         raise NotFused("`saveat.fn` or a reducer reads a sampled stimulus.")
 
 
-def make_program(steps: Steps, carry: Any, plan: Plan, chunk: int) -> tuple[Program, list[Array]]:
+def make_program(steps: Steps, carry: Any, plan: Plan, chunk: int) -> tuple[Program, list[Any]]:
     """The program of a run, and the inputs that it needs.
 
     **Arguments:** `carry`: the stepper's state and what the reducers carry, at the start.
