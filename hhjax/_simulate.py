@@ -108,7 +108,7 @@ def simulate(
     backend: str = "auto",
     throw: bool = True,
 ) -> Solution:
-    """Run a network at fixed time steps, in one `lax.scan`.
+    """Run a network at fixed time steps, in one `lax.scan` or one GPU kernel.
 
     Model, stimulus, initial state and dt are arguments of the compiled loop: other values
     recompile nothing. Works under `jax.jit`, `jax.vmap` and `jax.grad`.
@@ -144,12 +144,13 @@ def simulate(
     - `progress_meter`: one of diffrax's, such as `diffrax.TqdmProgressMeter()`.
     - `key`: a `jax.random.key`, needed for noise. The noise of a step depends on the key and
         the number of the step alone, however long the run.
-    - `backend`: `"scan"` takes the steps in a `lax.scan`; `"fused"` in one GPU kernel, which
+    - `backend`: `"scan"` takes the steps in a `lax.scan`, `"fused"` in one GPU kernel, which
         holds the state of its neurons in registers from the first step to the last. That needs
         neurons that do not act on each other, no noise, a solver of ours, and in `reduce` and
-        `saveat.fn` nothing but what is done for each neuron by itself; on a CPU the kernel is
-        interpreted, slowly, for proofs. `"auto"` takes the kernel on a GPU where it can, and
-        the scan elsewhere; `solution.backend` says which ran. (Unmeasured on a GPU so far.)
+        `saveat.fn` nothing but what is done for each neuron by itself. The kernel has first
+        derivatives, forwards and backwards, and a `vmap` makes one launch; anywhere but on a
+        GPU it is interpreted, which is for proofs. `"auto"` takes the kernel on a GPU where it
+        can, the scan otherwise; `solution.backend` says which ran. Unmeasured on a GPU so far.
     - `throw`: whether a run that turns non-finite raises. If not, look at
         `solution.finite`. Inside `jit` or `vmap` the error cannot tell the time.
 
