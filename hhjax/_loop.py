@@ -85,8 +85,6 @@ def scan(
 
 def _segment_length(adjoint: diffrax.RecursiveCheckpointAdjoint, steps: int, state_bytes: int) -> int | None:
     """Steps between the states kept for a gradient, `None` to keep the state of every step."""
-    if adjoint.checkpoints is not None and adjoint.checkpoints < 1:
-        raise ValueError(f"`adjoint.checkpoints` must be at least 1, got {adjoint.checkpoints}.")
     if adjoint.checkpoints is not None:
         return math.ceil(steps / adjoint.checkpoints)
     return None if steps * state_bytes <= _KEPT_BYTES else math.ceil(math.sqrt(steps))

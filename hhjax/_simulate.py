@@ -185,6 +185,9 @@ def simulate(
     if not isinstance(adjoint, _ADJOINTS):
         names = ", ".join(f"diffrax.{kind.__name__}()" for kind in _ADJOINTS)
         raise TypeError(f"`adjoint` must be one of {names}, got {adjoint!r}.")
+    checkpoints = getattr(adjoint, "checkpoints", None)
+    if checkpoints is not None and checkpoints < 1:
+        raise ValueError(f"`adjoint.checkpoints` must be at least 1, got {checkpoints}.")
     steps, last_dt = count_steps(t0, t1, dt)
     if saveat is None:
         saveat = _SAVE_V if reduce is None else _SAVE_LAST_V

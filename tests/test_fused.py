@@ -239,6 +239,7 @@ def read_stimulus(t, y, args):
             ),
             "reads a sampled stimulus",
         ),
+        (CELLS, dict(reduce=[hh.SpikeTimes(3)]), r"`reduce\[0\]\[0\]` carries an array of shape \(4,\)"),
         (CELLS, dict(reduce={"h": hh.Histogram([0.0, 1.0])}), r"`reduce\['h'\].edges` has shape \(2,\)"),
     ],
 )

@@ -171,11 +171,12 @@ def make_program(steps: Steps, carry: Any, plan: Plan, chunk: int) -> tuple[Prog
     **Raises:** `NotFused`.
     """
     n = steps.network.n
-    if steps.ready is not steps.stimulus:
+    sampled = lambda x: isinstance(x, SampledOnGrid)
+    if any(map(sampled, jax.tree.leaves(steps.ready, is_leaf=sampled))):
         steps = dataclasses.replace(steps, stimulus=_Unread())
     leaves, structure = jax.tree.flatten(steps)
-    mark = lambda x: x.mark_rows() if isinstance(x, SampledOnGrid) else False
-    in_rows = jax.tree.leaves(jax.tree.map(mark, steps, is_leaf=lambda x: isinstance(x, SampledOnGrid)))
+    mark = lambda x: x.mark_rows() if sampled(x) else False
+    in_rows = jax.tree.leaves(jax.tree.map(mark, steps, is_leaf=sampled))
     where = [k for k, x in enumerate(leaves) if isinstance(x, (jax.Array, np.ndarray))]
     for k, (path, x) in enumerate(jax.tree.leaves_with_path(steps)):
         if k in where and not in_rows[k] and x.shape not in ((), (n,)):
