@@ -50,12 +50,18 @@ def everything(currents):
 
 @pytest.mark.parametrize("solver", ["strang", "ind_exp_euler", "exp_euler", "rk4"])
 def test_equals_the_scan(solver):
-    """States saved at every 7th step of 200 and at both ends, reducers, final state, float64."""
-    stimulus = everything(CURRENTS) if solver == "strang" else CURRENTS
+    """States saved at every 7th step of 200 and at both ends, reducers, final state, float64.
+
+    With `strang`, also a channel of the user's own and all kinds of stimuli.
+    """
+    cells, stimulus = CELLS, CURRENTS
+    if solver == "strang":
+        own = {**CELLS.neuron.channels, "m": SlowPotassium(g=0.5, E=-90.0)}
+        cells, stimulus = hh.Network(hh.Neuron(own, C=CELLS.neuron.C), n=N), everything(CURRENTS)
 
     def run(backend):
         return hh.simulate(
-            CELLS,
+            cells,
             t1=5.0,
             dt=0.025,
             stimulus=stimulus,
@@ -86,8 +92,7 @@ def test_float32_over_100_ms():
 
 
 def pieces(backend, neuron, v0, currents, command):
-    """Something of all that is saved, of the end and of a reducer, of a neuron with another channel."""
-    neuron = hh.Neuron({**neuron.channels, "m": SlowPotassium(g=0.5, E=-90.0)}, C=neuron.C)
+    """Something of all that is saved, of the end and of a reducer."""
     ts = jnp.linspace(0.0, 4.0, 5)
     sampled = 0.5 * hh.Sampled(ts, jnp.outer(jnp.sin(ts), currents))
     run = hh.simulate(
