@@ -192,8 +192,8 @@ def as_diffrax(solver: str | AbstractStepper) -> diffrax.AbstractSolver:
     **Arguments:** `solver`: a name (see [`hh.simulate`][]) or a stepper.
     """
     stepper = as_stepper(solver)
-    if isinstance(stepper, (_DiffraxStepper, _DiffraxSDEStepper)):
-        return stepper.solver
+    if is_diffrax(stepper):
+        return stepper.solver  # pyright: ignore
     if isinstance(stepper, AbstractMaruyama):
         return _AsDiffraxSDE(stepper)
     if stepper.stochastic:
@@ -202,6 +202,11 @@ def as_diffrax(solver: str | AbstractStepper) -> diffrax.AbstractSolver:
             "is a Brownian path (hh.steppers.AbstractMaruyama)."
         )
     return _AsDiffrax(stepper)
+
+
+def is_diffrax(stepper: AbstractStepper) -> bool:
+    """Whether the stepper is a solver of diffrax's."""
+    return isinstance(stepper, (_DiffraxStepper, _DiffraxSDEStepper))
 
 
 def as_stepper(solver: Any, noisy: bool = False) -> AbstractStepper:

@@ -1,22 +1,18 @@
 """The loop over time: scans of steps, cut up for speed and for the memory of gradients."""
 
 import math
-from collections.abc import Callable
 from typing import Any
 
 import diffrax
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array
 
 from ._network import Network
-from ._neuron import Neuron, State
+from ._neuron import Neuron
 from ._plan import Plan
-from ._reduce import map_reducers
-from ._stimulus import Stimulus
-from .steppers import AbstractStepper
+from ._steps import Outcome, Steps
 
 # XLA:CPU compiles a loop whose buffers are smaller than about this into one function,
 # without which a step of a single neuron costs up to 20 times as much. So a run of few
@@ -36,71 +32,34 @@ class _Carry(eqx.Module):
     meter: Any
 
 
-class Outcome(eqx.Module):
-    """What was saved, the final state, which neurons are finite, what was reduced, and the
-    stepper's own state at the end."""
-
-    ys: Any
-    final: State
-    finite: Array
-    reduced: Any
-    z: Any
-
-
-def integrate(
-    network: Network,
-    stimulus: Stimulus,
+def scan(
+    steps: Steps,
     y0: Any,
     v0: Array,
-    t0: Array,
-    t1: Array,
-    dt: Array,
-    last_dt: Array,
     key: Array | None,
-    stepper: AbstractStepper,
     plan: Plan,
-    save: Any,
-    reduce: Any,
     adjoint: diffrax.AbstractAdjoint,
     meter: diffrax.AbstractProgressMeter,
 ) -> Outcome:
-    """Run the loop: steps `plan.done` to `plan.done` + `plan.steps` of the grid from `t0`.
+    """Run the loop: steps `plan.done` to `plan.done` + `plan.steps` of the grid.
 
-    `y0` is the network's state at `t0` or, after `plan.done` steps, the stepper's own.
+    `y0` is the network's state at t0 or, after `plan.done` steps, the stepper's own.
     """
-    network = _spread(network)
-    total = plan.done + plan.steps
-    ready = stimulus.on_grid(t0, t1, dt, total)
-    keys = None if key is None else jax.random.split(key, total)[plan.done :]
-    args = (network, stimulus)
-    whole = last_dt == dt
-
-    def time(i: Array) -> Array:
-        return jnp.where((i == total) & ~whole, t1, t0 + i.astype(dt.dtype) * dt)
-
-    def seen(carry: _Carry) -> tuple[Array, State]:
-        return time(carry.i), stepper.output(network, carry.z)
+    steps = eqx.tree_at(lambda it: it.network, steps, _spread(steps.network))
+    keys = None if key is None else jax.random.split(key, steps.total)[plan.done :]
 
     def step(carry: _Carry, key: Array | None) -> tuple[_Carry, None]:
-        t = time(carry.i)
-        h = jnp.where(carry.i == total - 1, last_dt, dt)
-        z = stepper.advance(network, t, h, carry.z, ready.within(t, h, time(carry.i + 1)), key)
+        z = steps.advance(carry.i, carry.z, key)
         state = meter.step(carry.meter, (carry.i + 1 - plan.done).astype(float) / plan.steps)
-        carry = _Carry(carry.i + 1, z, carry.reduced, state)
-        update = lambda reducer, gathered: reducer.update(gathered, *seen(carry), args)
-        reduced = map_reducers(update, reduce, carry.reduced)
-        return _Carry(carry.i, z, reduced, state), None
+        i = carry.i + 1
+        return _Carry(i, z, steps.gather(i, z, carry.reduced), state), None
 
     def row(carry: _Carry) -> Any:
-        return save(*seen(carry), args)
+        return steps.row(carry.i, carry.z)
 
-    z0 = y0
-    if not plan.done:
-        y0 = network.init(v0) if y0 is None else y0
-        z0 = stepper.init(network, t0, dt, y0, ready.within(t0, dt, t0 + dt))
-    start = _Carry(jnp.int32(plan.done), z0, None, meter.init())
-    begin = lambda reducer: reducer.init(*seen(start), args)
-    start = _Carry(start.i, z0, map_reducers(begin, reduce), start.meter)
+    z0 = y0 if plan.done else steps.begin(y0, v0)
+    first = jnp.int32(plan.done)
+    start = _Carry(first, z0, steps.begin_reducing(first, z0), meter.init())
     checkpointed = isinstance(adjoint, diffrax.RecursiveCheckpointAdjoint)
     segment = _segment_length(adjoint, plan.steps, _nbytes(z0)) if checkpointed else None
     if checkpointed:
@@ -124,18 +83,7 @@ def integrate(
         rest_keys = _take(keys, slice(cut, None), (rest,))
         carry, _ = _scan_in_chunks(step, carry, rest_keys, rest, segment or rest, bool(segment))
     meter.close(carry.meter)
-
-    one = lambda carry: [jax.tree.map(lambda x: x[None], row(carry))]
-    parts = [*(one(start) if plan.initial else []), ys, *(one(carry) if plan.last else [])]
-    ys = jax.tree.map(lambda *xs: jnp.concatenate(xs), *parts)
-    if plan.keep is not None:
-        ys = jax.tree.map(lambda x: x[np.array(plan.keep)], ys)
-    y1 = stepper.output(network, carry.z)
-    reduced = map_reducers(lambda reducer, gathered: reducer.finish(gathered), reduce, carry.reduced)
-    return Outcome(ys, y1, network.finite(y1), reduced, carry.z)
-
-
-compiled_integrate: Callable[..., Outcome] = eqx.filter_jit(integrate)
+    return steps.outcome(plan.arrange(row, start, ys, carry), carry.z, carry.reduced, "scan")
 
 
 def _spread(network: Network) -> Network:
@@ -157,8 +105,6 @@ def _spread(network: Network) -> Network:
 
 def _segment_length(adjoint: diffrax.RecursiveCheckpointAdjoint, steps: int, state_bytes: int) -> int | None:
     """Steps between the states kept for a gradient, `None` to keep the state of every step."""
-    if adjoint.checkpoints is not None and adjoint.checkpoints < 1:
-        raise ValueError(f"`adjoint.checkpoints` must be at least 1, got {adjoint.checkpoints}.")
     if adjoint.checkpoints is not None:
         return math.ceil(steps / adjoint.checkpoints)
     return None if steps * state_bytes <= _KEPT_BYTES else math.ceil(math.sqrt(steps))

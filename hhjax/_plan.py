@@ -2,9 +2,12 @@
 
 import dataclasses
 import math
+from collections.abc import Callable
 from typing import Any
 
 import diffrax
+import jax
+import jax.numpy as jnp
 import numpy as np
 
 from ._parameters import is_concrete
@@ -34,6 +37,16 @@ class Plan:
     last: bool
     keep: tuple[int, ...] | None = None
     done: int = 0
+
+    def arrange(self, row: Callable[[Any], Any], start: Any, ys: Any, end: Any) -> Any:
+        """All that is returned, from the rows `ys` made at every `stride`-th step.
+
+        **Arguments:** `row`: what is saved of a carry; `start`, `end`: the first and the last.
+        """
+        one = lambda carry: [jax.tree.map(lambda x: x[None], row(carry))]
+        parts = [*(one(start) if self.initial else []), ys, *(one(end) if self.last else [])]
+        ys = jax.tree.map(lambda *xs: jnp.concatenate(xs), *parts)
+        return ys if self.keep is None else jax.tree.map(lambda x: x[np.array(self.keep)], ys)
 
 
 def make_plan(saveat: Any, t0: float, t1: float, dt: float, steps: int) -> tuple[Plan, np.ndarray]:

@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Array
 
 from ._diffrax import as_stepper
-from ._loop import compiled_integrate
+from ._integrate import check_backend, integrate
 from ._network import Network
 from ._neuron import Neuron, State
 from ._parameters import as_float_array, cast_floats, check_parameters, is_concrete, run_dtype
@@ -105,9 +105,10 @@ def simulate(
     adjoint: diffrax.AbstractAdjoint = diffrax.RecursiveCheckpointAdjoint(),
     progress_meter: diffrax.AbstractProgressMeter = diffrax.NoProgressMeter(),
     key: Array | None = None,
+    backend: str = "auto",
     throw: bool = True,
 ) -> Solution:
-    """Run a network at fixed time steps, in one `lax.scan`.
+    """Run a network at fixed time steps, in one `lax.scan` or one GPU kernel.
 
     Model, stimulus, initial state and dt are arguments of the compiled loop: other values
     recompile nothing. Works under `jax.jit`, `jax.vmap` and `jax.grad`.
@@ -143,6 +144,13 @@ def simulate(
     - `progress_meter`: one of diffrax's, such as `diffrax.TqdmProgressMeter()`.
     - `key`: a `jax.random.key`, needed for noise. The noise of a step depends on the key and
         the number of the step alone, however long the run.
+    - `backend`: `"scan"` takes the steps in a `lax.scan`, `"fused"` in one GPU kernel, which
+        holds the state of its neurons in registers from the first step to the last. That needs
+        neurons that do not act on each other, no noise, a solver of ours, and in `reduce` and
+        `saveat.fn` nothing but what is done for each neuron by itself. The kernel has first
+        derivatives, forwards and backwards, and a `vmap` makes one launch; anywhere but on a
+        GPU it is interpreted, which is for proofs. `"auto"` takes the kernel on a GPU where it
+        can, the scan otherwise; `solution.backend` says which ran. Unmeasured on a GPU so far.
     - `throw`: whether a run that turns non-finite raises. If not, look at
         `solution.finite`. Inside `jit` or `vmap` the error cannot tell the time.
 
@@ -167,6 +175,7 @@ def simulate(
             f"{', '.join(map(repr, stochastic_by_name))}."
         )
     check_reducers(reduce)
+    check_backend(backend)
     check_parameters(stepper, "solver", network.n)
     if stepper.stochastic and key is None:
         raise ValueError(
@@ -176,6 +185,9 @@ def simulate(
     if not isinstance(adjoint, _ADJOINTS):
         names = ", ".join(f"diffrax.{kind.__name__}()" for kind in _ADJOINTS)
         raise TypeError(f"`adjoint` must be one of {names}, got {adjoint!r}.")
+    checkpoints = getattr(adjoint, "checkpoints", None)
+    if checkpoints is not None and checkpoints < 1:
+        raise ValueError(f"`adjoint.checkpoints` must be at least 1, got {checkpoints}.")
     steps, last_dt = count_steps(t0, t1, dt)
     if saveat is None:
         saveat = _SAVE_V if reduce is None else _SAVE_LAST_V
@@ -189,7 +201,8 @@ def simulate(
     times = [np.asarray(x, dtype) for x in (t0, t1, dt, last_dt)]
     key = key if stepper.stochastic else None
     run = (network, stimulus, y0, v0, *times, key, cast_floats(stepper, dtype))
-    out = compiled_integrate(*run, plan, saveat.subs.fn, cast_floats(reduce, dtype), adjoint, progress_meter)
+    what = plan, saveat.subs.fn, cast_floats(reduce, dtype)
+    out = integrate(*run, *what, adjoint, progress_meter, backend)
     ts = jnp.asarray(np.where(indices == total, t1, t0 + indices * dt), dtype)
     if throw:
         hint = _hint(solver, dt)
@@ -198,7 +211,7 @@ def simulate(
         elif not out.finite.all():
             _raise_non_finite(run, plan, t0, t1, dt, hint)
     progress = Progress(out.z, type(stepper).__name__, t0, dt, total, last_dt == dt)
-    return Solution(ts, out.ys, out.final, out.finite, out.reduced, progress)
+    return Solution(ts, out.ys, out.final, out.finite, out.reduced, progress, out.backend)
 
 
 def _check_progress(run: Solution, stepper: Any, t0: Any, dt: Any) -> Progress:
@@ -233,7 +246,7 @@ def _raise_non_finite(run: tuple, plan: Plan, t0: float, t1: float, dt: float, h
     """Run again, watching, and raise with the first bad time and neuron."""
     watch = Plan(plan.steps, 1, initial=False, last=False, done=plan.done)
     adjoint, meter = diffrax.DirectAdjoint(), diffrax.NoProgressMeter()
-    finite = compiled_integrate(*run, watch, _save_finite, None, adjoint, meter).ys
+    finite = integrate(*run, watch, _save_finite, None, adjoint, meter, "scan").ys
     step = int(jnp.argmin(finite.all(axis=1)))
     neuron = int(jnp.argmin(finite[step]))
     time = min(t0 + (plan.done + step + 1) * dt, t1)

@@ -274,19 +274,36 @@ class Sampled(Stimulus):
         total = lambda x: jax.ops.segment_sum(x, step, steps)
         means = total(areas) / per_time(total(jnp.diff(ts)))
         slopes = jnp.diff(self(grid), axis=0) / per_time(jnp.diff(grid))
-        return _SampledOnGrid(means, slopes, t0, dt)
+        return SampledOnGrid(means, slopes, t0, dt)
 
     def edges(self, t0: float, t1: float) -> Array:
         return self.ts
 
 
-class _SampledOnGrid(Stimulus):
+class Row(eqx.Module):
+    """The one row of a table that a step needs, in the table's place."""
+
+    value: Array
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return (1,) + self.value.shape
+
+    def __getitem__(self, i: Array) -> Array:
+        return self.value
+
+
+class SampledOnGrid(Stimulus):
     """The mean and slope of a `Sampled` current in every step of a run."""
 
     means: Array
     slopes: Array
     t0: Array
     dt: Array
+
+    def mark_rows(self) -> "SampledOnGrid":
+        """This with True for the tables that have a row for each step, and False for the rest."""
+        return eqx.tree_at(lambda s: (s.means, s.slopes), jax.tree.map(lambda _: False, self), (True, True))
 
     def _step(self, t: Array) -> Array:
         i = jnp.round((t - self.t0) / self.dt).astype(int)

@@ -23,6 +23,7 @@ from ._plan import count_steps, make_plan
 from ._populations import Populations
 from ._reduce import check_reducers, SpikeCount
 from ._simulate import check_run, simulate
+from ._solution import Solution
 from ._stimulus import Stimulus
 from ._store import open_store
 
@@ -111,6 +112,7 @@ class Sweep(eqx.Module):
         only axis, as indices into the flattened axes; `None` otherwise.
     - `network`: the network, with its values where the sweep does not vary them.
     - `solver`: the type of the solver; `t0`, `t1`, `dt`: of every run, ms.
+    - `backend`: which loop ran, `"scan"` or `"fused"`.
     """
 
     axes: dict[str, Any]
@@ -124,6 +126,7 @@ class Sweep(eqx.Module):
     t0: float = eqx.field(default=0.0, static=True)
     t1: float = eqx.field(default=0.0, static=True)
     dt: float = eqx.field(default=0.0, static=True)
+    backend: str = eqx.field(static=True, default="scan")
 
     @property
     def V(self) -> Any:
@@ -196,9 +199,14 @@ class _Job(eqx.Module):
 
     def run(self, values: list, index: Array) -> tuple[Any, Any, Array]:
         """One point: what was saved, what was reduced, which neurons are finite."""
+        run = self.solution(values, index)
+        return run.ys, run.reduced, run.finite
+
+    def solution(self, values: list, index: Array) -> Solution:
+        """The run of one point."""
         point = _put(self.point, self.wheres, values)
         key = None if self.key is None else jax.random.fold_in(self.key, index)
-        run = simulate(
+        return simulate(
             point.network,
             stimulus=point.stimulus,
             v0=point.v0,
@@ -207,7 +215,6 @@ class _Job(eqx.Module):
             throw=False,
             **self.settings.options,
         )
-        return run.ys, run.reduced, run.finite
 
 
 @eqx.filter_jit
@@ -233,24 +240,25 @@ def _run_chunk(job: _Job, values: list, index: Array | np.ndarray, blocks: int) 
 _known_shapes: dict[Any, Any] = {}
 
 
-def _shapes(job: _Job, values: list) -> Any:
-    """The shapes of one point's results; worked out once for each structure."""
+def _shapes(job: _Job, values: list) -> tuple[Any, str]:
+    """The shapes of one point's results, and the loop it runs in; worked out once for each structure."""
     arrays, static = eqx.partition((job, values), eqx.is_array)
     leaves, structure = jax.tree.flatten(static)
     sizes = tuple((x.shape, x.dtype) for x in jax.tree.leaves(arrays))
     key = (tuple(leaves), structure, sizes, jax.tree.structure(arrays))
     if key not in _known_shapes:
-        _known_shapes[key] = eqx.filter_eval_shape(lambda job: job.run(values, jnp.int32(0)), job)
+        run = eqx.filter_eval_shape(lambda job: job.solution(values, jnp.int32(0)), job)
+        _known_shapes[key] = (run.ys, run.reduced, run.finite), run.backend
     return _known_shapes[key]
 
 
-def _sizes(points: int, n: int, bytes_per_point: int, chunk: int | None) -> tuple[int, int]:
-    """Points in a chunk, the same for all, and blocks of them on each device."""
+def _sizes(points: int, n: int, bytes_per_point: int, chunk: int | None, whole: bool) -> tuple[int, int]:
+    """Points in a chunk, the same for all, and blocks of them on each device, one if `whole`."""
     devices = jax.local_device_count()
     if chunk is None:
         chunk = max(_CHUNK_BYTES // bytes_per_point, devices)
     each = math.ceil(min(chunk, points) / devices)
-    block = max(1, min(_BLOCK // n, each))
+    block = each if whole else max(1, min(_BLOCK // n, each))
     # As few chunks as before, but filled evenly, so that little is padded.
     chunks = math.ceil(points / (math.ceil(each / block) * block * devices))
     blocks = math.ceil(points / (chunks * block * devices))
@@ -272,6 +280,7 @@ def sweep(
     key: Array | None = None,
     chunk: int | None = None,
     folder: str | Path | None = None,
+    backend: str = "auto",
     progress_meter: diffrax.AbstractProgressMeter = diffrax.NoProgressMeter(),
 ) -> Sweep:
     """Run a network for every combination of the values in `over`.
@@ -292,7 +301,7 @@ def sweep(
 
     **Arguments:**
 
-    - `network`, `t1`, `dt`, `t0`, `stimulus`, `v0`, `solver`: as in [`hh.simulate`][].
+    - `network`, `t1`, `dt`, `t0`, `stimulus`, `v0`, `solver`, `backend`: as in [`hh.simulate`][].
     - `over`: a dict whose every entry is an axis of the sweep. A key names a parameter:
         `"stimulus"`, `"stimulus.amplitude"` or any other field, `"v0"`, `"C"`,
         `"channel.parameter"` such as `"na.g"`, `"coupling.E"`; the value is an array, whose
@@ -331,17 +340,17 @@ def sweep(
 
     saveat = diffrax.SaveAt(t1=True, fn=_save_nothing) if saveat is None else saveat
     settings = dict(t0=t0, t1=t1, dt=dt, saveat=saveat) | ({} if solver is None else {"solver": solver})
-    job = _Job(point, cast_floats(reduce, dtype), key, wheres, _Settings(**settings))
+    job = _Job(point, cast_floats(reduce, dtype), key, wheres, _Settings(**settings, backend=backend))
     points = math.prod(shape)
     mine = np.array_split(np.arange(points), jax.process_count())[jax.process_index()]
     take = lambda flat: [
         [x[i] for x in arrays] for i, (_, _, arrays, _) in zip(np.unravel_index(flat, shape), axes)
     ]
     first = jax.tree.map(lambda x: jnp.asarray(x[0]), take(np.array([0])))
-    one = _shapes(job, first)
+    one, ran = _shapes(job, first)
     held = [x for x in jax.tree.leaves((one, network)) if hasattr(x, "dtype")]
     nbytes = sum(x.size * x.dtype.itemsize for x in held) + 80 * network.n  # the state
-    size, blocks = _sizes(len(mine), network.n, 4 * nbytes, chunk)
+    size, blocks = _sizes(len(mine), network.n, 4 * nbytes, chunk, ran == "fused")
 
     inputs = (eqx.filter(dataclasses.replace(job, key=None), eqx.is_array), [x for _, _, x, _ in axes])
     told = f"{list(over)} {settings} {type(network)} {key if key is None else jax.random.key_data(key)}"
@@ -374,6 +383,7 @@ def sweep(
         t0,
         t1,
         dt,
+        ran,
     )
 
 

@@ -58,3 +58,9 @@ def test_noise(monkeypatch):
     figures = run("noise.py", monkeypatch, *arguments)
     assert set(figures["times"]) == {"none", "current", "subunit"}
     assert all(t > 0 for times in figures["times"].values() for t in times.values())
+
+
+def test_gpu_without_one(monkeypatch, capsys):
+    monkeypatch.setattr("jax.default_backend", lambda: "cpu")
+    assert run("gpu.py", monkeypatch) is None
+    assert capsys.readouterr().out == "There is no GPU here that JAX sees: nothing was measured.\n"

@@ -22,7 +22,7 @@ def _pade_poles() -> list[tuple[complex, complex]]:
     numerator = np.polynomial.Polynomial([1, 3 / 7, 1 / 14, 1 / 210])
     denominator = np.polynomial.Polynomial([1, -4 / 7, 1 / 7, -2 / 105, 1 / 840])
     poles = [p for p in denominator.roots() if p.imag > 0]
-    return [(p, -numerator(p) / (denominator.deriv()(p) * p)) for p in poles]
+    return [(complex(p), complex(-numerator(p) / (denominator.deriv()(p) * p))) for p in poles]
 
 
 _POLES = _pade_poles()
