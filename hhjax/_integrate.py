@@ -1,5 +1,6 @@
 """Which loop a run takes: a scan of steps, or one kernel."""
 
+from collections.abc import Callable
 from typing import Any
 
 import diffrax
@@ -25,14 +26,13 @@ def check_backend(backend: Any) -> None:
 
 
 def _on_gpu() -> bool:
-    device = jax.config.jax_default_device
+    device = getattr(jax.config, "jax_default_device")
     if device is None:
         return jax.default_backend() == "gpu"
     return getattr(device, "platform", device) in ("gpu", "cuda", "rocm")
 
 
-@eqx.filter_jit
-def integrate(
+def _integrate(
     network: Network,
     stimulus: Stimulus,
     y0: Any,
@@ -64,3 +64,6 @@ def integrate(
             if backend == "fused":
                 raise ValueError(f"`backend='fused'` is not possible here: {error}") from None
     return scan(steps, y0, v0, key, plan, adjoint, meter)
+
+
+integrate: Callable[..., Outcome] = eqx.filter_jit(_integrate)

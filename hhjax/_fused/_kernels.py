@@ -8,6 +8,7 @@ import jax.experimental.pallas as pl
 import jax.numpy as jnp
 import numpy as np
 from jax.experimental.pallas import triton
+from jax.typing import ArrayLike
 from jaxtyping import Array
 
 from ._program import BLOCK, Kind, Program
@@ -266,7 +267,7 @@ def pullback_kernel(program: Program, moving: Moving, args: Sequence[Any], inter
                 at = _pick(now, moving.inputs)
                 _, pull, after = jax.vjp(step(i, now, carry), at, _pick(carry, moving.carry), has_aux=True)
 
-                def with_row(number: Array) -> Any:
+                def with_row(number: ArrayLike) -> Any:
                     _, pull_row = jax.vjp(row(i + 1, now, after), at, _pick(after, moving.carry))
                     by_now, by_carry = pull_row([ref[number] for ref in ct_rows])
                     added = lambda xs, ys: [x + y for x, y in zip(xs, ys)]

@@ -10,6 +10,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.core import ShapedArray
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 
@@ -51,7 +52,7 @@ def _primitive(name: str, kernel: Callable) -> Primitive:
 
     def abstract(*_: Any, program: Program, moving: Any) -> list:
         results = _results(name, program, moving)
-        return [jax.core.ShapedArray(kind.shape(program.n), dtype) for kind, dtype in results]
+        return [ShapedArray(kind.shape(program.n), dtype) for kind, dtype in results]
 
     def apply(*args: Any, program: Program, moving: Any, interpret: bool) -> list[Any]:
         return kernel(program, moving, args, interpret)

@@ -186,8 +186,8 @@ def make_program(steps: Steps, carry: Any, plan: Plan, chunk: int) -> tuple[Prog
     for path, x in jax.tree.leaves_with_path(carry):
         if x.shape not in ((), (n,)):
             name = jax.tree_util.keystr(path[1:])
-            kind = "reduce" if path[0].idx else "solver"
-            raise NotFused(f"`{kind}{name}` carries an array of shape {x.shape} from step to step.")
+            whose = "reduce" if path[0].idx else "solver"
+            raise NotFused(f"`{whose}{name}` carries an array of shape {x.shape} from step to step.")
 
     def kind(k: int) -> Kind:
         shape = leaves[k].shape
@@ -223,7 +223,8 @@ def make_program(steps: Steps, carry: Any, plan: Plan, chunk: int) -> tuple[Prog
     for x in saved:
         if x.shape not in ((), (n,)):
             raise NotFused(f"`saveat.fn` gives an array of shape {x.shape}, not one value per neuron.")
-    dtypes = tuple(tuple(x.dtype for x in part) for part in ([leaves[k] for k in where], parts, saved))
+    dtype_of = lambda part: tuple(x.dtype for x in part)
+    dtypes = (dtype_of(leaves[k] for k in where), dtype_of(parts), dtype_of(saved))
     kinds = tuple(kind(k) for k in where)
     carried = tuple(Kind(x.shape == (n,)) for x in parts)
     row_kinds = tuple(Kind(x.shape == (n,), rows) for x in saved)
@@ -236,5 +237,5 @@ def make_program(steps: Steps, carry: Any, plan: Plan, chunk: int) -> tuple[Prog
     chosen = [k for k, is_used in enumerate(used) if is_used]
     needed = [where[k] for k in chosen]
     pick = lambda x: tuple(x[k] for k in chosen)
-    program = dataclasses.replace(program, inputs=pick(kinds), dtypes=(pick(dtypes[0]), *dtypes[1:]))
+    program = dataclasses.replace(program, inputs=pick(kinds), dtypes=(pick(dtypes[0]), dtypes[1], dtypes[2]))
     return program, [leaves[k] for k in needed]

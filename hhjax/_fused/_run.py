@@ -36,7 +36,7 @@ def _chunk(adjoint: diffrax.AbstractAdjoint, steps: int) -> int:
         return steps
     if isinstance(adjoint, diffrax.DirectAdjoint):
         return 1
-    checkpoints = adjoint.checkpoints
+    checkpoints = getattr(adjoint, "checkpoints", None)
     return math.ceil(math.sqrt(steps)) if checkpoints is None else math.ceil(steps / checkpoints)
 
 
@@ -66,4 +66,5 @@ def fused(
         ys = jax.tree.unflatten(jax.tree.structure(jax.eval_shape(row, start)), out[len(leaves) :])
     else:
         ys = jax.tree.map(lambda x: x[None], row(last))
-    return steps.outcome(plan.arrange(row, start, ys, last), *end, "fused")
+    z, reduced = end
+    return steps.outcome(plan.arrange(row, start, ys, last), z, reduced, "fused")
