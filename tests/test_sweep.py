@@ -130,12 +130,20 @@ got = hh.sweep(hh.squid_axon(), over=over, t1=30.0, dt=0.05, reduce=hh.Mean())
 """
 
 
+ROWS = """
+from jax.sharding import NamedSharding, PartitionSpec
+rows = NamedSharding(jax.make_mesh((2,), ("rows",)), PartitionSpec("rows", None))
+E = jax.device_put(jnp.arange(16.0).reshape(4, 4) / 50, rows)
+network = hh.Network(hh.squid_axon(), n=4, coupling=hh.GradedSynapse(E))
+run = hh.simulate(network, t1=30.0, dt=0.05, stimulus=10.0)
+assert {part.data.shape for part in run.final.V.addressable_shards} == {(2,)}
+np.savez(sys.argv[1], mean=got.reduced, V=run.V)
+"""
+
+
 def test_sharded_over_cores_and_over_processes(tmp_path):
     """One process with two devices, and two processes with one each, against this process."""
-    cores = SWEEP.format(
-        start="assert hh.use_cores(2) and jax.device_count() == 2",
-        end="np.save(sys.argv[1], got.reduced)",
-    )
+    cores = SWEEP.format(start="assert hh.use_cores(2) and jax.device_count() == 2", end=ROWS)
     processes = SWEEP.format(
         start="jax.distributed.initialize('localhost:' + sys.argv[2], 2, int(sys.argv[3]))",
         end="np.savez(sys.argv[1], mean=got.reduced, indices=got.indices)",
@@ -145,13 +153,18 @@ def test_sharded_over_cores_and_over_processes(tmp_path):
     with socket.socket() as free:
         free.bind(("localhost", 0))
         port = free.getsockname()[1]
-    jobs = [run_script(cores, tmp_path / "cores.npy")]
+    jobs = [run_script(cores, tmp_path / "cores.npz")]
     jobs += [run_script(processes, tmp_path / f"{k}.npz", port, k) for k in range(2)]
     single = jax.tree.map(lambda x: x.astype(jnp.float32), AXON)
     over = {"stimulus": jnp.linspace(0.0, 16.0, 7), "na.g": jnp.array([80.0, 120.0, 150.0])}
     here = hh.sweep(single, over=over, t1=30.0, dt=0.05, reduce=hh.Mean()).reduced
     assert [job.wait(timeout=120) for job in jobs] == [0, 0, 0]
-    np.testing.assert_allclose(np.load(tmp_path / "cores.npy"), here, rtol=2e-4)
+    on_cores = np.load(tmp_path / "cores.npz")
+    np.testing.assert_allclose(on_cores["mean"], here, rtol=2e-4)
+    coupled = hh.Network(AXON, n=4, coupling=hh.GradedSynapse(jnp.arange(16.0).reshape(4, 4) / 50))
+    network = jax.tree.map(lambda x: x.astype(jnp.float32), coupled)
+    run = hh.simulate(network, t1=30.0, dt=0.05, stimulus=10.0)
+    np.testing.assert_allclose(on_cores["V"], run.V, atol=0.05)
     parts = [np.load(tmp_path / f"{k}.npz") for k in range(2)]
     indices = np.concatenate([part["indices"] for part in parts])
     assert indices.tolist() == list(range(21)) and all(len(part["indices"]) < 12 for part in parts)
