@@ -11,7 +11,7 @@ import pytest
 
 import hhjax as hh
 from hhjax import analysis, plot
-from hhjax.analysis._membrane import first_fold, resting_potential
+from hhjax.analysis._steady import first_fold, resting_potential
 
 LIBRARY = json.loads((Path(__file__).parent / "data" / "model_library.json").read_text())
 SQUID = hh.squid_axon()

@@ -8,7 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Complex, Float
 
-from ._equilibria import as_grid, as_one_neuron, holding, sign_changes
+from .._table import number, table
+from ._steady import as_grid, as_one_neuron, holding, sign_changes
 from ._system import System
 
 _MOST = 16  # points of a kind
@@ -46,10 +47,12 @@ class Branches(eqx.Module):
         return self.eigenvalues[:, 0].real < 0
 
     def __str__(self) -> str:
-        rows = [f"fold  {I:12.6f} µA/cm²  {V:11.6f} mV" for I, V in zip(self.fold_current, self.fold_V)]
-        hopfs = zip(self.hopf_current, self.hopf_V, self.hopf_frequency)
-        rows += [f"Hopf  {I:12.6f} µA/cm²  {V:11.6f} mV  {f:11.6f} Hz" for I, V, f in hopfs]
-        return "\n".join(rows) or "no fold and no Hopf point"
+        rows = [["fold", I, V, np.nan] for I, V in zip(self.fold_current, self.fold_V)]
+        rows += [["Hopf", *x] for x in zip(self.hopf_current, self.hopf_V, self.hopf_frequency)]
+        if not rows:
+            return "no fold and no Hopf point"
+        shown = [[kind, *(number(float(x), 9) for x in numbers)] for kind, *numbers in rows]
+        return table(["point", "current (µA/cm²)", "V (mV)", "frequency (Hz)"], shown)
 
 
 def branches(
