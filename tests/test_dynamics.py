@@ -121,9 +121,11 @@ def test_slopes_of_the_period(orbit, reference):
     slopes = eqx.filter_grad(period)(AXON)
     # The 6th and 7th spike times of a run and their slopes differ by those of a period, to 1e-6.
     late = lambda name: np.diff(reference["I10"]["sensitivities"][name]["dt_spike"])[-1]
-    np.testing.assert_allclose(slopes.channels["na"].g, late("gNa"), atol=2e-7)
-    np.testing.assert_allclose(slopes.channels["k"].g, late("gK"), atol=2e-6)
-    np.testing.assert_allclose(slopes.channels["leak"].g, late("gL"), atol=5e-4)
+    by_adjoint = analysis.sensitivity(AXON, analysis.period_feature(orbit))
+    assert by_adjoint.feature == orbit.period
+    for name, channel, atol in (("gNa", "na", 2e-7), ("gK", "k", 2e-6), ("gL", "leak", 5e-4)):
+        np.testing.assert_allclose(slopes.channels[channel].g, late(name), atol=atol)
+        np.testing.assert_allclose(by_adjoint[f"{channel}.g"], slopes.channels[channel].g, rtol=1e-6)
 
 
 def test_the_branch_of_orbits(followed):

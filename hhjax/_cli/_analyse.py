@@ -22,11 +22,12 @@ PARTS = {
     "cycles": "the orbit followed over the range",
     "fi": "firing rate over the range, its onset",
     "impedance": "resonance of the rest without current",
-    "sensitivity": "of the orbit's frequency to every parameter",
+    "sensitivity": "of the orbit's period to every parameter",
 }
 _OF_ORBIT = ("orbit", "cycles", "sensitivity")
 _LEAST, _MOST = 0.02, 500.0  # µA/cm²: where firing is looked for
 _HERTZ = (0.1, 1000.0)
+_STEPS = 1000  # in a period
 
 
 def analyse(
@@ -97,8 +98,8 @@ def _currents(
         onset = float(analysis.fi_curve(neuron, tried, tol=0.1, **run).threshold)
         if math.isnan(onset):
             raise ValueError(
-                f"no current from {_LEAST:g} to {_MOST:g} µA/cm² starts to make this neuron fire for long, or "
-                "it fires without: give --range and --current."
+                f"no current from {_LEAST:g} to {_MOST:g} µA/cm² starts to make this neuron fire for long, "
+                "or it fires without: give --range and --current."
             )
     rounded = lambda x: float(f"{x:.2g}")
     low, high = (0.0, rounded(4 * onset)) if range is None else range
@@ -129,7 +130,7 @@ def _orbit(
     neuron: hh.Neuron, current: float, parts: Sequence[str], currents: tuple[float, float]
 ) -> dict[str, Any]:
     _say("orbit")
-    orbit = _try(lambda: analysis.periodic_orbit(neuron, current, throw=False))
+    orbit = _try(lambda: analysis.periodic_orbit(neuron, current, steps=_STEPS, throw=False))
     if orbit is None or bool(jnp.isnan(orbit.period)):
         print(f"no periodic orbit in {current:g} µA/cm²")
         return {}
@@ -144,11 +145,10 @@ def _orbit(
         shown = f"{multiplier.real:.6g}" + (f"{multiplier.imag:+.6g}i" if multiplier.imag else "")
         rows.append([f"multiplier {k + 1}", shown, ""])
     print(table(["", "value", "unit"], rows))
-    found: dict[str, Any] = {}
-    if "orbit" in parts:
-        found |= {"orbit": orbit, "response": analysis.phase_response(orbit)}
+    response = analysis.phase_response(orbit)
+    found: dict[str, Any] = {"orbit": orbit, "response": response} if "orbit" in parts else {}
     if "cycles" in parts:
-        cycles = _try(lambda: analysis.continue_orbit(orbit, currents))
+        cycles = _try(lambda: analysis.continue_orbit(orbit, currents, steps=_STEPS))
         if cycles is not None:
             found["cycles"] = cycles
             _say("cycles")
@@ -158,9 +158,8 @@ def _orbit(
             print(table(["point", "current (µA/cm²)", "period (ms)"], rows))
     if "sensitivity" in parts:
         _say("sensitivity")
-        again = dict(guess=orbit, throw=False)
-        hertz = lambda neuron: analysis.periodic_orbit(neuron, current, **again).frequency
-        found["sensitivity"] = analysis.sensitivity(neuron, hertz)
+        period = analysis.period_feature(orbit, response)
+        found["sensitivity"] = analysis.sensitivity(neuron, period)
         print(found["sensitivity"])
     return found
 
@@ -171,7 +170,7 @@ def _impedance(neuron: hh.Neuron) -> dict[str, Any]:
     if rest is None:
         print("no stable rest without current")
         return {}
-    response = analysis.impedance(neuron, jnp.geomspace(*_HERTZ, 300), 0.0, rest.state)
+    response = analysis.impedance(neuron, jnp.geomspace(*_HERTZ, 300), 0.0, rest)
     size, peak = np.abs(np.asarray(response.input[:, 0])), float(response.resonance[0])
     resonant = _HERTZ[0] < peak < _HERTZ[1]
     rows = [
@@ -234,7 +233,7 @@ def _draw(found: dict[str, Any], model: str, out: Path) -> None:
     def sensitivity(panel: Any) -> None:
         ax = panel.subplots()
         plot.sensitivity(found["sensitivity"], ax=ax, most=10)
-        ax.set_xlabel("Change of the frequency for 1 % more (%)")
+        ax.set_xlabel("Change of the period for 1 % more (%)")
 
     panels = {
         "branches": bifurcation,
@@ -266,9 +265,7 @@ def _add(parser: argparse.ArgumentParser) -> None:
     add("--range", type=float, nargs=2, metavar=("LOW", "HIGH"),
         help="of currents, µA/cm²; by default up to 4 times the onset of firing")  # fmt: skip
     add("--points", type=int, default=21, help="currents of the firing rates")
-    add(
-        "--t1", type=float, default=1000.0, help="duration of their runs, of which the second half counts, ms"
-    )
+    add("--t1", type=float, default=1000.0, help="duration of their runs, ms; the second half counts")
     add("--dt", type=float, default=0.025, help="time step of these runs, ms")
 
 

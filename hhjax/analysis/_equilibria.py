@@ -3,7 +3,6 @@
 from typing import Any
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 import numpy as np
 import optimistix as optx
@@ -11,10 +10,8 @@ from jaxtyping import Array, Bool, Complex, Float
 
 from .._neuron import State
 from .._parameters import as_float_array
-from ._steady import as_grid, as_one_neuron, holding, roots
+from ._steady import as_grid, as_one_neuron, crossings, steady_curve
 from ._system import prepare, System, tolerance
-
-_MOST = 16  # equilibria
 
 
 class Equilibrium(eqx.Module):
@@ -115,12 +112,12 @@ def _solve(system: System, V: Float[Array, " n"]) -> tuple[Equilibrium, Array]:
 
 
 def equilibria(
-    network: Any, stimulus: Any = 0.0, *, V: tuple[float, float] = (-120.0, 60.0), points: int = 2001
+    network: Any, stimulus: Any = 0.0, *, V: tuple[float, float] = (-120.0, 60.0), points: int = 1001
 ) -> tuple[Equilibrium, ...]:
     """All equilibria of one neuron at a constant current, from the lowest V up.
 
-    They are the potentials at which the steady-state I-V curve passes the current, found by a scan
-    and bisection to the last digits. Differentiable in the network and the stimulus.
+    They are the potentials at which the steady-state I-V curve passes the current, found by scans
+    that are made finer to the last digits.
 
     **Arguments:** `network`: an [`hh.Neuron`][]; `stimulus`: µA/cm², a number; `V`: where to
     look, mV; `points`: of the scan: two equilibria closer than the spacing may be missed.
@@ -130,19 +127,19 @@ def equilibria(
     **Raises:** `ValueError` if there is none between the ends of `V`.
     """
     system = as_one_neuron(network, stimulus)
-    grid = as_grid(V, points, system.current.dtype)
-    found, count = _scan(system, grid)
-    if count == 0:
+    curve = steady_curve(system, as_grid(V, points, system.current.dtype))
+    excess = lambda curve: np.asarray(curve.current - system.current)
+    found = crossings(system, curve, excess)
+    if not found:
         raise ValueError(
             f"No equilibrium at {float(system.current):g} µA/cm² between {V[0]:g} and {V[1]:g} mV: widen `V`."
         )
-    return tuple(jax.tree.map(lambda x: x[i], found) for i in range(int(count)))
-
-
-@eqx.filter_jit
-def _scan(system: System, grid: Array) -> tuple[Equilibrium, Array]:
-    excess = lambda V, system: holding(system, V) - system.current
-    found = roots(excess, system, grid, _MOST)
-    count = jnp.isfinite(found).sum()
-    fill = jnp.where(jnp.isfinite(found), found, grid[0])
-    return jax.vmap(lambda V: _describe(system, V[None]))(fill), count
+    return tuple(
+        Equilibrium(
+            system.network.init(fine.V[i][None]),
+            system.current,
+            fine.eigenvalues[i],
+            jnp.abs(fine.current[i] - system.current),
+        )
+        for fine, i in found
+    )

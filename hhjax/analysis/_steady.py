@@ -1,5 +1,6 @@
 """The steady-state I-V curve of one neuron, and the special points on it."""
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -7,11 +8,12 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Complex, Float
 
 from .._network import Network
 from .._neuron import Neuron
 from .._parameters import run_dtype
+from .._spikes import spike_times
 from ._system import prepare, System
 
 _LOWEST, _HIGHEST, _POINTS = -150.0, 80.0, 2301  # mV: where rest is looked for, every 0.1 mV
@@ -40,55 +42,55 @@ def holding(system: System, V: Float[Array, ""]) -> Float[Array, ""]:
     return system.current - system.unbalanced(V[None])[0]
 
 
-def sign_changes(
-    f: Callable[[Array], Array],
-    grid: Float[Array, " points"],
-    values: Array,
-    most: int,
-    *,
-    rising: bool | None = None,
-) -> Float[Array, " most"]:
-    """Where f changes its sign between neighbours of a grid, by bisection, padded with NaN.
+class SteadyCurve(eqx.Module):
+    """The equilibria of one neuron as a function of V.
 
-    **Arguments:** `f`: of a scalar; `values`: of f on the grid, at least with the right sign;
-    `most`: how many are looked for; `rising`: whether f rises there, if only such count.
+    **Fields:** `V`: mV; `current`: µA/cm², in which it rests there; `slope`: of this I-V curve,
+    mS/cm²; `eigenvalues`: of the Jacobian, 1/ms, the one with the greatest real part first.
     """
+
+    V: Float[Array, " points"]
+    current: Float[Array, " points"]
+    slope: Float[Array, " points"]
+    eigenvalues: Complex[Array, "points N"]
+
+
+@eqx.filter_jit
+def steady_curve(system: System, grid: Float[Array, " points"]) -> SteadyCurve:
+    """The equilibria at every V of a grid. The current of `system` plays no part."""
+    current, slope = jax.jvp(jax.vmap(lambda V: holding(system, V)), (grid,), (jnp.ones_like(grid),))
+    eigenvalues = jax.vmap(lambda V: system.eigenvalues(system.network.init(V[None])))(grid)
+    return SteadyCurve(grid, current, slope, eigenvalues)
+
+
+def crossings(
+    system: System, curve: SteadyCurve, f: Callable[[SteadyCurve], np.ndarray]
+) -> list[tuple[SteadyCurve, int]]:
+    """Where f changes its sign along a curve: a finer curve around each, and the point on it.
+
+    A bracket is made narrower by as many points as the curve has, until its ends are neighbours
+    in floating point; so nothing else is compiled.
+    """
+    found = []
+    for i in _changes(f(curve)):
+        fine, points = curve, curve.V.size
+        for _ in range(math.ceil(60 * math.log(2) / math.log(points - 1))):
+            ends = float(fine.V[i]), float(fine.V[i + 1])
+            if np.nextafter(*np.asarray(ends, curve.V.dtype)) >= ends[1]:
+                break
+            fine = steady_curve(system, jnp.linspace(*ends, points, dtype=curve.V.dtype))
+            changes = _changes(f(fine))
+            if changes.size == 0:  # rounding hides the sign
+                break
+            i = int(changes[0])
+        values = np.abs(f(fine))
+        found.append((fine, i + int(values[i + 1] < values[i])))
+    return found
+
+
+def _changes(values: np.ndarray) -> np.ndarray:
     up = values > 0
-    found = up[:-1] != up[1:] if rising is None else (up[1:] != up[:-1]) & (up[1:] == rising)
-    (i,) = jnp.nonzero(found, size=most, fill_value=-1)
-
-    def refine(low: Array, high: Array, up: Array) -> Array:
-        def halve(_: Any, ends: tuple[Array, Array]) -> tuple[Array, Array]:
-            middle = sum(ends) / 2
-            as_low = (f(middle) > 0) == up
-            return jnp.where(as_low, middle, ends[0]), jnp.where(as_low, ends[1], middle)
-
-        return sum(jax.lax.fori_loop(0, 60, halve, (low, high))) / 2
-
-    found = jax.vmap(refine)(grid[i], grid[i + 1], up[i])
-    return jnp.where(i >= 0, found, jnp.nan)
-
-
-def roots(
-    f: Callable[[Array, System], Array],
-    system: System,
-    grid: Float[Array, " points"],
-    most: int,
-    *,
-    rising: bool | None = None,
-) -> Float[Array, " most"]:
-    """`sign_changes` of a smooth f(V, system), with derivatives by the system.
-
-    These are those of a step of Newton's method, so that they are exact to first order.
-    """
-    held = jax.lax.stop_gradient(system)
-    at = sign_changes(lambda V: f(V, held), grid, jax.vmap(lambda V: f(V, held))(grid), most, rising=rising)
-    there = jnp.isfinite(at)
-    at = jnp.where(there, at, grid[0])
-    slope = jax.vmap(jax.grad(lambda V: f(V, held)))(at)
-    left = jax.vmap(lambda V: f(V, system))(at)
-    moved = (left - jax.lax.stop_gradient(left)) / jnp.where(there, slope, 1.0)
-    return jnp.where(there, at - moved, jnp.nan)
+    return np.nonzero(up[:-1] != up[1:])[0]
 
 
 @eqx.filter_jit
@@ -98,7 +100,7 @@ def resting_potential(neuron: Neuron) -> Float[Array, ""]:
     Differentiable. Whether the rest is stable is not asked.
     """
     system, grid = _alone(neuron)
-    return roots(lambda V, system: holding(system, V), system, grid, 1, rising=True)[0]
+    return spike_times(grid, jax.vmap(lambda V: holding(system, V))(grid), max_spikes=1)[0]
 
 
 @eqx.filter_jit
@@ -108,9 +110,9 @@ def first_fold(neuron: Neuron) -> Float[Array, ""]:
     It is the first maximum of the steady current as V rises. Differentiable.
     """
     system, grid = _alone(neuron)
-    slope = lambda V, system: jax.grad(lambda V: holding(system, V))(V)
-    at = roots(slope, system, grid, 1, rising=False)[0]
-    exists = jnp.isfinite(at)
+    _, slope = jax.jvp(jax.vmap(lambda V: holding(system, V)), (grid,), (jnp.ones_like(grid),))
+    at = spike_times(grid, -slope, max_spikes=1)[0]
+    exists = ~jnp.isnan(at)
     return jnp.where(exists, holding(system, jnp.where(exists, at, grid[0])), np.inf)
 
 
