@@ -239,7 +239,9 @@ def _draw(found: dict[str, Any], model: str, out: Path) -> None:
         "branches": bifurcation,
         "fi": rates,
         "response": lambda panel: plot.prc(found["response"], ax=panel.subplots()),
-        "impedance": lambda panel: plot.impedance(found["impedance"], axes=panel.subplots(2, 1, sharex=True)),
+        "impedance": lambda panel: plot.impedance(
+            found["impedance"], axes=list(panel.subplots(2, 1, sharex=True))
+        ),
         "sensitivity": sensitivity,
     }
     shown = [name for name in panels if name in found]
