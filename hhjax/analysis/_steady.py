@@ -110,10 +110,18 @@ def first_fold(neuron: Neuron) -> Float[Array, ""]:
     It is the first maximum of the steady current as V rises. Differentiable.
     """
     system, grid = _alone(neuron)
-    _, slope = jax.jvp(jax.vmap(lambda V: holding(system, V)), (grid,), (jnp.ones_like(grid),))
-    at = spike_times(grid, -slope, max_spikes=1)[0]
-    exists = ~jnp.isnan(at)
-    return jnp.where(exists, holding(system, jnp.where(exists, at, grid[0])), np.inf)
+    current, slope = jax.jvp(jax.vmap(lambda V: holding(system, V)), (grid,), (jnp.ones_like(grid),))
+    rises = slope > 0
+    falls_after = rises[:-1] & ~rises[1:]
+    k = jnp.argmax(falls_after)
+    # The maximum of the cubic through both ends with their slopes; the current there is flat.
+    width = grid[1] - grid[0]
+    left, right, rise = width * slope[k], width * slope[k + 1], current[k + 1] - current[k]
+    a, b = 3 * (left + right - 2 * rise), 6 * rise - 4 * left - 2 * right
+    root = b - jnp.sqrt(jnp.maximum(b * b - 4 * a * left, jnp.finfo(b.dtype).tiny))
+    exists = falls_after.any() & (root < 0)
+    part = jnp.where(exists, -2 * left / jnp.where(exists, root, -1.0), 0.0)
+    return jnp.where(exists, holding(system, grid[k] + part * width), np.inf)
 
 
 def _alone(neuron: Neuron) -> tuple[System, Array]:
