@@ -27,7 +27,7 @@ PARTS = {
 _OF_ORBIT = ("orbit", "cycles", "sensitivity")
 _LEAST, _MOST = 0.02, 500.0  # µA/cm²: where firing is looked for
 _HERTZ = (0.1, 1000.0)
-_STEPS = 1000  # in a period
+_STEPS = (1000, 4000)  # in a period; the second where a multiplier of 1 shows the first to be too few
 
 
 def analyse(
@@ -130,7 +130,11 @@ def _orbit(
     neuron: hh.Neuron, current: float, parts: Sequence[str], currents: tuple[float, float]
 ) -> dict[str, Any]:
     _say("orbit")
-    orbit = _try(lambda: analysis.periodic_orbit(neuron, current, steps=_STEPS, throw=False))
+    orbit, steps = None, _STEPS[0]
+    for steps in _STEPS:
+        orbit = _try(lambda: analysis.periodic_orbit(neuron, current, orbit, steps=steps, throw=False))
+        if orbit is None or bool(jnp.isnan(orbit.period)) or jnp.abs(orbit.multipliers - 1).min() < 1e-4:
+            break
     if orbit is None or bool(jnp.isnan(orbit.period)):
         print(f"no periodic orbit in {current:g} µA/cm²")
         return {}
@@ -148,7 +152,7 @@ def _orbit(
     response = analysis.phase_response(orbit)
     found: dict[str, Any] = {"orbit": orbit, "response": response} if "orbit" in parts else {}
     if "cycles" in parts:
-        cycles = _try(lambda: analysis.continue_orbit(orbit, currents, steps=_STEPS))
+        cycles = _try(lambda: analysis.continue_orbit(orbit, currents, steps=steps))
         if cycles is not None:
             found["cycles"] = cycles
             _say("cycles")
