@@ -12,6 +12,7 @@ from ._system import System
 
 _MOST = 400  # points in one direction
 _LEAST_STEP, _GREATEST_STEP = 1e-3, 0.7  # of the scaled arc length
+_OFF = 0.03  # of the multiplier that is 1, where steps are too few for the orbit
 _FLAT = 0.3  # mV: an orbit that moves less has reached its Hopf point
 
 
@@ -84,8 +85,9 @@ def continue_orbit(
 
     By pseudo-arclength continuation (H. B. Keller, in *Applications of Bifurcation Theory*, Academic
     Press 1977, 359-384), which goes around folds, in both directions from `orbit`: until the current
-    leaves the range, the orbit shrinks into a Hopf point, or its period grows beyond `max_period`,
-    as near a homoclinic orbit. Folds are located to the accuracy of the orbits.
+    leaves the range, the orbit shrinks into a Hopf point, its period grows beyond `max_period`, as
+    near a homoclinic orbit, or `steps` become too few, which the multiplier that is 1 shows. Folds
+    are located to the accuracy of the orbits.
 
     **Arguments:** `orbit`: from [`hh.analysis.periodic_orbit`][], in a current that all neurons
     share; `currents`: the lowest and highest, µA/cm²; `steps`: of the Runge-Kutta method in a
@@ -160,6 +162,8 @@ class _Follower:
             if not new.good or (new.tangent @ point.tangent) < 0.8:
                 size /= 2
                 continue
+            if float(jnp.abs(new.multipliers - 1).min()) > _OFF:
+                break
             if not new.at_peak or new.swing(self.neuron) < _FLAT:
                 break
             if not self.low <= self.current(new) <= self.high:
