@@ -22,6 +22,7 @@ from ._parameters import cast_floats, run_dtype
 from ._plan import count_steps, make_plan
 from ._populations import Populations
 from ._reduce import check_reducers, SpikeCount
+from ._settings import Settings
 from ._simulate import check_run, simulate
 from ._solution import Solution
 from ._stimulus import Stimulus
@@ -173,21 +174,6 @@ def _put(point: Point, wheres: tuple[Callable, ...], values: list[list[Any]]) ->
     return point
 
 
-class _Settings:
-    """Arguments of `simulate` that are compiled in; equal ones compile once."""
-
-    def __init__(self, **options: Any):
-        self.options = options
-        leaves, structure = jax.tree.flatten(options)
-        self._key = (tuple(np.asarray(x).tobytes() if eqx.is_array(x) else x for x in leaves), structure)
-
-    def __eq__(self, other: Any) -> bool:
-        return isinstance(other, _Settings) and self._key == other._key
-
-    def __hash__(self) -> int:
-        return hash(self._key)
-
-
 class _Job(eqx.Module):
     """What all points of a sweep share: the compiled function depends on its static parts."""
 
@@ -195,7 +181,7 @@ class _Job(eqx.Module):
     reduce: Any
     key: Array | None
     wheres: tuple[Callable, ...] = eqx.field(static=True)
-    settings: _Settings = eqx.field(static=True)
+    settings: Settings = eqx.field(static=True)
 
     def run(self, values: list, index: Array) -> tuple[Any, Any, Array]:
         """One point: what was saved, what was reduced, which neurons are finite."""
@@ -340,7 +326,7 @@ def sweep(
 
     saveat = diffrax.SaveAt(t1=True, fn=_save_nothing) if saveat is None else saveat
     settings = dict(t0=t0, t1=t1, dt=dt, saveat=saveat) | ({} if solver is None else {"solver": solver})
-    job = _Job(point, cast_floats(reduce, dtype), key, wheres, _Settings(**settings, backend=backend))
+    job = _Job(point, cast_floats(reduce, dtype), key, wheres, Settings(**settings, backend=backend))
     points = math.prod(shape)
     mine = np.array_split(np.arange(points), jax.process_count())[jax.process_index()]
     take = lambda flat: [

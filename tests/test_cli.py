@@ -110,9 +110,46 @@ def test_sweep(tmp_path, capsys):
     assert last == [["20", "7", f"{rate:.3f}"]]
 
 
+def test_analyse(tmp_path, capsys):
+    """The numbers are those of test_dynamics.py."""
+    parts = ["--parts", "rest", "branches", "orbit", "sensitivity", "impedance"]  # all but the slowest
+    main(["analyse", *parts, "--range", "0", "180", "--current", "10", "--out", str(tmp_path)])
+    shown = [line.split() for line in capsys.readouterr().out.splitlines()]
+    starts = lambda *words: next(line for line in shown if line[: len(words)] == list(words))
+    assert starts("stable", "node")[2:4] == ["0", "-64.996379"]
+    assert [line[1] for line in shown if line[:1] == ["Hopf"]] == ["9.775438", "154.522434"]
+    assert float(starts("period")[1]) == pytest.approx(14.636210, abs=1e-6)
+    assert float(starts("multiplier", "2")[2]) == pytest.approx(0.0740603, abs=1e-6)
+    assert float(starts("resonance")[1]) == pytest.approx(66.7, abs=0.05)
+    with open(tmp_path / "analyse.csv", encoding="utf-8") as table:
+        head, *rows = csv.reader(table)
+    assert head[:3] == ["kind", "current (µA/cm²)", "highest V (mV)"]
+    assert {(row[5], float(row[1]) < 9.775438 or float(row[1]) > 154.522434) for row in rows} == {
+        ("True", True),
+        ("False", False),
+    }
+    found = hh.load(tmp_path / "analyse.npz")
+    assert float(found["orbit"].period) == float(found["sensitivity"].feature)
+    assert starts("na.g")[3] == f"{float(found['sensitivity']['na.g']):.5g}"
+    assert (tmp_path / "analyse.png").stat().st_size > 20_000
+
+
+def test_analyse_finds_currents_and_says_what_is_not_there(tmp_path, capsys):
+    quick = ["--t1", "200", "--dt", "0.05", "--points", "9", "--out", str(tmp_path)]
+    main(["analyse", "--parts", "fi", "orbit", "--current", "2", *quick])
+    shown = capsys.readouterr().out
+    assert "squid_axon, 0 to 25 µA/cm²" in shown and "class 2, with a jump" in shown
+    assert "No oscillation in the last 250 ms" in shown
+
+
 @pytest.mark.parametrize(
     "arguments, message",
     [
+        ("analyse --parts orbits", "unknown part 'orbits'. Did you mean 'orbit'?"),
+        ("analyse --range 2 1", "--range must be the lowest and highest current, got 2 1"),
+        ("analyse --points 2", "--points must be at least 3, got 2"),
+        ("analyse --range 0 5 --current 6", "--current must lie within --range, 0 to 5, got 6"),
+        ("analyse --parts branches --range 1e4 2e4", "No equilibrium between 10000 and 20000 µA/cm²"),
         ("fit none.csv --model squid_axon", "fit: `path` does not exist or is not a file: none.csv"),
         ("fit x.csv --model squid_axon", "currents are in pA: give the membrane's --area in µm² or"),
         ("fit x.csv --model squid --area 1", "unknown model 'squid'. Did you mean 'squid_axon'?"),
@@ -136,7 +173,7 @@ def test_sweep(tmp_path, capsys):
         ("sweep --over C -1 2 2", "must be positive, got -1.0 µF/cm²"),
     ],
 )  # fmt: skip
-def test_mistakes_in_fit_and_sweep(tmp_path, monkeypatch, capsys, arguments, message):
+def test_mistakes_in_fit_sweep_and_analyse(tmp_path, monkeypatch, capsys, arguments, message):
     monkeypatch.chdir(tmp_path)
     for name, unit in (("x", "pA"), ("d", "uA/cm2")):
         (tmp_path / f"{name}.csv").write_text(
@@ -173,6 +210,7 @@ def test_help_names_every_option(capsys):
             "--out",
         ],
         "sweep": ["--over NAME LOW HIGH COUNT", "--model", "--set", "--t1", "--dt", "--start", "--out"],
+        "analyse": ["--model", "--set", "--parts", "--current", "--range LOW HIGH", "--points", "--out"],
     }.items():
         with pytest.raises(SystemExit) as stop:
             main([command, "--help"])

@@ -151,6 +151,11 @@ def test_inputs():
     assert abs(float(counts.sum()) - 1600) < 160
     again = S.Poisson(n=2000, rate=40.0, key=key).spikes(steps[7], jnp.asarray(0.1))
     np.testing.assert_array_equal(again, counts[7])
+    # Keys of a kind that jax.random.poisson does not take.
+    for other in (hh.fast_key(3), jax.random.key(3, impl="rbg")):
+        counts = S.Poisson(n=2000, rate=50e3, key=other).spikes(steps[7], jnp.asarray(0.1))
+        # Mean and variance 5, standard deviations 0.05 and 0.17.
+        assert abs(float(counts.mean()) - 5) < 0.2 and abs(float(counts.var()) - 5) < 0.7
     trains = S.SpikeTrains([[1.0, 1.05, 7.0], [2.0, np.nan, np.nan]])
     seen = jnp.stack([trains.spikes(jnp.asarray(t), jnp.asarray(0.5)) for t in np.arange(0, 8, 0.5)])
     np.testing.assert_array_equal(seen.sum(axis=0), [3, 1])

@@ -6,12 +6,13 @@ from pathlib import Path
 
 import jax
 
+from ._analyse import ANALYSE
 from ._common import HelpFormatter
 from ._demos import COMPARE, FI, NETWORK
 from ._fit import FIT
 from ._sweep import SWEEP
 
-COMMANDS = {command.name: command for command in (COMPARE, NETWORK, FI, FIT, SWEEP)}
+COMMANDS = {command.name: command for command in (COMPARE, NETWORK, FI, FIT, SWEEP, ANALYSE)}
 DEMOS = (COMPARE.name, NETWORK.name, FI.name)
 
 _MISTAKES = (ValueError, FloatingPointError, ImportError, OSError)

@@ -33,12 +33,6 @@ class HelpFormatter(argparse.HelpFormatter):
         return f"{action.help} (default: %(default)s)" if told else action.help
 
 
-def table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    widths = [max(len(r[k]) for r in [headers, *rows]) for k in range(len(headers))]
-    lines = [headers, ["-" * w for w in widths], *rows]
-    return "\n".join("  ".join(c.rjust(w) for c, w in zip(line, widths)) for line in lines)
-
-
 def device() -> str:
     found = jax.devices()[0]
     return f"{found.platform.upper()} ({found.device_kind})"

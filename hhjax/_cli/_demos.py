@@ -12,7 +12,8 @@ import numpy as np
 
 import hhjax as hh
 
-from ._common import Command, device, save_figure, table
+from .._table import table
+from ._common import Command, device, save_figure
 
 COMPARED = ("exp_euler", "ind_exp_euler", "rk4", "strang")
 

@@ -11,8 +11,9 @@ import numpy as np
 
 import hhjax as hh
 
+from .._table import table
 from .._units import with_unit
-from ._common import add_model, Command, make_model, save_csv, save_figure, save_result, table
+from ._common import add_model, Command, make_model, save_csv, save_figure, save_result
 
 
 def sweep(

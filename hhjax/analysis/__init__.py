@@ -18,7 +18,12 @@ from ._gating import (
 from ._impedance import Impedance as Impedance, impedance as impedance
 from ._lyapunov import Lyapunov as Lyapunov, lyapunov as lyapunov
 from ._orbit import periodic_orbit as periodic_orbit, PeriodicOrbit as PeriodicOrbit
-from ._phase import phase_response as phase_response, PhaseResponse as PhaseResponse
+from ._phase import (
+    period_feature as period_feature,
+    PeriodFeature as PeriodFeature,
+    phase_response as phase_response,
+    PhaseResponse as PhaseResponse,
+)
 from ._rheobase import rheobase as rheobase
 from ._sensitivity import Sensitivity as Sensitivity, sensitivity as sensitivity
 from ._voltage_clamp import (

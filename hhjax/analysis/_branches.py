@@ -3,15 +3,13 @@
 from typing import Any
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Complex, Float
 
-from ._equilibria import as_grid, as_one_neuron, holding, sign_changes
+from .._table import number, table
+from ._steady import as_grid, as_one_neuron, crossings, steady_curve, SteadyCurve
 from ._system import System
-
-_MOST = 16  # points of a kind
 
 
 class Branches(eqx.Module):
@@ -46,10 +44,12 @@ class Branches(eqx.Module):
         return self.eigenvalues[:, 0].real < 0
 
     def __str__(self) -> str:
-        rows = [f"fold  {I:12.6f} µA/cm²  {V:11.6f} mV" for I, V in zip(self.fold_current, self.fold_V)]
-        hopfs = zip(self.hopf_current, self.hopf_V, self.hopf_frequency)
-        rows += [f"Hopf  {I:12.6f} µA/cm²  {V:11.6f} mV  {f:11.6f} Hz" for I, V, f in hopfs]
-        return "\n".join(rows) or "no fold and no Hopf point"
+        rows = [["fold", I, V, np.nan] for I, V in zip(self.fold_current, self.fold_V)]
+        rows += [["Hopf", *x] for x in zip(self.hopf_current, self.hopf_V, self.hopf_frequency)]
+        if not rows:
+            return "no fold and no Hopf point"
+        shown = [[kind, *(number(float(x), 9) for x in numbers)] for kind, *numbers in rows]
+        return table(["point", "current (µA/cm²)", "V (mV)", "frequency (Hz)"], shown)
 
 
 def branches(
@@ -63,8 +63,8 @@ def branches(
 
     Every V is an equilibrium at one current, that of the steady-state I-V curve. Along this curve a
     fold is where its slope changes sign, and a Hopf point where the product of all sums of two
-    eigenvalues does, found by bisection to the last digits. For another parameter than the current,
-    or for many neurons, see [`hh.analysis.equilibrium`][].
+    eigenvalues does, found by finer and finer scans to the last digits. For another parameter than
+    the current, or for many neurons, see [`hh.analysis.equilibrium`][].
 
     ```python
     print(hh.analysis.branches(hh.squid_axon(), (0.0, 200.0)))
@@ -84,7 +84,7 @@ def branches(
     system = as_one_neuron(network, 0.0)
     grid = as_grid(V, points, system.current.dtype)
     for _ in range(2):  # the second time on the part of the curve that lies within the range
-        curve = _along(system, grid)
+        curve = steady_curve(system, grid)
         inside = (curve.current >= low) & (curve.current <= high)
         # A crossing between two points counts too: the curve may be steep.
         below, above = np.asarray(curve.current < low), np.asarray(curve.current > high)
@@ -96,63 +96,44 @@ def branches(
             )
         ends = float(grid[max(kept[0] - 1, 0)]), float(grid[min(kept[-1] + 1, points - 1)])
         grid = as_grid(ends, points, system.current.dtype)
-    return _within(curve, low, high)
+    return _within(system, curve, low, high)
 
 
-def _within(curve: Branches, low: float, high: float) -> Branches:
-    """The part of a curve between two currents."""
-    inside = lambda current: np.asarray((current >= low) & (current <= high))
-    kept = inside(curve.current)
+def _within(system: System, curve: SteadyCurve, low: float, high: float) -> Branches:
+    """The part of a curve between two currents, with its special points."""
+    inside = lambda current: (current >= low) & (current <= high)
+    kept = np.asarray(inside(curve.current))
     gap = ~kept & np.insert(kept[:-1], 0, False)  # the first point outside
     last = np.nonzero(kept)[0][-1]
     rows = np.nonzero(kept | (gap & (np.arange(kept.size) < last)))[0]
     blank = lambda x: jnp.asarray(np.where(kept[rows].reshape(-1, *[1] * (x.ndim - 1)), x[rows], np.nan))
-    folds, hopfs = inside(curve.fold_current), inside(curve.hopf_current)
-    return Branches(
-        blank(curve.V),
-        blank(curve.current),
-        blank(curve.eigenvalues),
-        curve.fold_current[folds],
-        curve.fold_V[folds],
-        curve.hopf_current[hopfs],
-        curve.hopf_V[hopfs],
-        curve.hopf_frequency[hopfs],
-    )
+    folds, hopfs = [], []
+    for fine, i in crossings(system, curve, lambda curve: np.asarray(curve.slope)):
+        folds.append([fine.current[i], fine.V[i]])
+    for fine, i in crossings(system, curve, _crossing) if curve.eigenvalues.shape[1] > 1 else ():
+        hopfs.append([fine.current[i], fine.V[i], _frequency(np.asarray(fine.eigenvalues[i]))])
+    there = lambda rows: [row for row in rows if inside(row[0]) and not np.isnan(row[-1])]
+    columns = lambda rows, count: jnp.asarray(np.array(there(rows), curve.V.dtype).reshape(-1, count).T)
+    special = *columns(folds, 2), *columns(hopfs, 3)
+    return Branches(blank(curve.V), blank(curve.current), blank(curve.eigenvalues), *special)
 
 
-@eqx.filter_jit
-def _along(system: System, grid: Array) -> Branches:
-    """The whole curve over a grid of V, with special points padded by NaN."""
-    current = lambda V: holding(system, V)
-    slope = jax.grad(current)
+def _pairs(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The sums of all pairs of eigenvalues, (..., pairs), and the smaller imaginary part of each."""
+    i, j = np.triu_indices(values.shape[-1], k=1)
+    size = np.abs(np.imag(values))
+    return values[..., i] + values[..., j], np.minimum(size[..., i], size[..., j])
 
-    def eigenvalues(V: Array) -> Array:
-        return System(system.network, current(V)).eigenvalues(system.network.init(V[None]))
 
-    def pairs(values: Array) -> tuple[Array, Array]:
-        i, j = np.triu_indices(values.size, k=1)
-        return values[i] + values[j], jnp.minimum(jnp.abs(values[i].imag), jnp.abs(values[j].imag))
+def _crossing(curve: SteadyCurve) -> np.ndarray:
+    """The sign of the product of all sums of two eigenvalues, which is real."""
+    sums, _ = _pairs(np.asarray(curve.eigenvalues))
+    size = np.abs(sums)
+    return np.prod(sums / np.where(size > 0, size, 1.0), axis=-1).real
 
-    def crossing(values: Array) -> Array:
-        """The sign of the product of all sums of two eigenvalues, which is real."""
-        sums, _ = pairs(values)
-        return jnp.prod(jnp.sign(sums)).real  # of a complex number its direction
 
-    def frequency(V: Array) -> Array:
-        """Hz of the pair on the imaginary axis; NaN if the two are real, as at a neutral saddle."""
-        sums, imaginary = pairs(eigenvalues(V))
-        at = jnp.argmin(jnp.abs(sums))
-        hertz = 1000 * imaginary[at] / (2 * jnp.pi)
-        return jnp.where(imaginary[at] > 10 * jnp.abs(sums[at]), hertz, jnp.nan)
-
-    values = jax.vmap(eigenvalues)(grid)
-    fold_V = sign_changes(slope, grid, jax.vmap(slope)(grid), _MOST)
-    hopf_V = jnp.full(_MOST, jnp.nan, grid.dtype)
-    hertz = hopf_V
-    if values.shape[1] > 1:
-        test = lambda V: crossing(eigenvalues(V))
-        hopf_V = sign_changes(test, grid, jax.vmap(crossing)(values), _MOST)
-        hertz = jax.vmap(frequency)(jnp.nan_to_num(hopf_V))
-        hopf_V = jnp.where(jnp.isfinite(hertz), hopf_V, jnp.nan)
-    at = jax.vmap(current)
-    return Branches(grid, at(grid), values, at(fold_V), fold_V, at(hopf_V), hopf_V, hertz)
+def _frequency(values: np.ndarray) -> float:
+    """Hz of the pair on the imaginary axis; NaN if the two are real, as at a neutral saddle."""
+    sums, imaginary = _pairs(values)
+    at = np.argmin(np.abs(sums))
+    return 1000 * imaginary[at] / (2 * np.pi) if imaginary[at] > 10 * np.abs(sums[at]) else np.nan

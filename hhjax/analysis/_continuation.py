@@ -7,11 +7,12 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Complex, Float
 
 from ._orbit import as_loop, by_modulus, is_stable, periodic_orbit, PeriodicOrbit
-from ._shooting import along_current, close, count_pieces, Loop, scales
+from ._shooting import along_current, close, Closed, count_pieces, Loop, scales
 from ._system import System
 
 _MOST = 400  # points in one direction
 _LEAST_STEP, _GREATEST_STEP = 1e-3, 0.7  # of the scaled arc length
+_OFF = 0.03  # of the multiplier that is 1, where steps are too few for the orbit
 _FLAT = 0.3  # mV: an orbit that moves less has reached its Hopf point
 
 
@@ -84,8 +85,9 @@ def continue_orbit(
 
     By pseudo-arclength continuation (H. B. Keller, in *Applications of Bifurcation Theory*, Academic
     Press 1977, 359-384), which goes around folds, in both directions from `orbit`: until the current
-    leaves the range, the orbit shrinks into a Hopf point, or its period grows beyond `max_period`,
-    as near a homoclinic orbit. Folds are located to the accuracy of the orbits.
+    leaves the range, the orbit shrinks into a Hopf point, its period grows beyond `max_period`, as
+    near a homoclinic orbit, or `steps` become too few, which the multiplier that is 1 shows. Folds
+    are located to the accuracy of the orbits.
 
     **Arguments:** `orbit`: from [`hh.analysis.periodic_orbit`][], in a current that all neurons
     share; `currents`: the lowest and highest, µA/cm²; `steps`: of the Runge-Kutta method in a
@@ -132,16 +134,20 @@ class _Follower:
     def __init__(self, orbit: PeriodicOrbit, low: float, high: float, steps: int, max_period: float):
         self.neuron, self.low, self.high, self.max_period = orbit.neuron, low, high, max_period
         self.system = System(orbit.network, orbit.current.reshape(()))
-        pieces = count_pieces(self.system.size)
+        pieces = self.pieces = count_pieces(self.system.size)
         self.steps = pieces * -(-steps // pieces)
         loop = as_loop(self.system, orbit, pieces)
         # A step of arc length 1 goes that far in each direction alone.
-        self.scale = scales(self.system, loop, 0.05 * (high - low))
+        self.scale = scales(self.system, loop, jnp.asarray(0.05 * (high - low)))
         self.scale = self.scale.at[:-2].multiply(pieces**0.5)
         self.z0 = loop.ravel() / self.scale
 
     def correct(self, z: Array, tangent: Array) -> _Point:
-        return _correct(self.system, z, tangent, self.scale, self.steps, self.neuron)
+        """The orbit nearest to a guess in the plane across the tangent."""
+        u = z * self.scale
+        guess = Loop(u[:-2].reshape(self.pieces, -1), u[-2], u[-1])
+        closed = close(self.system, guess, self.scale, tangent, jnp.int32(8), self.steps, self.neuron)
+        return _described(closed, self.scale, self.neuron)
 
     def current(self, point: _Point) -> float:
         return float(self.system.current + point.z[-1] * self.scale[-1])
@@ -156,6 +162,8 @@ class _Follower:
             if not new.good or (new.tangent @ point.tangent) < 0.8:
                 size /= 2
                 continue
+            if float(jnp.abs(new.multipliers - 1).min()) > _OFF:
+                break
             if not new.at_peak or new.swing(self.neuron) < _FLAT:
                 break
             if not self.low <= self.current(new) <= self.high:
@@ -195,11 +203,7 @@ class _Follower:
 
 
 @eqx.filter_jit
-def _correct(system: System, z: Array, tangent: Array, scale: Array, steps: int, neuron: int) -> _Point:
-    """The orbit nearest to a guess in the plane across the tangent."""
-    u = z * scale
-    guess = Loop(u[:-2].reshape(-1, system.size), u[-2], u[-1])
-    closed = close(system, guess, scale, tangent, steps, neuron, most=8)
+def _described(closed: Closed, scale: Array, neuron: int) -> _Point:
     V = closed.ys.V
     top, bottom = V.max(axis=0), V.min(axis=0)
     return _Point(

@@ -15,8 +15,9 @@ from .._parameters import as_float_array, cast_floats, is_concrete, run_dtype
 from .._simulate import simulate
 from .._spikes import firing_rate, isi, spike_times
 from .._stimulus import Step
-from ._membrane import one_neuron, resting_potential
-from ._table import number, table
+from .._table import number, table
+from ._membrane import one_neuron
+from ._steady import resting_potential
 
 _SHORTEST = 2.0  # ms from spike to spike: how many times a step keeps room for
 

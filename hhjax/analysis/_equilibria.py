@@ -1,10 +1,8 @@
 """Equilibria of one neuron and of coupled networks, and their stability."""
 
-from collections.abc import Callable
 from typing import Any
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 import numpy as np
 import optimistix as optx
@@ -12,6 +10,7 @@ from jaxtyping import Array, Bool, Complex, Float
 
 from .._neuron import State
 from .._parameters import as_float_array
+from ._steady import as_grid, as_one_neuron, crossings, steady_curve
 from ._system import prepare, System, tolerance
 
 
@@ -112,60 +111,13 @@ def _solve(system: System, V: Float[Array, " n"]) -> tuple[Equilibrium, Array]:
     return found, found.residual < 100 * small  # rounding may keep a solver from its own criterion
 
 
-def sign_changes(
-    f: Callable[[Array], Array], grid: Float[Array, " points"], values: Array, most: int
-) -> Float[Array, " most"]:
-    """Where f changes its sign between neighbours of a grid, by bisection, padded with NaN.
-
-    **Arguments:** `f`: of a scalar; `values`: of f on the grid, at least with the right sign;
-    `most`: how many are looked for.
-    """
-    up = values > 0
-    (i,) = jnp.nonzero(up[:-1] != up[1:], size=most, fill_value=-1)
-
-    def refine(low: Array, high: Array, up: Array) -> Array:
-        def halve(_: Any, ends: tuple[Array, Array]) -> tuple[Array, Array]:
-            middle = (ends[0] + ends[1]) / 2
-            as_low = (f(middle) > 0) == up
-            return jnp.where(as_low, middle, ends[0]), jnp.where(as_low, ends[1], middle)
-
-        low, high = jax.lax.fori_loop(0, 60, halve, (low, high))
-        return (low + high) / 2
-
-    found = jax.vmap(refine)(grid[i], grid[i + 1], up[i])
-    return jnp.where(i >= 0, found, jnp.nan)
-
-
-def as_one_neuron(network: Any, stimulus: Any) -> System:
-    """The system of one neuron in a current that all its parameters share."""
-    system = prepare(network, stimulus)
-    if system.network.n != 1 or system.current.size != 1:
-        raise ValueError(
-            f"`network` must be one neuron, got n = {system.network.n}: for a network take "
-            "hh.analysis.equilibrium, from a guess."
-        )
-    return System(system.network, system.current.reshape(()))
-
-
-def holding(system: System, V: Float[Array, ""]) -> Float[Array, ""]:
-    """The current (µA/cm²) in which one neuron rests at V (mV): its steady-state I-V curve."""
-    return system.current - system.unbalanced(V[None])[0]
-
-
-def as_grid(V: Any, points: int, dtype: Any) -> Float[Array, " points"]:
-    low, high = (float(x) for x in V)
-    if not low < high:
-        raise ValueError(f"`V` must be the lowest and highest mV to look at, got {V}.")
-    return jnp.linspace(low, high, points, dtype=dtype)
-
-
 def equilibria(
-    network: Any, stimulus: Any = 0.0, *, V: tuple[float, float] = (-120.0, 60.0), points: int = 2001
+    network: Any, stimulus: Any = 0.0, *, V: tuple[float, float] = (-120.0, 60.0), points: int = 1001
 ) -> tuple[Equilibrium, ...]:
     """All equilibria of one neuron at a constant current, from the lowest V up.
 
-    They are the potentials at which the steady-state I-V curve passes the current, found by a scan
-    and bisection to the last digits.
+    They are the potentials at which the steady-state I-V curve passes the current, found by scans
+    that are made finer to the last digits.
 
     **Arguments:** `network`: an [`hh.Neuron`][]; `stimulus`: µA/cm², a number; `V`: where to
     look, mV; `points`: of the scan: two equilibria closer than the spacing may be missed.
@@ -175,19 +127,19 @@ def equilibria(
     **Raises:** `ValueError` if there is none between the ends of `V`.
     """
     system = as_one_neuron(network, stimulus)
-    grid = as_grid(V, points, system.current.dtype)
-    found, count = _scan(system, grid)
-    if count == 0:
+    curve = steady_curve(system, as_grid(V, points, system.current.dtype))
+    excess = lambda curve: np.asarray(curve.current - system.current)
+    found = crossings(system, curve, excess)
+    if not found:
         raise ValueError(
             f"No equilibrium at {float(system.current):g} µA/cm² between {V[0]:g} and {V[1]:g} mV: widen `V`."
         )
-    return tuple(jax.tree.map(lambda x: x[i], found) for i in range(int(count)))
-
-
-@eqx.filter_jit
-def _scan(system: System, grid: Array) -> tuple[Equilibrium, Array]:
-    excess = lambda V: holding(system, V) - system.current
-    roots = sign_changes(excess, grid, jax.vmap(excess)(grid), 16)
-    count = jnp.isfinite(roots).sum()
-    fill = jnp.where(jnp.isfinite(roots), roots, grid[0])
-    return jax.vmap(lambda V: _describe(system, V[None]))(fill), count
+    return tuple(
+        Equilibrium(
+            system.network.init(fine.V[i][None]),
+            system.current,
+            fine.eigenvalues[i],
+            jnp.abs(fine.current[i] - system.current),
+        )
+        for fine, i in found
+    )

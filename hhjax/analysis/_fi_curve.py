@@ -12,13 +12,14 @@ from jaxtyping import Array, Float, Int
 from .._network import Network
 from .._neuron import Neuron
 from .._parameters import as_float_array, cast_floats, is_concrete, run_dtype
+from .._settings import Settings
 from .._simulate import simulate
 from .._spikes import firing_rate, spike_times
-from .._sweep import _Settings as Settings
+from .._table import number, table
 from ._current_clamp import check_currents, check_duration
-from ._membrane import first_fold, one_neuron
+from ._membrane import one_neuron
 from ._rheobase import refine
-from ._table import number, table
+from ._steady import first_fold
 
 _FASTEST = 1.0  # ms from spike to spike: how many times a run keeps room for
 _RISE = 1.4  # of the rate, for a current four times as far from the fold; 2 by the square-root law

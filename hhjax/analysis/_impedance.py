@@ -53,7 +53,10 @@ class Impedance(eqx.Module):
 
 
 def impedance(
-    network: Any, frequencies: Float[ArrayLike, "..."], stimulus: Any = 0.0, guess: State | Any = -65.0
+    network: Any,
+    frequencies: Float[ArrayLike, "..."],
+    stimulus: Any = 0.0,
+    guess: Equilibrium | State | Any = -65.0,
 ) -> Impedance:
     r"""The impedance of a network around an equilibrium, from the exact Jacobian.
 
@@ -66,11 +69,12 @@ def impedance(
     ```
 
     **Arguments:** `frequencies`: Hz, shape (frequencies,), increasing; `network`, `stimulus`
-    (µA/cm²) and `guess`: of the equilibrium, see [`hh.analysis.equilibrium`][].
+    (µA/cm²) and `guess`: of the equilibrium, see [`hh.analysis.equilibrium`][]. One that is known may
+    be given as `guess` and is taken as it is, `stimulus` aside.
 
     **Returns:** an [`hh.analysis.Impedance`][].
     """
-    rest = equilibrium(network, stimulus, guess)
+    rest = guess if isinstance(guess, Equilibrium) else equilibrium(network, stimulus, guess)
     dtype = rest.V.dtype
     frequencies = as_float_array(frequencies, dtype)
     if frequencies.ndim != 1 or frequencies.size < 3:

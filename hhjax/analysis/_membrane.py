@@ -1,21 +1,14 @@
-"""What the channels of one neuron are, at which V it rests, and where that rest is lost."""
+"""What may be clamped: one neuron, or the channels of one."""
 
 from collections.abc import Mapping
 from typing import Any
 
-import equinox as eqx
 import jax
-import jax.numpy as jnp
-import numpy as np
-from jaxtyping import Array, Float
 
 from .._channel import Channel
 from .._network import Network
 from .._neuron import Neuron
 from .._parameters import as_float_array, check_parameters, run_dtype
-from .._spikes import spike_times
-
-_LOWEST, _HIGHEST, _POINTS = -150.0, 80.0, 2301  # mV: where an equilibrium is looked for, every 0.1 mV
 
 
 def one_neuron(neuron: Any) -> Neuron:
@@ -62,37 +55,3 @@ def _check_scalars(tree: Any, name: str) -> None:
             f"`{name}` must be one neuron, each of its parameters a scalar, got shapes "
             f"{sorted(shapes - {()})}. For many, jax.vmap the analysis of one."
         )
-
-
-def steady_current(neuron: Neuron, V: Float[Array, " points"]) -> Float[Array, " points"]:
-    """The ionic current (µA/cm², outward) with all gates and pools at rest at each V (mV)."""
-    drive, rate = neuron.V_form(V, neuron.steady_gates(V), jnp.zeros_like(V))
-    return neuron.C * (rate * V - drive)
-
-
-def _grid(neuron: Neuron) -> Array:
-    return jnp.linspace(_LOWEST, _HIGHEST, _POINTS, dtype=run_dtype(neuron))
-
-
-@eqx.filter_jit
-def resting_potential(neuron: Neuron) -> Float[Array, ""]:
-    """The lowest V (mV) at which the membrane rests without current; NaN if there is none.
-
-    Differentiable. Whether the rest is stable is not asked.
-    """
-    V = _grid(neuron)
-    return spike_times(V, steady_current(neuron, V), max_spikes=1)[0]
-
-
-@eqx.filter_jit
-def first_fold(neuron: Neuron) -> Float[Array, ""]:
-    """The current (µA/cm²) at which the resting state is lost in a fold; infinite if it never is.
-
-    It is the first maximum of the steady current as V rises. Differentiable.
-    """
-    V = _grid(neuron)
-    current, slope = jax.jvp(lambda V: steady_current(neuron, V), (V,), (jnp.ones_like(V),))
-    at = spike_times(V, -slope, max_spikes=1)
-    exists = ~jnp.isnan(at[0])
-    top = steady_current(neuron, jnp.where(exists, at, V[:1]))[0]
-    return jnp.where(exists, top, np.inf)

@@ -14,7 +14,7 @@ from .._parameters import as_float_array, cast_floats, is_concrete
 from .._simulate import simulate
 from .._spikes import spike_times
 from .._stimulus import Constant
-from ._shooting import along_current, close, count_pieces, Loop, scales, step
+from ._shooting import along_current, close, Closed, count_pieces, Loop, scales, step
 from ._system import prepare, System
 
 _FLAT = 1e-3  # mV: an orbit that moves less is an equilibrium
@@ -136,10 +136,14 @@ def periodic_orbit(
     return orbit
 
 
-@eqx.filter_jit
 def _shoot(system: System, guess: Loop, steps: int, neuron: int) -> PeriodicOrbit:
-    scale = scales(system, guess, 1.0)
-    closed = close(system, guess, scale, along_current(scale), steps, neuron)
+    scale = scales(system, guess, jnp.ones(()))
+    closed = close(system, guess, scale, along_current(scale), jnp.int32(20), steps, neuron)
+    return _described(system, closed, steps, neuron)
+
+
+@eqx.filter_jit
+def _described(system: System, closed: Closed, steps: int, neuron: int) -> PeriodicOrbit:
     V = closed.ys.V[:, neuron]
     good = closed.good & (V.max() - V.min() > _FLAT)
     period = jnp.where(good, closed.loop.period, jnp.nan)

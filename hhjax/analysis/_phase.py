@@ -1,10 +1,13 @@
 """How a small kick shifts the phase of an oscillation."""
 
+from typing import Any
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from .._network import Network
 from .._neuron import State
 from ._orbit import PeriodicOrbit
 from ._shooting import step
@@ -77,3 +80,43 @@ def phase_response(orbit: PeriodicOrbit) -> PhaseResponse:
     _, Z = jax.lax.scan(backward, last, before, reverse=True)
     Z = jax.tree.map(lambda z, end: jnp.concatenate([z, end[None]]), Z, last)
     return PhaseResponse(orbit.ts, Z, orbit.period, orbit.network.capacitance)
+
+
+class PeriodFeature(eqx.Module):
+    """The period (ms) of a model's orbit, to first order around that of `orbit`, see
+    [`hh.analysis.period_feature`][].
+
+    **Fields:** `orbit`; `response`: its phase response.
+    """
+
+    orbit: PeriodicOrbit
+    response: PhaseResponse
+
+    def __call__(self, model: Any) -> Float[Array, ""]:
+        network = model if isinstance(model, Network) else Network(model)
+        orbit, Z = jax.lax.stop_gradient((self.orbit, self.response.Z))
+        system = System(network, orbit.current)
+        slopes = jax.vmap(system.slope)(orbit.ys)
+        moved = jax.tree.map(lambda f: f - jax.lax.stop_gradient(f), slopes)
+        advance = sum(jax.tree.leaves(jax.tree.map(lambda z, f: (z * f)[:-1].sum(), Z, moved)))
+        return orbit.period - advance * orbit.period / (orbit.ts.size - 1)
+
+
+def period_feature(orbit: PeriodicOrbit, response: PhaseResponse | None = None) -> PeriodFeature:
+    r"""The period as a function of the model, for [`hh.analysis.sensitivity`][].
+
+    $dT = -\int_0^T Z \cdot \delta f\,dt$ over the orbit, with its phase response Z: exact first
+    derivatives, at the cost of one vector field along the orbit.
+
+    ```python
+    orbit = hh.analysis.periodic_orbit(hh.squid_axon(), 10.0)
+    print(hh.analysis.sensitivity(hh.squid_axon(), hh.analysis.period_feature(orbit)))
+    ```
+
+    **Arguments:** `orbit`: of the model itself, from [`hh.analysis.periodic_orbit`][]; `response`:
+    its phase response, if it is there already.
+
+    **Returns:** a function of a neuron or network, which returns ms; right to first order
+    around the network of the orbit.
+    """
+    return PeriodFeature(orbit, phase_response(orbit) if response is None else response)

@@ -16,10 +16,10 @@ from .._fit._protocol import check_model, split
 from .._network import Network
 from .._neuron import Neuron
 from .._parameters import as_float_array, cast_floats, run_dtype
+from .._settings import Settings
 from .._simulate import simulate
 from .._stimulus import as_stimulus, check_stimulus
-from .._sweep import _Settings as Settings
-from ._table import number, table
+from .._table import number, table
 
 _MOST = 2000  # parameters, each of which takes a tangent
 _SHOWN = 8  # entries of a feature in a table

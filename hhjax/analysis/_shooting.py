@@ -123,8 +123,9 @@ def _slopes(
     return miss, jnp.concatenate([top, last[None]]), by_input[:, :, :size], kept
 
 
+@eqx.filter_jit
 def close(
-    system: System, guess: Loop, scale: Array, tangent: Array, steps: int, neuron: int, most: int = 20
+    system: System, guess: Loop, scale: Array, tangent: Array, most: Array, steps: int, neuron: int
 ) -> Closed:
     """The closed loop nearest to a guess, in the plane across `tangent`, with a peak of V at its start.
 
@@ -132,8 +133,8 @@ def close(
     derivative of the root.
 
     **Arguments:** `scale`, `tangent`: like `guess.ravel()`; the units in which steps are measured,
-    and a direction in these units (that of the shift alone keeps the current); `steps`: in a
-    period, a multiple of the number of pieces; `neuron`: whose V peaks; `most`: Newton steps.
+    and a direction in these units (that of the shift alone keeps the current); `most`: Newton steps,
+    at most; `steps`: in a period, a multiple of the number of pieces; `neuron`: whose V peaks.
     """
     pieces, size = guess.states.shape
     small = 1e-3 if scale.dtype == jnp.float32 else 1e-7
@@ -172,12 +173,13 @@ def close(
     return Closed(loop, ys, monodromy, onward / jnp.linalg.norm(onward), good)
 
 
-def scales(system: System, guess: Loop, current: Array | float) -> Float[Array, " M"]:
+@eqx.filter_jit
+def scales(system: System, guess: Loop, current: Array) -> Float[Array, " M"]:
     """The units in which steps are measured: 10 mV, a tenth of a gate or of the period, `current`."""
     y = system.unravel(guess.states[0])
     unit = jax.tree.map(lambda x: jnp.full_like(x, 0.1), y).replace_V(jnp.full_like(y.V, 10.0))
     each = jnp.tile(system.ravel(unit), guess.states.shape[0])
-    return jnp.concatenate([each, jnp.stack([0.1 * guess.period, jnp.asarray(current, each.dtype)])])
+    return jnp.concatenate([each, jnp.stack([0.1 * guess.period, current.astype(each.dtype)])])
 
 
 def along_current(scale: Array) -> Float[Array, " M"]:

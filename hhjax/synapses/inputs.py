@@ -21,6 +21,13 @@ class AbstractInput(eqx.Module):
         """How many spikes each train has after `t` and up to `t + dt` (ms)."""
 
 
+def _as_threefry(key: Array) -> Array:
+    """The key itself, or one drawn from it, of the only kind that `jax.random.poisson` takes."""
+    if str(jax.random.key_impl(key)) == "threefry2x32":
+        return key
+    return jax.random.wrap_key_data(jax.random.bits(key, (2,), jnp.uint32), impl="threefry2x32")
+
+
 class Poisson(AbstractInput):
     """Independent Poisson trains, the same for the same key, start and dt.
 
@@ -28,7 +35,7 @@ class Poisson(AbstractInput):
     t = 0, alone. Not differentiable in the rate: numbers of spikes are whole.
 
     **Fields:** `n`: how many trains; `rate`: Hz, a number or shape (n,); `key`: a
-    `jax.random.key`.
+    `jax.random.key` or [`hh.fast_key`][].
     """
 
     n: int = eqx.field(static=True)
@@ -46,7 +53,8 @@ class Poisson(AbstractInput):
     def spikes(self, t: Array, dt: Array) -> Float[Array, " n"]:
         step = jnp.round(t / dt).astype(jnp.int32)
         mean = jnp.broadcast_to(self.rate * dt / 1000, (self.n,))
-        count = jax.random.poisson(jax.random.fold_in(self.key, step), jax.lax.stop_gradient(mean))
+        key = _as_threefry(jax.random.fold_in(self.key, step))
+        count = jax.random.poisson(key, jax.lax.stop_gradient(mean))
         return count.astype(mean.dtype)
 
 
