@@ -51,6 +51,13 @@ def test_spike_times_are_compared_in_order():
     one = spikes_at(np.array([10.0]), ts)
     assert square(one) == pytest.approx((49.95 - 30.0) ** 2 / 2, rel=0.01)
     assert square(data) == 0.0
+    # A part of the trace: the second spikes alone; with a missing one at the end of the part.
+    assert square(fit, start=20.0, stop=40.0) == pytest.approx(2.0**2, rel=0.1)
+    assert square(one, start=20.0, stop=40.0) == pytest.approx(10.0**2, rel=0.01)
+    assert square(fit, start=15.0, stop=25.0) == 0.0
+    # The spike of `data` at 10 ms has begun at 10.5 ms, that of `fit` at 11 ms has not.
+    assert square(fit, start=10.5, stop=20.0) == pytest.approx(9.0**2, rel=0.01)
+    assert square(fit, sd=[1.0, 2.0], max_spikes=2) == pytest.approx((1.0**2 + 1.0**2) / 2, rel=0.1)
 
 
 def test_features_of_a_known_trace():
