@@ -118,7 +118,9 @@ class SpikeTimes(AbstractLoss):
 
     **Fields:**
 
-    - `sd`: what counts as 1, ms, scalar or one for each spike, shape (max_spikes,).
+    - `sd`: what counts as 1, ms.
+    - `drift`: `sd` grows by this for each ms that the recorded spike is later than the start:
+        what is wrong with the intervals of a train adds up.
     - `threshold`: mV.
     - `max_spikes`: how many are compared.
     - `start`, `stop`: the part of each sweep that counts, ms; a missing spike counts as one
@@ -128,6 +130,7 @@ class SpikeTimes(AbstractLoss):
     sd: Float[Array, "..."] = eqx.field(default=1.0, converter=as_float_array)
     threshold: Float[Array, "..."] = eqx.field(default=0.0, converter=as_float_array)
     max_spikes: int = eqx.field(default=20, static=True)
+    drift: Float[Array, "..."] = eqx.field(default=0.0, converter=as_float_array)
     start: float = -jnp.inf
     stop: float = jnp.inf
 
@@ -145,7 +148,9 @@ class SpikeTimes(AbstractLoss):
         fit, data = times(V), times(target)
         valid = ~(jnp.isnan(fit) & jnp.isnan(data))
         at_end = lambda x: jnp.where(jnp.isnan(x), jnp.minimum(ts[-1], self.stop), x)
-        return _normalised((at_end(fit) - at_end(data)) / _like(self.sd, fit), valid)
+        fit, data = at_end(fit), at_end(data)
+        sd = self.sd.astype(V.dtype) + self.drift.astype(V.dtype) * (data - jnp.maximum(ts[0], self.start))
+        return _normalised((fit - data) / sd, valid)
 
 
 class Feature(AbstractLoss):
