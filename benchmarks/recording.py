@@ -3,10 +3,9 @@
     python benchmarks/recording.py RECORDING.abf [--json FILE]
 
 Fits every second sweep and predicts the rest. The model has the currents of a cortical cell (sodium
-with slow inactivation, delayed and slow potassium, leak) and an inward rectifier. Half-activations,
-slopes and time constants are free, for a cell at room temperature; they start where earlier fits of
-the same half ended. Over the recording the leak drifts: every fitted sweep gets one of its own (the
-sweeps are the neurons of an uncoupled network), a predicted sweep the mean of its neighbours'.
+with slow inactivation, delayed and slow potassium, leak) and an inward rectifier, with kinetics that
+are free and start where earlier fits of the same half ended. The leak drifts: every fitted sweep gets
+one of its own (the sweeps are neurons of an uncoupled network), a predicted sweep its neighbours' mean.
 
 1. All parameters, with V held near the data by nudging at 1/ms: the residual is then the current
    that the model lacks, and has a good slope whatever the parameters.
@@ -90,15 +89,11 @@ def start(sweeps: int) -> tuple[hh.Network, hh.Electrode]:
 
 
 BOUNDS = {
-    "na": {
-        "g": (1.0, 500.0), "E": (35.0, 80.0), "Vm": (-45.0, 10.0), "km": (1.5, 8.0), "tm": (0.05, 1.5),
-        "Vh": (-80.0, -20.0), "kh": (2.0, 15.0), "th_open": (0.1, 5.0), "th": (0.5, 100.0),
-        "Vs": (-60.0, 20.0), "ks": (5.0, 20.0), "ts": (60.0, 2000.0),
-    },
-    "k": {
-        "g": (0.3, 300.0), "E": (-110.0, -55.0), "V_half": (-50.0, 30.0), "k": (2.0, 25.0),
-        "tau": (0.1, 10.0), "slower": (0.2, 50.0),
-    },
+    "na": {"g": (1.0, 500.0), "E": (35.0, 80.0), "Vm": (-45.0, 10.0), "km": (1.5, 8.0), "tm": (0.05, 1.5),
+           "Vh": (-80.0, -20.0), "kh": (2.0, 15.0), "th_open": (0.1, 5.0), "th": (0.5, 100.0),
+           "Vs": (-60.0, 20.0), "ks": (5.0, 20.0), "ts": (60.0, 2000.0)},
+    "k": {"g": (0.3, 300.0), "E": (-110.0, -55.0), "V_half": (-50.0, 30.0), "k": (2.0, 25.0),
+          "tau": (0.1, 10.0), "slower": (0.2, 50.0)},
     "m": {"g": (1e-4, 2.0), "E": (-110.0, -60.0), "V_half": (-65.0, 30.0), "k": (4.0, 20.0),
           "tau": (10.0, 1500.0)},
     "h": {"g": (1e-5, 0.2), "E": (-110.0, -20.0), "V_half": (-120.0, -60.0), "k": (-20.0, -2.0),
