@@ -199,20 +199,19 @@ def main(argv: list[str] | None = None) -> dict:
     taken = time.perf_counter() - begun
     print(fit.summary(), f"\n{runs} forward runs, {taken:.0f} s\n")
 
-    network, electrode = fit.model
+    network, electrode = model
     run = lambda network, data: hh.replay((network, electrode), data, dt=recording.dt)
-    same = hh.Recording(odd.ts, odd.current, np.where(odd.current == even.current, odd.V, np.nan), "pA")
-    return save(
-        {
-            "machine": about,
-            "runs": runs,
-            "seconds": taken,
-            "fitted": scores(run(network, even), even, "fitted sweeps"),
-            "held out": scores(run(between(network), odd), odd, "held-out sweeps"),
-            "recorded": scores(even.V, same, "the sweep recorded before, where its current is the same"),
-        },
-        options.json,
-    )
+    fitted, predicted = run(network, even), run(between(network), odd)
+    figures = {"machine": about, "runs": runs, "seconds": taken}
+    figures["fitted"] = scores(fitted, even, "fitted sweeps")
+    figures["held out"] = scores(predicted, odd, "held-out sweeps")
+    same = odd.current == even.current
+    there = hh.Recording(odd.ts, odd.current, np.where(same, odd.V, np.nan), "pA")
+    traces = {"the sweep before": np.where(same, even.V, -100.0), "the model": predicted}
+    figures["same current"] = {name: hh.score(V, there).rmse[0].tolist() for name, V in traces.items()}
+    print("Mean RMSE (mV) of held-out sweeps where the sweep before them has the same current:")
+    print(", ".join(f"{name} {np.mean(rmse):.2f}" for name, rmse in figures["same current"].items()))
+    return save(figures, options.json)
 
 
 if __name__ == "__main__":
