@@ -87,15 +87,19 @@ def spike_count(
     *,
     threshold: ArrayLike = 0.0,
     width: ArrayLike = 10.0,
+    start: float = -jnp.inf,
+    stop: float = jnp.inf,
 ) -> Float[Array, "..."]:
     """A smooth number of spikes: the total rise of sigmoid((V − threshold)/width).
 
     A spike from well below to well above the threshold adds 1, one that peaks near it a
     part, so that the slope tells which way a missing spike lies. `threshold` and `width`
-    in mV.
+    in mV; rises between `start` and `stop` (ms) count.
     """
-    up = jax.nn.sigmoid((as_float_array(V) - threshold) / width)
-    return jax.nn.relu(jnp.diff(up, axis=-2)).sum(axis=-2)
+    V = as_float_array(V)
+    up = jax.nn.sigmoid((V - threshold) / width)
+    rises = jax.nn.relu(jnp.diff(up, axis=-2))
+    return jnp.where(_inside(ts, V, start, stop)[..., 1:, :], rises, 0.0).sum(axis=-2)
 
 
 def spike_rate(

@@ -116,20 +116,41 @@ class SpikeTimes(AbstractLoss):
     The slope of such a residual says nothing about the missing spike: add a [`Trace`][] or
     a smooth [`hh.features.spike_count`][] for that.
 
-    **Fields:** `sd`: what counts as 1, ms; `threshold`: mV; `max_spikes`: how many are
-    compared.
+    **Fields:**
+
+    - `sd`: what counts as 1, ms.
+    - `drift`: `sd` grows by this for each ms that the recorded spike is later than the start:
+        what is wrong with the intervals of a train adds up.
+    - `threshold`: mV.
+    - `max_spikes`: how many are compared.
+    - `start`, `stop`: the part of each sweep that counts, ms; a missing spike counts as one
+        at its end.
     """
 
     sd: Float[Array, "..."] = eqx.field(default=1.0, converter=as_float_array)
     threshold: Float[Array, "..."] = eqx.field(default=0.0, converter=as_float_array)
     max_spikes: int = eqx.field(default=20, static=True)
+    drift: Float[Array, "..."] = eqx.field(default=0.0, converter=as_float_array)
+    start: float = -jnp.inf
+    stop: float = jnp.inf
 
     def __call__(self, ts: Array, V: Array, target: Array) -> Array:
-        times = jax.vmap(lambda v: spike_times(ts, v, self.threshold.astype(v.dtype), self.max_spikes))
-        fit, data = times(V), times(jnp.where(jnp.isnan(target), -100.0, target))
+        # A spike that has begun at `start` crosses the threshold before it, where V is hidden.
+        inside = ((ts >= self.start) & (ts <= self.stop))[None, :, None]
+        threshold = self.threshold.astype(V.dtype)
+        hidden = threshold - 100.0
+
+        def times(V: Array) -> Array:
+            V = jnp.where(inside & ~jnp.isnan(V), V, hidden)
+            found = jax.vmap(lambda v: spike_times(ts, v, threshold, self.max_spikes))(V)
+            return jnp.sort(jnp.where(found >= self.start, found, jnp.nan), axis=-1)  # NaN comes last
+
+        fit, data = times(V), times(target)
         valid = ~(jnp.isnan(fit) & jnp.isnan(data))
-        at_end = lambda x: jnp.where(jnp.isnan(x), ts[-1], x)
-        return _normalised((at_end(fit) - at_end(data)) / self.sd.astype(V.dtype), valid)
+        at_end = lambda x: jnp.where(jnp.isnan(x), jnp.minimum(ts[-1], self.stop), x)
+        fit, data = at_end(fit), at_end(data)
+        sd = self.sd.astype(V.dtype) + self.drift.astype(V.dtype) * (data - jnp.maximum(ts[0], self.start))
+        return _normalised((fit - data) / sd, valid)
 
 
 class Feature(AbstractLoss):

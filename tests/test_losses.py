@@ -51,6 +51,14 @@ def test_spike_times_are_compared_in_order():
     one = spikes_at(np.array([10.0]), ts)
     assert square(one) == pytest.approx((49.95 - 30.0) ** 2 / 2, rel=0.01)
     assert square(data) == 0.0
+    # A part of the trace: the second spikes alone; with a missing one at the end of the part.
+    assert square(fit, start=20.0, stop=40.0) == pytest.approx(2.0**2, rel=0.1)
+    assert square(one, start=20.0, stop=40.0) == pytest.approx(10.0**2, rel=0.01)
+    assert square(fit, start=15.0, stop=25.0) == 0.0
+    # The spike of `data` at 10 ms has begun at 10.5 ms, that of `fit` at 11 ms has not.
+    assert square(fit, start=10.5, stop=20.0) == pytest.approx(9.0**2, rel=0.01)
+    # 10 and 30 ms after the start an error of 1 and 2 ms counts as 1/(1 + 0.1·10) and 2/(1 + 0.1·30).
+    assert square(fit, drift=0.1) == pytest.approx((0.5**2 + 0.5**2) / 2, rel=0.1)
 
 
 def test_features_of_a_known_trace():
@@ -67,6 +75,8 @@ def test_features_of_a_known_trace():
     count = features.spike_count(ts, V[:, :1])
     rise = jax.nn.sigmoid(3.5) - jax.nn.sigmoid(-6.5)
     np.testing.assert_allclose(count, [rise], rtol=1e-3)
+    np.testing.assert_allclose(features.spike_count(ts, V[:, :1], stop=40.05), [rise], rtol=1e-3)
+    assert features.spike_count(ts, V[:, :1], start=40.05, stop=50.0) == 0.0
     np.testing.assert_allclose(features.spike_rate(ts, V[:, :1]), count * 1000 / 99.9, rtol=1e-9)
     np.testing.assert_allclose(features.peak(ts, V[None])[0], features.peak(ts, V))
 
