@@ -1,6 +1,5 @@
 """The two adapters: our steppers under diffrax, and diffrax's solvers in our loop."""
 
-import difflib
 from typing import Any, ClassVar
 
 import diffrax
@@ -11,6 +10,7 @@ import optimistix
 from jaxtyping import Array
 
 from ._diffusion import diffusion
+from ._hint import did_you_mean
 from ._network import Network, vector_field
 from ._neuron import State
 from ._stimulus import as_stimulus, Stimulus
@@ -239,14 +239,18 @@ def as_stepper(solver: Any, noisy: bool = False) -> AbstractStepper:
         known = by_name | stochastic_by_name
         if solver in known:
             return known[solver]
-        near = difflib.get_close_matches(solver.lower(), known, n=1, cutoff=0.4)
-        hint = f" Did you mean {near[0]!r}?" if near else ""
+        hint = did_you_mean(solver.lower(), known)
         raise ValueError(f"Unknown `solver` {solver!r}.{hint} Known are {', '.join(known)}.")
     if isinstance(solver, type) and issubclass(solver, (AbstractStepper, diffrax.AbstractSolver)):
         raise TypeError(f"`solver` must be an object: write {solver.__name__}(), with parentheses.")
     raise TypeError(
         f"`solver` must be a name ({', '.join(by_name)}), a stepper or a diffrax solver, got {solver!r}."
     )
+
+
+def default_solver(noisy: bool) -> str:
+    """The name of the solver that is taken where none is given."""
+    return "strang_maruyama" if noisy else "strang"
 
 
 def solver_name(stepper: AbstractStepper) -> str:

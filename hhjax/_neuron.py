@@ -111,6 +111,10 @@ class Neuron(eqx.Module):
                     channels[carrier] = eqx.tree_at(lambda c: bare(c).E, channels[carrier], E)
         return channels
 
+    def _channels_in(self, gates: dict[str, dict[str, Array]]) -> dict[str, Any]:
+        """The channels with what the concentrations among the `gates` set."""
+        return self.channels_at({name: gates[name]["c"] for name in self.pools})
+
     def _inward(self, pool: CalciumPool, channels: dict[str, Any], V: Array, gates: Any) -> Any:
         """The current that fills a pool, µA/cm², inward positive."""
         currents = [channels[name].linear_current(V, gates[name]) for name in pool.carriers]
@@ -147,7 +151,7 @@ class Neuron(eqx.Module):
         **Returns:** two dicts like `gates`; drive in units of x per ms, rate in 1/ms.
         """
         drives, rates = {}, {}
-        channels = self.channels_at({name: gates[name]["c"] for name in self.pools})
+        channels = self._channels_in(gates)
         for name, channel in channels.items():
             noisy = isinstance(channel, AbstractNoisyChannel)
             form = channel.linear_form(V, gates[name]) if noisy else channel.linear_form(V)
@@ -176,7 +180,7 @@ class Neuron(eqx.Module):
 
         **Returns:** drive in mV/ms, rate in 1/ms.
         """
-        channels = self.channels_at({name: gates[name]["c"] for name in self.pools})
+        channels = self._channels_in(gates)
         currents = {name: channel.linear_current(V, gates[name]) for name, channel in channels.items()}
         if self.noisy_channels:
             currents = bounded(currents, self.noisy_channels, conductance)

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from ._diffrax import as_stepper
+from ._diffrax import as_stepper, default_solver
 from ._integrate import check_backend, integrate
 from ._network import Network
 from ._neuron import Neuron, State
@@ -161,8 +161,7 @@ def simulate(
     """
     network = Network(network) if isinstance(network, Neuron) else network
     noisy = isinstance(network, Network) and network.is_noisy
-    if solver is None:
-        solver = "strang_maruyama" if noisy else "strang"
+    solver = default_solver(noisy) if solver is None else solver
     stepper = as_stepper(solver, noisy)
     before = None
     if isinstance(y0, Solution):

@@ -15,7 +15,7 @@ from jax.sharding import Mesh, PartitionSpec
 from jaxtyping import Array
 
 from ._coupling import AbstractCoupling
-from ._diffrax import as_stepper, solver_name
+from ._diffrax import as_stepper, default_solver, solver_name
 from ._network import Network
 from ._neuron import Neuron
 from ._parameters import cast_floats, run_dtype
@@ -352,7 +352,7 @@ def sweep(
         meter = progress_meter.step(meter, jnp.asarray((start + len(flat)) / len(mine)))
     progress_meter.close(meter)
 
-    chosen = ("strang_maruyama" if network.is_noisy else "strang") if solver is None else solver
+    chosen = default_solver(network.is_noisy) if solver is None else solver
     alone = jax.process_count() == 1
     place = lambda x: x.reshape(shape + x.shape[1:]) if alone else (x[mine] if folder else x)
     ys, reduced, finite = jax.tree.map(place, store.read())

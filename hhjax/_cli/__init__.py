@@ -19,13 +19,14 @@ _MISTAKES = (ValueError, FloatingPointError, ImportError, OSError)
 
 
 def _parser() -> argparse.ArgumentParser:
+    out = argparse.ArgumentParser(add_help=False)
+    out.add_argument("--out", type=Path, default=Path("hhjax_figures"), help="folder for what is written")
     parser = argparse.ArgumentParser(
         prog="python -m hhjax",
         description=f"Simulate Hodgkin-Huxley neurons. Without a command {', '.join(DEMOS)} run.",
+        parents=[out],
         formatter_class=HelpFormatter,
     )
-    out = argparse.ArgumentParser(add_help=False)
-    out.add_argument("--out", type=Path, default=Path("hhjax_figures"), help="folder for what is written")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
     for command in COMMANDS.values():
         command.add(
@@ -37,7 +38,6 @@ def _parser() -> argparse.ArgumentParser:
                 formatter_class=HelpFormatter,
             )
         )
-    parser.add_argument("--out", type=Path, default=Path("hhjax_figures"), help="folder for what is written")
     return parser
 
 

@@ -3,7 +3,6 @@
 import argparse
 import csv
 import dataclasses
-import difflib
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,8 @@ import jax
 import jax.numpy as jnp
 
 import hhjax as hh
+
+from .._hint import did_you_mean
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,9 +62,7 @@ def one_of(kind: str, name: str, known: Iterable[str]) -> str:
     """`name` if it is known, or a `ValueError` with the nearest match."""
     known = list(known)
     if name not in known:
-        near = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
-        hint = f" Did you mean {near[0]!r}?" if near else ""
-        raise ValueError(f"unknown {kind} {name!r}.{hint} Known are {', '.join(known)}.")
+        raise ValueError(f"unknown {kind} {name!r}.{did_you_mean(name, known)} Known are {', '.join(known)}.")
     return name
 
 

@@ -72,13 +72,11 @@ class Fit:
 
     @property
     def standard_errors(self) -> np.ndarray:
-        return self.uncertainty.errors(np.eye(len(self.names)))
+        return self.uncertainty.standard_errors
 
     @property
     def correlation(self) -> np.ndarray:
-        errors = self.standard_errors
-        errors[np.isinf(errors)] = np.nan
-        return self.uncertainty.covariance / np.outer(errors, errors)
+        return self.uncertainty.correlation
 
     def derive(self, fn: Callable[[Any], Any]) -> tuple[float, float]:
         """A quantity that follows from the parameters, and its standard error.
@@ -150,6 +148,18 @@ class Uncertainty:
     covariance: np.ndarray
     unknown: np.ndarray
     scale: np.ndarray
+
+    @property
+    def standard_errors(self) -> np.ndarray:
+        """Of each parameter, shape (P,); infinite where the data do not determine it."""
+        return self.errors(np.eye(self.scale.size))
+
+    @property
+    def correlation(self) -> np.ndarray:
+        """Of the estimates, shape (P, P); NaN for parameters that the data do not determine."""
+        errors = self.standard_errors
+        errors[np.isinf(errors)] = np.nan
+        return self.covariance / np.outer(errors, errors)
 
     def errors(self, slopes: np.ndarray) -> np.ndarray:
         """Standard errors of linear combinations of the parameters, one for each row of slopes."""

@@ -144,8 +144,7 @@ class _Follower:
 
     def correct(self, z: Array, tangent: Array) -> _Point:
         """The orbit nearest to a guess in the plane across the tangent."""
-        u = z * self.scale
-        guess = Loop(u[:-2].reshape(self.pieces, -1), u[-2], u[-1])
+        guess = Loop.unravel(z * self.scale, self.pieces)
         closed = close(self.system, guess, self.scale, tangent, jnp.int32(8), self.steps, self.neuron)
         return _described(closed, self.scale, self.neuron)
 

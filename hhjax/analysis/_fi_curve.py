@@ -138,9 +138,8 @@ def fi_curve(
     found = firing.any() & ~firing[0]
     k = jnp.maximum(jnp.argmax(firing), 1)
     points = currents.size
-    rounds = int(np.ceil(np.log(1 / tol) / np.log(points - 1))) if points > 2 else 0
     fires = lambda currents: rates_at(still, currents) > 0
-    low, high = refine(fires, *jax.lax.stop_gradient((currents[k - 1], currents[k])), points, rounds)
+    low, high = refine(fires, *jax.lax.stop_gradient((currents[k - 1], currents[k])), points, tol)
 
     # In a run of as many currents, which compiles nothing: the threshold, and four times as far.
     known_fold = jnp.where(jnp.isfinite(fold), jax.lax.stop_gradient(fold), low)

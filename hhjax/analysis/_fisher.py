@@ -55,14 +55,12 @@ class FisherInformation(eqx.Module):
 
         Infinite for parameters that the protocol cannot tell apart.
         """
-        return self.uncertainty.errors(np.eye(len(self.names)))
+        return self.uncertainty.standard_errors
 
     @property
     def correlation(self) -> np.ndarray:
         """Of efficient estimates, shape (P, P); NaN for what is not identifiable."""
-        errors = self.standard_errors
-        errors[np.isinf(errors)] = np.nan
-        return self.uncertainty.covariance / np.outer(errors, errors)
+        return self.uncertainty.correlation
 
     def eigen(self) -> tuple[np.ndarray, np.ndarray]:
         """Eigenvalues (P,), from the greatest, and eigenvectors, the columns of (P, P).

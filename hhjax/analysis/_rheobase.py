@@ -21,14 +21,14 @@ from ._membrane import one_neuron
 
 
 def refine(
-    fires: Callable[[Array], Array], low: Array, high: Array, points: int, rounds: int
+    fires: Callable[[Array], Array], low: Array, high: Array, points: int, tol: float
 ) -> tuple[Array, Array]:
-    """A bracket of where firing begins, made (points − 1)^rounds times narrower.
+    """A bracket of where firing begins, made narrower by batches of `points` to `tol` of its width.
 
     **Arguments:** `fires`: from currents, (points,), to whether each makes the cell fire; it does
     not at `low` and does at `high`.
     """
-    for _ in range(rounds):
+    for _ in range(int(np.ceil(np.log(1 / tol) / np.log(points - 1)))):
         currents = jnp.linspace(low, high, points)
         # The ends are known, so that one of the others is where it begins.
         k = jnp.argmax(fires(currents).at[-1].set(True).at[0].set(False))
@@ -95,6 +95,5 @@ def rheobase(
             f"the cell {'fires' if ends[0] else 'is silent'} at `low` and "
             f"{'fires' if ends[-1] else 'is silent'} at `high`."
         )
-    rounds = int(np.ceil(np.log(1 / tol) / np.log(points - 1)))
-    _, high = refine(fires, low, high, points, rounds)
+    _, high = refine(fires, low, high, points, tol)
     return jnp.where(good, high, jnp.nan)

@@ -156,7 +156,8 @@ def sensitivity(
     **Raises:** `ValueError` and `TypeError` for bad input.
     """
     model = check_model(model)
-    dtype = run_dtype(split(model)[0])
+    network, _ = split(model)
+    dtype = run_dtype(network)
     model = cast_floats(model, dtype)
     if not callable(feature):
         raise TypeError(f"`feature` must be a function of a run or of the model, got {feature!r}.")
@@ -164,7 +165,6 @@ def sensitivity(
     if t1 is not None:
         options = Settings(t1=t1, dt=dt, solver=solver, saveat=saveat)
     stimulus = cast_floats(as_stimulus(stimulus), dtype)
-    network = split(model)[0]
     check_stimulus(stimulus, network.n)
     network.check_v0(v0)
     free = free_parameters(model, where, dtype)

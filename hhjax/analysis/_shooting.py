@@ -32,6 +32,10 @@ class Loop(eqx.Module):
     period: Float[Array, ""]
     shift: Float[Array, ""]
 
+    @classmethod
+    def unravel(cls, u: Float[Array, " M"], pieces: int) -> "Loop":
+        return cls(u[:-2].reshape(pieces, -1), u[-2], u[-1])
+
     def ravel(self) -> Float[Array, " M"]:
         return jnp.concatenate([self.states.ravel(), jnp.stack([self.period, self.shift])])
 
@@ -89,6 +93,11 @@ def _miss(system: System, loop: Loop, steps: int, neuron: int) -> Float[Array, "
     shifted = System(system.network, system.current + loop.shift)
     ends, _ = jax.vmap(lambda x: _run(shifted, x, loop.period / pieces, steps // pieces))(loop.states)
     slope = shifted.slope(system.unravel(loop.states[0])).V[neuron]
+    return _gaps(loop, ends, slope)
+
+
+def _gaps(loop: Loop, ends: Array, slope: Array) -> Float[Array, " M"]:
+    """From the end of every piece to the start of the next, and the slope of V."""
     return jnp.concatenate([(ends - jnp.roll(loop.states, -1, axis=0)).ravel(), slope[None]])
 
 
@@ -119,8 +128,7 @@ def _slopes(
     joins = (own - following).reshape(pieces * size, pieces * size)
     top = jnp.concatenate([joins, by_input[:, :, size:].reshape(-1, 2)], axis=1)
     last = jnp.zeros(pieces * size + 2, dtype).at[:size].set(by_peak[:-1]).at[-1].set(by_peak[-1])
-    miss = jnp.concatenate([(ends - jnp.roll(loop.states, -1, axis=0)).ravel(), slope[None]])
-    return miss, jnp.concatenate([top, last[None]]), by_input[:, :, :size], kept
+    return _gaps(loop, ends, slope), jnp.concatenate([top, last[None]]), by_input[:, :, :size], kept
 
 
 @eqx.filter_jit
@@ -143,8 +151,7 @@ def close(
     start = guess.ravel() / scale
 
     def unscale(z: Array) -> Loop:
-        u = z * scale
-        return Loop(u[:-2].reshape(pieces, size), u[-2], u[-1])
+        return Loop.unravel(z * scale, pieces)
 
     def border(slopes: Array) -> Array:
         return jnp.concatenate([slopes * scale[None, :], tangent[None]])

@@ -42,6 +42,11 @@ def holding(system: System, V: Float[Array, ""]) -> Float[Array, ""]:
     return system.current - system.unbalanced(V[None])[0]
 
 
+def _holding_on(system: System, grid: Float[Array, " points"]) -> tuple[Array, Array]:
+    """The steady-state I-V curve on a grid of V, and its slope (mS/cm²)."""
+    return jax.jvp(jax.vmap(lambda V: holding(system, V)), (grid,), (jnp.ones_like(grid),))
+
+
 class SteadyCurve(eqx.Module):
     """The equilibria of one neuron as a function of V.
 
@@ -58,7 +63,7 @@ class SteadyCurve(eqx.Module):
 @eqx.filter_jit
 def steady_curve(system: System, grid: Float[Array, " points"]) -> SteadyCurve:
     """The equilibria at every V of a grid. The current of `system` plays no part."""
-    current, slope = jax.jvp(jax.vmap(lambda V: holding(system, V)), (grid,), (jnp.ones_like(grid),))
+    current, slope = _holding_on(system, grid)
     eigenvalues = jax.vmap(lambda V: system.eigenvalues(system.network.init(V[None])))(grid)
     return SteadyCurve(grid, current, slope, eigenvalues)
 
@@ -110,7 +115,7 @@ def first_fold(neuron: Neuron) -> Float[Array, ""]:
     It is the first maximum of the steady current as V rises. Differentiable.
     """
     system, grid = _alone(neuron)
-    current, slope = jax.jvp(jax.vmap(lambda V: holding(system, V)), (grid,), (jnp.ones_like(grid),))
+    current, slope = _holding_on(system, grid)
     rises = slope > 0
     falls_after = rises[:-1] & ~rises[1:]
     k = jnp.argmax(falls_after)
