@@ -28,12 +28,13 @@ def main(argv: list[str] | None = None) -> list[dict]:
         hh.use_cores(options.cores)
     at_import = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     rows, now = [], clock()
+    network = hh.squid_axon()
     for n in options.neurons:
         over = {"stimulus": jnp.linspace(5.0, 20.0, n)}
         times = []
         for _ in range(options.repeats + 1):
             start = now()
-            hh.sweep(hh.squid_axon(), over=over, t1=options.steps * 0.025, dt=0.025, solver=options.solver)
+            hh.sweep(network, over=over, t1=options.steps * 0.025, dt=0.025, solver=options.solver)
             times.append(now() - start)
         best = min(times[1:])
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

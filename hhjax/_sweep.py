@@ -245,9 +245,11 @@ def _sizes(points: int, n: int, bytes_per_point: int, chunk: int | None, whole: 
         chunk = max(_CHUNK_BYTES // bytes_per_point, devices)
     each = math.ceil(min(chunk, points) / devices)
     block = each if whole else max(1, min(_BLOCK // n, each))
-    # As few chunks as before, but filled evenly, so that little is padded.
+    # As few chunks and blocks as before, but filled evenly, so that little is padded.
     chunks = math.ceil(points / (math.ceil(each / block) * block * devices))
-    blocks = math.ceil(points / (chunks * block * devices))
+    each = math.ceil(points / (chunks * devices))
+    blocks = math.ceil(each / block)
+    block = math.ceil(each / blocks)
     return blocks * block * devices, blocks
 
 
