@@ -1,6 +1,7 @@
 """Many runs that differ in some values, as batches over all devices."""
 
 import dataclasses
+import functools
 import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -14,6 +15,7 @@ import numpy as np
 from jax.sharding import Mesh, PartitionSpec
 from jaxtyping import Array
 
+from ._cores import wide_vectors
 from ._coupling import AbstractCoupling
 from ._diffrax import as_stepper, default_solver, solver_name
 from ._network import Network
@@ -203,7 +205,6 @@ class _Job(eqx.Module):
         )
 
 
-@eqx.filter_jit
 def _run_chunk(job: _Job, values: list, index: Array | np.ndarray, blocks: int) -> tuple:
     """All points of one chunk: each device runs its blocks of them one after the other."""
     arrays, static = eqx.partition(job, eqx.is_array)
@@ -221,6 +222,12 @@ def _run_chunk(job: _Job, values: list, index: Array | np.ndarray, blocks: int) 
     rows, same = PartitionSpec("points"), PartitionSpec()
     sharded = jax.shard_map(on_device, mesh=mesh, in_specs=(same, rows), out_specs=rows, check_vma=False)
     return sharded(arrays, (values, index))
+
+
+@functools.cache
+def _compiled(options: tuple[tuple[str, int], ...]) -> Callable[..., tuple]:
+    """`_run_chunk`, compiled with XLA's `options`."""
+    return eqx.filter_jit(_run_chunk, compiler_options=dict(options) or None)
 
 
 _known_shapes: dict[Any, Any] = {}
@@ -343,13 +350,14 @@ def sweep(
     inputs = (eqx.filter(dataclasses.replace(job, key=None), eqx.is_array), [x for _, _, x, _ in axes])
     told = f"{list(over)} {settings} {type(network)} {key if key is None else jax.random.key_data(key)}"
     store = open_store(folder, one, points if folder else len(mine), inputs, told)
+    run_chunk = _compiled(tuple(wide_vectors().items()))
     meter = progress_meter.init()
     for start in range(0, len(mine), size):
         flat = mine[start : start + size]
         where = flat if folder else np.arange(start, start + len(flat))
         if not store.has(where):
             padded = np.concatenate([flat, np.repeat(flat[-1:], size - len(flat))])
-            out = _run_chunk(job, take(padded), padded.astype(np.int32), blocks)
+            out = run_chunk(job, take(padded), padded.astype(np.int32), blocks)
             store.write(where, jax.tree.map(lambda x: np.asarray(x)[: len(flat)], out))
         meter = progress_meter.step(meter, jnp.asarray((start + len(flat)) / len(mine)))
     progress_meter.close(meter)

@@ -172,6 +172,16 @@ def test_sharded_over_cores_and_over_processes(tmp_path):
     np.testing.assert_allclose(both, here, rtol=2e-4)
 
 
+def test_wide_vectors_are_taken_unless_the_environment_chose(monkeypatch):
+    import hhjax._cores as cores
+
+    monkeypatch.setattr(cores, "_has_avx512", lambda: True)
+    monkeypatch.setenv("XLA_FLAGS", "")
+    assert cores.wide_vectors() == {"xla_cpu_prefer_vector_width": 512}
+    monkeypatch.setenv("XLA_FLAGS", "--xla_cpu_prefer_vector_width=256")
+    assert cores.wide_vectors() == {}
+
+
 def test_use_cores_warns_when_it_comes_too_late():
     jax.devices()
     with pytest.warns(UserWarning, match="came too late"):
