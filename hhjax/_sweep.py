@@ -227,7 +227,8 @@ def _run_chunk(job: _Job, values: list, index: Array | np.ndarray, blocks: int) 
 @functools.cache
 def _compiled(options: tuple[tuple[str, int], ...]) -> Callable[..., tuple]:
     """`_run_chunk`, compiled with XLA's `options`."""
-    return eqx.filter_jit(_run_chunk, compiler_options=dict(options) or None)
+    jit: Callable = eqx.filter_jit  # whose annotation leaves out that it hands options on to jax.jit
+    return jit(_run_chunk, compiler_options=dict(options) or None)
 
 
 _known_shapes: dict[Any, Any] = {}
