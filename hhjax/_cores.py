@@ -17,11 +17,9 @@ def _has_avx512() -> bool:
 
 
 def wide_vectors() -> dict[str, int]:
-    """Options for a jit that nothing encloses: 512-bit vectors, where the CPU has them."""
-    chosen = "xla_cpu_prefer_vector_width" in os.environ.get("XLA_FLAGS", "")
-    if chosen or jax.default_backend() != "cpu" or not _has_avx512():
-        return {}
-    return {"xla_cpu_prefer_vector_width": 512}
+    """XLA's option of 512-bit vectors, where the CPU has them and `XLA_FLAGS` does not choose."""
+    name = "xla_cpu_prefer_vector_width"
+    return {name: 512} if _has_avx512() and name not in os.environ.get("XLA_FLAGS", "") else {}
 
 
 def use_cores(count: int | None = None) -> bool:
@@ -49,10 +47,9 @@ def use_cores(count: int | None = None) -> bool:
             stacklevel=2,
         )
         return False
-    flags = ["--xla_backend_extra_options=xla_cpu_small_while_loop_byte_threshold=1000000"]
-    if _has_avx512():
-        flags.append("--xla_cpu_prefer_vector_width=512")
     given = os.environ.get("XLA_FLAGS", "")
-    new = [flag for flag in flags if flag.split("=")[0] not in given]
+    new = [f"--{name}={value}" for name, value in wide_vectors().items()]
+    if "--xla_backend_extra_options" not in given:
+        new.append("--xla_backend_extra_options=xla_cpu_small_while_loop_byte_threshold=1000000")
     os.environ["XLA_FLAGS"] = " ".join([given, *new]).strip()
     return True

@@ -225,10 +225,10 @@ def _run_chunk(job: _Job, values: list, index: Array | np.ndarray, blocks: int) 
 
 
 @functools.cache
-def _compiled(options: tuple[tuple[str, int], ...]) -> Callable[..., tuple]:
-    """`_run_chunk`, compiled with XLA's `options`."""
+def _compiled() -> Callable[..., tuple]:
+    """`_run_chunk` under jit; made at the first sweep, when XLA has its backend and its flags."""
     jit: Callable = eqx.filter_jit  # whose annotation leaves out that it hands options on to jax.jit
-    return jit(_run_chunk, compiler_options=dict(options) or None)
+    return jit(_run_chunk, compiler_options=wide_vectors() if jax.default_backend() == "cpu" else None)
 
 
 _known_shapes: dict[Any, Any] = {}
@@ -252,12 +252,11 @@ def _sizes(points: int, n: int, bytes_per_point: int, chunk: int | None, whole: 
     if chunk is None:
         chunk = max(_CHUNK_BYTES // bytes_per_point, devices)
     each = math.ceil(min(chunk, points) / devices)
-    block = each if whole else max(1, min(_BLOCK // n, each))
-    # As few chunks and blocks as before, but filled evenly, so that little is padded.
-    chunks = math.ceil(points / (math.ceil(each / block) * block * devices))
-    each = math.ceil(points / (chunks * devices))
-    blocks = math.ceil(each / block)
+    # As few blocks and chunks as will do, but filled evenly, so that little is padded.
+    blocks = math.ceil(each / (each if whole else max(1, _BLOCK // n)))
     block = math.ceil(each / blocks)
+    chunks = math.ceil(points / (blocks * block * devices))
+    blocks = math.ceil(points / (chunks * block * devices))
     return blocks * block * devices, blocks
 
 
@@ -291,8 +290,8 @@ def sweep(
     ```
 
     The points run as batches, shared out over all JAX devices ([`hh.use_cores`][] makes one of
-    each CPU core) and cut in chunks that fit into memory. Other values, as many or fewer,
-    compile nothing anew. Under `jax.distributed` each process runs and returns its own part
+    each CPU core) and cut in chunks that fit into memory. As many other values compile
+    nothing anew. Under `jax.distributed` each process runs and returns its own part
     of the points. For gradients, `jax.vmap` [`hh.simulate`][] instead.
 
     **Arguments:**
@@ -351,14 +350,13 @@ def sweep(
     inputs = (eqx.filter(dataclasses.replace(job, key=None), eqx.is_array), [x for _, _, x, _ in axes])
     told = f"{list(over)} {settings} {type(network)} {key if key is None else jax.random.key_data(key)}"
     store = open_store(folder, one, points if folder else len(mine), inputs, told)
-    run_chunk = _compiled(tuple(wide_vectors().items()))
     meter = progress_meter.init()
     for start in range(0, len(mine), size):
         flat = mine[start : start + size]
         where = flat if folder else np.arange(start, start + len(flat))
         if not store.has(where):
             padded = np.concatenate([flat, np.repeat(flat[-1:], size - len(flat))])
-            out = run_chunk(job, take(padded), padded.astype(np.int32), blocks)
+            out = _compiled()(job, take(padded), padded.astype(np.int32), blocks)
             store.write(where, jax.tree.map(lambda x: np.asarray(x)[: len(flat)], out))
         meter = progress_meter.step(meter, jnp.asarray((start + len(flat)) / len(mine)))
     progress_meter.close(meter)

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 import hhjax as hh
+from hhjax import _cores as cores
 
 AXON = hh.squid_axon()
 RUN = dict(t1=30.0, dt=0.05)
@@ -173,8 +174,6 @@ def test_sharded_over_cores_and_over_processes(tmp_path):
 
 
 def test_wide_vectors_are_taken_unless_the_environment_chose(monkeypatch):
-    import hhjax._cores as cores
-
     monkeypatch.setattr(cores, "_has_avx512", lambda: True)
     monkeypatch.setenv("XLA_FLAGS", "")
     assert cores.wide_vectors() == {"xla_cpu_prefer_vector_width": 512}
