@@ -4,5 +4,5 @@
 `_primitives.py` says how these are batched and differentiated, `_run.py` runs them.
 """
 
-from ._program import NotFused as NotFused
+from ._errors import NotFused as NotFused
 from ._run import fused as fused

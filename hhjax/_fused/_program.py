@@ -1,83 +1,99 @@
-"""One step of a run, traced for a block of neurons, and what may not be in it."""
+"""One step of a run, as a kernel takes it, and what may not be in it."""
 
 import dataclasses
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.extend.core import ClosedJaxpr, jaxpr_as_fun
-from jax.interpreters import partial_eval
 from jaxtyping import Array
 
 from .._network import Network
 from .._plan import Plan
+from .._reduce import Log, LogInKernel, NewRecord
 from .._steps import Steps
 from .._stimulus import Row, SampledOnGrid, Stimulus
+from . import _draw
+from ._errors import NotFused
+from ._unroll import BLOCK, folded, LANES, Unrolled
 
-# Neurons of one instance of the kernel: a warp, so that few neurons spread over many processors.
-BLOCK = 32
-
-# What Pallas translates to Triton among that which acts on each neuron by itself.
-_SIMPLE = frozenset(
-    "abs acos acosh add add_any and asin asinh atan atan2 atanh bitcast_convert_type broadcast_in_dim cbrt "
-    "ceil clamp convert_element_type cos cosh div eq erf_inv exp exp2 expm1 floor ge gt integer_pow "
-    "is_finite le log log1p logistic lt max min mul ne neg nextafter not or pow rem reshape rsqrt select_n "
-    "shift_left shift_right_arithmetic shift_right_logical sign sin sinh sqrt square squeeze stop_gradient "
-    "sub tan tanh xor".split()
-)
-_CALLS = frozenset(["jit", "closed_call", "custom_jvp_call", "checkpoint"])
-
-
-class NotFused(ValueError):
-    """Why a run cannot take place in one kernel."""
+_MOST_CARRIED = 512  # numbers of one lane
 
 
 @dataclasses.dataclass(frozen=True)
 class Kind:
-    """The shape of an array: `rows`, if any, and then one value for each neuron, or one for all."""
+    """The shape of an array: `rows` and `items`, if any, and one value for each lane, or one for all."""
 
-    neuron: bool
+    lanes: bool
     rows: int | None = None
+    items: int | None = None
+
+    @property
+    def lead(self) -> tuple[int, ...]:
+        """The shape without the lanes."""
+        return tuple(size for size in (self.rows, self.items) if size is not None)
 
     def shape(self, n: int) -> tuple[int, ...]:
-        return (() if self.rows is None else (self.rows,)) + ((n,) if self.neuron else ())
+        return self.lead + ((n,) if self.lanes else ())
 
     def conform(self, x: Any, wanted: "Kind", n: int) -> Any:
-        """`x` of this kind, with one value for each neuron if `wanted` has that."""
-        if wanted.neuron and not self.neuron:
+        """`x` of this kind, with one value for each lane if `wanted` has that."""
+        if wanted.lanes and not self.lanes:
             return jnp.broadcast_to(x[..., None], wanted.shape(n))
         return x
+
+    def spread(self, lanes: bool) -> "Kind":
+        """This kind, with a value for each lane if it had one or if `lanes`."""
+        return dataclasses.replace(self, lanes=self.lanes or lanes)
+
+    def elements(self, dtype: Any) -> list[jax.ShapeDtypeStruct]:
+        """The shapes of its elements in one block."""
+        one = jax.ShapeDtypeStruct((BLOCK,) if self.lanes else (), dtype)
+        return [one] * (self.items or 1)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Program:
-    """One step of a run, and what it saves, as functions of lists of arrays for BLOCK neurons.
+    """One step of a run, and what it saves, for one lane: a neuron, or a whole network.
 
     **Fields:**
 
-    - `advance(i, inputs, carry)`, `observe(i, inputs, carry)`: the carry after step `i` + 1, and what is
-        saved after step `i`. `inputs` holds the model's and the stimulus's arrays, of those with
-        rows that of step `i`.
-    - `inputs`, `carry`, `rows`: the kinds of what they take and give; `dtypes`: theirs.
-    - `n`: neurons of the run; `plan`; `chunk`: steps from one kept carry to the next.
+    - `advance(i, inputs, carry)`: from lists of arrays, the carry after step `i` + 1, the records that
+        the step writes, and for each (whether, at which row). `inputs` holds the arrays of model,
+        stimulus and reducers, of those with rows that of step `i`.
+    - `observe(i, inputs, carry)`: what is saved after step `i`.
+    - `step`, `row`: the same of lists of elements.
+    - `avals`: the shapes of inputs and carry for one lane, see `LANES`.
+    - `inputs`, `carry`, `rows`: the kinds of arrays; `rows` are the saved ones, then `logs` of records.
+    - `dtypes`: of these.
+    - `n`: how many lanes; `own`: how many before any batching.
+    - `lane`: which of the inputs holds the numbers of the lanes, if one does.
+    - `plan`; `chunk`: steps from one kept carry to the next.
     """
 
     advance: Callable
     observe: Callable
+    step: Unrolled
+    row: Unrolled
+    avals: tuple[list, list]
     inputs: tuple[Kind, ...]
     carry: tuple[Kind, ...]
     rows: tuple[Kind, ...]
     dtypes: tuple[tuple, tuple, tuple]
+    logs: int
     n: int
+    own: int
+    lane: int | None
     plan: Plan
     chunk: int
 
     @property
     def kept(self) -> tuple[Kind, ...]:
         """The kinds of the carries that a gradient starts from, one for each chunk."""
-        return tuple(Kind(kind.neuron, -(-self.plan.steps // self.chunk)) for kind in self.carry)
+        chunks = -(-self.plan.steps // self.chunk)
+        return tuple(dataclasses.replace(kind, rows=chunks) for kind in self.carry)
 
     @property
     def moving(self) -> list[int]:
@@ -89,71 +105,57 @@ class Program:
         """Which parts of what is saved have derivatives."""
         return _moving(self.rows, self.dtypes[2])
 
-    def avals(self, inputs: Sequence[Kind], carry: Sequence[Kind]) -> tuple:
-        """The shapes of i, `inputs` and `carry` for one block."""
-        shapes = lambda kinds, dtypes: [
-            jax.ShapeDtypeStruct(Kind(kind.neuron).shape(BLOCK), dtype) for kind, dtype in zip(kinds, dtypes)
-        ]
-        i = jax.ShapeDtypeStruct((), jnp.int32)
-        return i, shapes(inputs, self.dtypes[0]), shapes(carry, self.dtypes[1])
+    def call(self, unrolled: Unrolled, i: Array, inputs: Sequence[list], *rest: Any) -> Any:
+        """An unrolled function of step number, inputs and more."""
+        lane = None if self.lane is None else inputs[self.lane][0]
+        return unrolled([i], list(inputs), *rest, lane=lane, n=self.own)
 
     def of_kinds(self, inputs: Sequence[Kind], carry: Sequence[Kind], n: int) -> "Program":
         """The same program for inputs and a carry of other kinds, and another n."""
         carry = tuple(carry)
+        elements = lambda kinds, dtypes: [kind.elements(dtype) for kind, dtype in zip(kinds, dtypes)]
+        i, given = jax.ShapeDtypeStruct((), jnp.int32), elements(inputs, self.dtypes[0])
+        differs = lambda parts: any(x.shape != () for x in parts)
+
+        def seen(unrolled: Unrolled, carry: Sequence[Kind]) -> Any:
+            call = lambda i, inputs, carry: self.call(unrolled, i, inputs, carry)
+            return jax.eval_shape(call, i, given, elements(carry, self.dtypes[1]))
+
         while True:
-            after = jax.eval_shape(self.advance, *self.avals(inputs, carry))
-            # What comes to differ from neuron to neuron has a value for each from the start.
-            grown = tuple(Kind(k.neuron or x.shape != ()) for k, x in zip(carry, after))
+            after, _, _ = seen(self.step, carry)
+            # What comes to differ from lane to lane has a value for each from the start.
+            grown = tuple(kind.spread(differs(x)) for kind, x in zip(carry, after))
             if grown == carry:
                 break
             carry = grown
-        saved = jax.eval_shape(self.observe, *self.avals(inputs, carry))
-        rows = tuple(Kind(x.shape != (), kind.rows) for kind, x in zip(self.rows, saved))
+        saved = seen(self.row, carry)
+        shown = [dataclasses.replace(kind, lanes=differs(x)) for kind, x in zip(self.rows, saved)]
+        rows = (*shown, *self.rows[len(saved) :])
         return dataclasses.replace(self, inputs=tuple(inputs), carry=carry, rows=rows, n=n)
-
-    def compact(self) -> tuple[Callable, Callable]:
-        """`advance` and `observe` without what their results do not need."""
-        avals = self.avals(self.inputs, self.carry)
-        return _Traced(self.advance, avals), _Traced(self.observe, avals)
 
 
 def _moving(kinds: Sequence[Kind], dtypes: Sequence[Any]) -> list[int]:
     pairs = enumerate(zip(kinds, dtypes))
-    return [k for k, (kind, dtype) in pairs if kind.neuron and jnp.issubdtype(dtype, jnp.floating)]
+    return [k for k, (kind, dtype) in pairs if kind.lanes and jnp.issubdtype(dtype, jnp.floating)]
 
 
-class _Traced:
-    """A function of i, inputs and carry as the operations that its result needs."""
-
-    def __init__(self, fn: Callable, avals: tuple):
-        closed = jax.make_jaxpr(fn)(*avals)
-        jaxpr, self.used = partial_eval.dce_jaxpr(closed.jaxpr, [True] * len(closed.jaxpr.outvars))
-        self.closed = ClosedJaxpr(jaxpr, closed.consts)
-
-    def __call__(self, i: Array, inputs: Sequence[Array], carry: Sequence[Array]) -> list[Array]:
-        given = [i, *inputs, *carry]
-        return jaxpr_as_fun(self.closed)(*(x for x, used in zip(given, self.used) if used))
-
-    def check(self, what: str) -> None:
-        """Refuse what is not done for each neuron by itself."""
-        _check_jaxpr(self.closed.jaxpr, self.closed.consts, what)
+def pack(x: Any, shape: tuple[int, ...], rows: bool = False) -> Any:
+    """An array whose shape for one lane is `shape`, with its lanes last and its items before."""
+    lead = x.shape[: int(rows)]
+    if LANES in shape:
+        x = jnp.moveaxis(x, len(lead) + shape.index(LANES), -1)
+    items = math.prod(folded(shape))
+    return x.reshape(lead + ((items,) if items != 1 else ()) + (x.shape[-1:] if LANES in shape else ()))
 
 
-def _check_jaxpr(jaxpr: Any, consts: Sequence[Any], what: str) -> None:
-    alone = lambda shape: shape in ((), (BLOCK,))
-    for const in consts:
-        if np.shape(const) != ():
-            raise NotFused(f"{what} holds a constant array of shape {np.shape(const)}; give it scalars.")
-    for equation in jaxpr.eqns:
-        name = equation.primitive.name
-        if name in _CALLS:
-            inner = equation.params.get("jaxpr") or equation.params.get("call_jaxpr")
-            _check_jaxpr(getattr(inner, "jaxpr", inner), getattr(inner, "consts", ()), what)
-        elif name not in _SIMPLE or not all(alone(x.aval.shape) for x in equation.outvars):
-            raise NotFused(
-                f"{what} does more than treat each neuron by itself: `{name}` in it gives "
-                f"shape {equation.outvars[0].aval.shape} for {BLOCK} neurons."
-            )
+def unpack(x: Any, shape: tuple[int, ...], rows: bool = False) -> Any:
+    """The inverse of `pack`."""
+    lead = x.shape[: int(rows)]
+    if LANES not in shape:
+        return x.reshape(lead + shape)
+    axis = shape.index(LANES)
+    x = x.reshape(lead + shape[:axis] + shape[axis + 1 :] + x.shape[-1:])
+    return jnp.moveaxis(x, -1, len(lead) + axis)
 
 
 class _Unread(Stimulus):
@@ -163,10 +165,29 @@ class _Unread(Stimulus):
         raise NotFused("`saveat.fn` or a reducer reads a sampled stimulus.")
 
 
-def make_program(steps: Steps, carry: Any, plan: Plan, chunk: int) -> tuple[Program, list[Any]]:
-    """The program of a run, and the inputs that it needs.
+def _is_log(x: Any) -> bool:
+    return isinstance(x, Log)
 
-    **Arguments:** `carry`: the stepper's state and what the reducers carry, at the start.
+
+def _traced(what: str, trace: Callable[[], Any]) -> Any:
+    """What `trace` gives; whatever goes wrong in it, the scan may well do."""
+    try:
+        return trace()
+    except NotFused:
+        raise
+    except (TypeError, ValueError, IndexError, NotImplementedError) as error:
+        first = str(error).partition("\n")[0]
+        raise NotFused(f"{what} cannot be traced for one lane: {first}") from error
+
+
+def make_program(
+    steps: Steps, start: tuple[Any, Any], plan: Plan, chunk: int, key: Any, whole: bool, tables: bool = False
+) -> tuple[Program, list[Any], list[tuple]]:
+    """The program of a run, the inputs that it needs, and the shapes of what it saves in one lane.
+
+    **Arguments:** `start`: the stepper's state and what the reducers carry; `whole`: whether a lane is
+    the whole network, not a neuron; `tables`: whether arrays of n numbers in reducers are those of
+    each lane, not one for each.
 
     **Raises:** `NotFused`.
     """
@@ -178,37 +199,43 @@ def make_program(steps: Steps, carry: Any, plan: Plan, chunk: int) -> tuple[Prog
     mark = lambda x: x.mark_rows() if sampled(x) else False
     in_rows = jax.tree.leaves(jax.tree.map(mark, steps, is_leaf=sampled))
     where = [k for k, x in enumerate(leaves) if isinstance(x, (jax.Array, np.ndarray))]
-    for k, (path, x) in enumerate(jax.tree.leaves_with_path(steps)):
-        if k in where and not in_rows[k] and x.shape not in ((), (n,)):
-            name = jax.tree_util.keystr(path)[1:]
-            raise NotFused(f"`{name}` has shape {x.shape}, neither a scalar nor one value per neuron.")
-    parts, carry_structure = jax.tree.flatten(carry)
-    for path, x in jax.tree.leaves_with_path(carry):
-        if x.shape not in ((), (n,)):
-            name = jax.tree_util.keystr(path[1:])
-            whose = "reduce" if path[0].idx else "solver"
-            raise NotFused(f"`{whose}{name}` carries an array of shape {x.shape} from step to step.")
+    names = [jax.tree_util.keystr(path)[1:] for path, _ in jax.tree.leaves_with_path(steps)]
 
-    def kind(k: int) -> Kind:
-        shape = leaves[k].shape
-        if in_rows[k]:
-            return Kind(len(shape) == 2, shape[0])
-        return Kind(shape == (n,))
+    def shape_of(k: int) -> tuple[int, ...]:
+        shape, of_reducer = leaves[k].shape[int(in_rows[k]) :], names[k].startswith("reduce")
+        if jnp.issubdtype(leaves[k].dtype, jax.dtypes.prng_key):
+            raise NotFused(f"`{names[k]}` is a key, and a kernel draws for noise alone.")
+        if whole or shape == () or (of_reducer and (tables or shape != (n,))):
+            return shape
+        if shape != (n,):
+            raise NotFused(
+                f"`{names[k]}` has shape {leaves[k].shape}, neither a scalar nor one value per neuron."
+            )
+        return (LANES,)
 
     def rebuild(inputs: Sequence[Array]) -> Steps:
         full = list(leaves)
         for k in where:
-            full[k] = jnp.zeros((), leaves[k].dtype)  # of those that are not needed
+            full[k] = jnp.zeros(shapes[k], leaves[k].dtype)  # of those that are not needed
         for k, x in zip(needed, inputs):
             full[k] = x
-        full = [Row(x) if in_rows[k] else x for k, x in enumerate(full)]
-        block = jax.tree.unflatten(structure, full)
-        return dataclasses.replace(block, network=Network(block.network.neuron, n=BLOCK))
+        block = jax.tree.unflatten(structure, [Row(x) if in_rows[k] else x for k, x in enumerate(full)])
+        if whole:
+            return block
+        network = block.network
+        return dataclasses.replace(block, network=Network(network.neuron, n=LANES, noise=network.noise))
 
-    def advance(i: Array, inputs: Sequence[Array], carry: Sequence[Array]) -> list[Array]:
+    def advance(i: Array, inputs: Sequence[Array], carry: Sequence[Array]) -> tuple[list, list, list]:
         block, (z, reduced) = rebuild(inputs), jax.tree.unflatten(carry_structure, carry)
-        z = block.advance(i, z, None)
-        return jax.tree.leaves((z, block.gather(i + 1, z, reduced)))
+        step_key = None
+        if key is not None:
+            words = _draw.split(str(key.dtype), tuple(inputs[len(needed) :][:2]), i.astype(jnp.uint32))
+            step_key = jax.random.wrap_key_data(jnp.stack(words), impl=jax.random.key_impl(key))
+        z = block.advance(i, z, step_key)
+        reduced = block.gather(i + 1, z, reduced)
+        told = [x for x in jax.tree.leaves(reduced, is_leaf=_is_record) if _is_record(x)]
+        kept = jax.tree.map(lambda x: LogInKernel() if _is_record(x) else x, reduced, is_leaf=_is_record)
+        return jax.tree.leaves((z, kept)), [x.record for x in told], [(x.where, x.row) for x in told]
 
     def observe(i: Array, inputs: Sequence[Array], carry: Sequence[Array]) -> list[Array]:
         if not rows:
@@ -217,25 +244,85 @@ def make_program(steps: Steps, carry: Any, plan: Plan, chunk: int) -> tuple[Prog
         return jax.tree.leaves(rebuild(inputs).row(i, z))
 
     rows = plan.steps // plan.stride if plan.stride < plan.steps else 0
-    saved = []
-    if rows:
-        saved = jax.tree.leaves(jax.eval_shape(steps.row, jax.ShapeDtypeStruct((), jnp.int32), carry[0]))
-    for x in saved:
-        if x.shape not in ((), (n,)):
-            raise NotFused(f"`saveat.fn` gives an array of shape {x.shape}, not one value per neuron.")
-    dtype_of = lambda part: tuple(x.dtype for x in part)
-    dtypes = (dtype_of(leaves[k] for k in where), dtype_of(parts), dtype_of(saved))
-    kinds = tuple(kind(k) for k in where)
-    carried = tuple(Kind(x.shape == (n,)) for x in parts)
-    row_kinds = tuple(Kind(x.shape == (n,), rows) for x in saved)
+    shapes = {k: shape_of(k) for k in where}
     needed = where
-    program = Program(advance, observe, kinds, carried, row_kinds, dtypes, n, plan, chunk)
-    step, row = program.compact()
-    step.check("a step of this model and solver")
-    row.check("`saveat.fn`")
-    used = [a or b for a, b in zip(step.used, row.used)][1 : 1 + len(where)]
-    chosen = [k for k, is_used in enumerate(used) if is_used]
-    needed = [where[k] for k in chosen]
-    pick = lambda x: tuple(x[k] for k in chosen)
-    program = dataclasses.replace(program, inputs=pick(kinds), dtypes=(pick(dtypes[0]), dtypes[1], dtypes[2]))
-    return program, [leaves[k] for k in needed]
+    z_shapes = [_lane_shape(x, n, whole, path) for path, x in jax.tree.leaves_with_path(start[0])]
+    z_avals = [jax.ShapeDtypeStruct(shape, x.dtype) for shape, x in zip(z_shapes, jax.tree.leaves(start[0]))]
+    input_avals = [jax.ShapeDtypeStruct(shapes[k], leaves[k].dtype) for k in where]
+    i_aval = jax.ShapeDtypeStruct((), jnp.int32)
+    z_of = lambda leaves: jax.tree.unflatten(jax.tree.structure(start[0]), leaves)
+    begin = lambda i, inputs, z: rebuild(inputs).begin_reducing(i, z_of(z))
+    trace = lambda: jax.eval_shape(begin, i_aval, input_avals, z_avals)
+    reduced = _traced("`reduce`", trace)
+    if [x.shape for x in jax.tree.leaves(start[1])] != [
+        tuple(n if size == LANES else size for size in x.shape) for x in jax.tree.leaves(reduced)
+    ]:
+        raise NotFused("`reduce` carries arrays whose shape is not that of one neuron for each.")
+    logs = [x.values for x in jax.tree.leaves(reduced, is_leaf=_is_log) if _is_log(x)]
+    bare = jax.tree.map(lambda x: LogInKernel() if _is_log(x) else x, reduced, is_leaf=_is_log)
+    parts, carry_structure = jax.tree.flatten((z_of(z_avals), bare))
+    if (count := sum(math.prod(folded(x.shape)) for x in parts)) > _MOST_CARRIED:
+        raise NotFused(f"a lane carries {count} numbers from step to step, more than {_MOST_CARRIED}.")
+
+    extra: list[Any] = []
+    if key is not None:
+        extra = [*jnp.moveaxis(jax.random.key_data(key), -1, 0)]
+        extra += [] if whole else [jnp.arange(n, dtype=jnp.uint32)]
+    extra_shapes = [(), (), (LANES,)][: len(extra)]
+
+    def unrolled(inputs: list) -> tuple[Unrolled, Unrolled]:
+        avals = i_aval, inputs, parts
+        step = lambda: Unrolled(advance, avals, "a step of this model and solver")
+        row = lambda: Unrolled(observe, avals, "`saveat.fn`")
+        return _traced("a step", step), _traced("`saveat.fn`", row)
+
+    extra_avals = [jax.ShapeDtypeStruct(shape, x.dtype) for shape, x in zip(extra_shapes, extra)]
+    step, row = unrolled(input_avals + extra_avals)
+    used = [a or b for a, b in zip(step.used, row.used)][1:]
+    needed = [k for k, is_used in zip(where, used) if is_used]
+    input_avals = [jax.ShapeDtypeStruct(shapes[k], leaves[k].dtype) for k in needed] + extra_avals
+    step, row = unrolled(input_avals)
+    saved = jax.eval_shape(observe, i_aval, input_avals, parts)
+
+    sized = lambda shape: None if math.prod(folded(shape)) == 1 else math.prod(folded(shape))
+    of_rows = [leaves[k].shape[0] if in_rows[k] else None for k in needed] + [None] * len(extra)
+    kinds = [Kind(LANES in x.shape, length, sized(x.shape)) for x, length in zip(input_avals, of_rows)]
+    carry = [Kind(whole or LANES in x.shape, None, sized(x.shape)) for x in parts]
+    row_kinds = [Kind(False, rows, sized(x.shape)) for x in saved]
+    row_kinds += [Kind(True, x.shape[1], math.prod(folded(x.shape[::2]))) for x in logs]
+    types = lambda xs: tuple(x.dtype for x in xs)
+    lane = len(input_avals) - 1 if extra and not whole else None
+    program = Program(
+        advance,
+        observe,
+        step,
+        row,
+        (input_avals, parts),
+        tuple(kinds),
+        tuple(carry),
+        tuple(row_kinds),
+        (types(input_avals), types(parts), (*types(saved), *types(logs))),
+        len(logs),
+        1 if whole else n,
+        1 if whole else n,
+        lane,
+        plan,
+        chunk,
+    )
+    program = program.of_kinds(program.inputs, program.carry, program.n)
+    operands = [pack(leaves[k], shapes[k], rows=in_rows[k]) for k in needed] + extra
+    return program, operands, [x.shape for x in saved]
+
+
+def _is_record(x: Any) -> bool:
+    return isinstance(x, (NewRecord, LogInKernel))
+
+
+def _lane_shape(x: Any, n: int, whole: bool, path: Any) -> tuple[int, ...]:
+    """The shape in one lane of a part of the stepper's state."""
+    if whole or x.shape == ():
+        return x.shape
+    if x.shape != (n,):
+        name = jax.tree_util.keystr(path)
+        raise NotFused(f"`solver{name}` carries an array of shape {x.shape} from step to step.")
+    return (LANES,)
