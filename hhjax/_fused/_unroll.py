@@ -47,6 +47,8 @@ _FOLDS = {
     "reduce_and": jnp.logical_and,
     "reduce_or": jnp.logical_or,
 }
+# What takes a number for an array of the same.
+_MIXED = frozenset("add sub mul div max min and or xor lt le gt ge eq ne".split())
 # What is known is worked out at once: it may say where something is.
 _KNOWN: dict[str, Callable] = {
     "add": np.add,
@@ -184,7 +186,8 @@ class _Evaluator:
                 x = np.asarray(primitive.bind(*map(jnp.asarray, xs), **params))
             return x.dtype.type(x)
         if any(np.ndim(x) for x in xs):
-            xs = [jnp.broadcast_to(x, (BLOCK,)) for x in xs]
+            stays = lambda x: primitive.name in _MIXED and isinstance(x, np.generic)
+            xs = [x if stays(x) else jnp.broadcast_to(x, (BLOCK,)) for x in xs]
         return primitive.bind(*xs, **params)
 
     def each(self, primitive: Any, params: dict, values: list[np.ndarray]) -> np.ndarray:
