@@ -29,50 +29,40 @@ GATHERED = {"times": hh.SpikeTimes(2, -20.0), "where": hh.Histogram(EDGES), "own
 
 
 @pytest.mark.parametrize(
-    "solver, model, key",
+    "solver, model, n, key",
     [
-        ("strang_maruyama", "subunit", jax.random.key(1)),
-        ("exp_euler_maruyama", "conductance", hh.fast_key(2)),
+        ("strang_maruyama", "subunit", N, jax.random.key(1)),
+        ("exp_euler_maruyama", "conductance", 7, hh.fast_key(2)),
     ],
 )
-def test_noise_equals_that_of_the_scan(solver, model, key):
+def test_noise_equals_that_of_the_scan(solver, model, n, key):
     """The same numbers for each neuron of more than a block; channel noise, white and coloured currents.
 
-    All reducers, and one of the user's own with three values for each neuron.
+    With 7 neurons, all reducers (of which one has 7 edges, that are no parameter of the neurons), and
+    one of the user's own with three values for each neuron.
     """
     patch = hh.with_channel_noise(hh.squid_axon(), model=model, count={"k": 1800})
-    noise = hh.CurrentNoise(jnp.linspace(1.0, 3.0, N)), hh.OUConductance(2.0, 0.01, 0.02, 0.0)
-    cells = hh.Network(patch, n=N, noise=noise)
+    noise = hh.CurrentNoise(jnp.linspace(1.0, 3.0, n)), hh.OUConductance(2.0, 0.01, 0.02, 0.0)
 
     def run(backend):
         return hh.simulate(
-            cells,
+            hh.Network(patch, n=n, noise=noise),
             t1=5.0,
             dt=0.025,
-            stimulus=CURRENTS,
+            stimulus=CURRENTS[-n:],
             solver=solver,
             key=key,
             saveat=diffrax.SaveAt(steps=50),
-            reduce=GATHERED,
+            reduce=GATHERED if n == 7 else None,
             backend=backend,
         )
 
     scan, fused = map(run, BOTH)
     assert (scan.backend, fused.backend) == BOTH
-    assert float(jnp.nanmax(fused.reduced["times"])) > 3 and int(fused.reduced["where"].sum()) > 100 * N
     close((fused.ys, fused.final), (scan.ys, scan.final), rtol=1e-9, atol=1e-9)
-    close(fused.reduced, scan.reduced, rtol=1e-9, atol=1e-7)
-
-
-def test_reducers_with_as_many_numbers_as_neurons():
-    """Edges are no parameter of the neurons, though there be one for each; and float32."""
-    cells = jax.tree.map(lambda x: x.astype(jnp.float32), hh.Network(hh.squid_axon(), n=7))
-    run = lambda backend: (
-        hh.simulate(cells, t1=5.0, dt=0.025, stimulus=12.0, reduce=GATHERED, backend=backend).reduced
-    )
-    scan, fused = map(run, BOTH)
-    np.testing.assert_array_equal(fused["where"], scan["where"])
-    np.testing.assert_allclose(fused["times"], scan["times"], atol=1e-3)
+    if n == 7:
+        assert float(jnp.nanmin(fused.reduced["times"])) > 0.5 and int(fused.reduced["where"].sum()) > 500
+        close(fused.reduced, scan.reduced, rtol=1e-9, atol=1e-7)
 
 
 def pairs(backend, E, sigma, keys):
@@ -84,11 +74,11 @@ def pairs(backend, E, sigma, keys):
         run = hh.simulate(
             pair,
             t1=60.0,
-            dt=0.5,
+            dt=0.1,
             stimulus=jnp.array([100.0, 110.0]),
-            solver="exp_euler_maruyama",
+            solver="euler_maruyama",
             key=key,
-            saveat=diffrax.SaveAt(steps=5, fn=hh.save_V),
+            saveat=diffrax.SaveAt(steps=25, fn=hh.save_V),
             reduce=hh.SpikeTimes(1),
             backend=backend,
         )
@@ -147,10 +137,10 @@ def test_a_network_of_two_populations():
         return hh.simulate(
             small_network(),
             t1=40.0,
-            dt=0.1,
+            dt=0.05,
             stimulus=stimulus,
-            solver="ind_exp_euler",
-            saveat=diffrax.SaveAt(steps=50),
+            solver="euler",
+            saveat=diffrax.SaveAt(steps=100),
             reduce=hh.SpikeTimes(2, -20.0),
             backend=backend,
         )
@@ -164,9 +154,11 @@ def test_a_sweep_of_noisy_networks():
     """A key for each point; the axes reach the coupling."""
     coupling = hh.GradedSynapse([[0.0, 0.1], [0.1, 0.0]])
     pair = hh.Network(hh.morris_lecar(), n=2, coupling=coupling, noise=hh.CurrentNoise(2.0))
-    options = dict(t1=20.0, dt=0.5, reduce=hh.Mean(), stimulus=100.0, key=jax.random.key(1))
+    options = dict(t1=20.0, dt=0.1, reduce=hh.Mean(), stimulus=100.0, solver="euler_maruyama")
     over = {"coupling.width": [1.0, 2.0, 3.0]}
-    scan, fused = (hh.sweep(pair, over=over, backend=backend, **options) for backend in BOTH)
+    scan, fused = (
+        hh.sweep(pair, over=over, key=jax.random.key(1), backend=backend, **options) for backend in BOTH
+    )
     assert (scan.backend, fused.backend) == BOTH and np.unique(fused.reduced).size == 6
     close(fused.reduced, scan.reduced, rtol=1e-9)
 
@@ -175,19 +167,21 @@ def test_they_translate_for_a_gpu():
     """Noise by either generator, all reducers, and a network of 8, with derivatives, in float32."""
     as_float32 = lambda x: x.astype(jnp.float32) if eqx.is_inexact_array(x) else x
     single = lambda network: jax.tree.map(as_float32, network)
-    cells = single(hh.Network(hh.morris_lecar(), n=N, noise=(hh.CurrentNoise(2.0), hh.OUCurrent(2.0, 1.0))))
-    coupled = lambda n: hh.Network(hh.morris_lecar(), n=n, coupling=hh.GradedSynapse(jnp.ones((n, n))))
-    eight, pair = single(coupled(8)), single(coupled(2))
+    noise = hh.CurrentNoise(2.0), hh.OUCurrent(2.0, 1.0)
+    cells = single(hh.Network(hh.morris_lecar(), n=N, noise=noise))
+    coupled = lambda n, noise: hh.Network(
+        hh.morris_lecar(), n=n, coupling=hh.GradedSynapse(jnp.ones((n, n))), noise=noise
+    )
+    eight, pair = single(coupled(8, ())), single(coupled(2, noise))
 
-    def total(network, I, key=None):
-        options = dict(key=key, reduce=GATHERED, backend="fused", throw=False)
+    def total(network, I, key, reduce):
+        options = dict(key=key, reduce=reduce, backend="fused", throw=False)
         run = hh.simulate(
             network, t1=5.0, dt=0.05, stimulus=I, saveat=diffrax.SaveAt(steps=3, fn=hh.save_V), **options
         )
-        return run.V.mean() + jnp.nansum(run.reduced["times"])
+        return run.V.mean() + (0.0 if reduce is None else jnp.nansum(run.reduced["times"]))
 
-    I = jnp.float32(10.0)
-    assert translate(lambda I: total(cells, I, jax.random.key(0)), I) == 1
-    assert translate(jax.grad(lambda I: total(cells, I, hh.fast_key(0))), I) == 2
-    assert translate(lambda I: total(eight, I), I) == 1
-    assert translate(jax.grad(lambda I: total(pair, I)), I) == 2
+    I, times = jnp.float32(10.0), {"times": hh.SpikeTimes(2)}
+    assert translate(lambda I: total(cells, I, jax.random.key(0), GATHERED), I) == 1
+    assert translate(lambda I: total(eight, I, None, None), I) == 1
+    assert translate(jax.grad(lambda I: total(pair, I, hh.fast_key(0), times)), I) == 2

@@ -66,7 +66,8 @@ class _Moved:
         i = jax.ShapeDtypeStruct((), jnp.int32)
         self.at = i, self.inputs, self.carry
         self.saved_avals = _pick(jax.eval_shape(program.observe, *self.at), self.saved)
-        self.record_avals = _pick(jax.eval_shape(program.advance, *self.at)[1], self.logs)
+        records = jax.eval_shape(program.advance, *self.at)[1] if self.logs else []
+        self.record_avals = _pick(records, self.logs)
 
     def step(self, i: Array, inputs: list, carry: list) -> tuple[Callable, list, list]:
         """A step as a function of moving inputs and carry, and these."""
