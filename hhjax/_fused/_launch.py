@@ -10,8 +10,8 @@ import numpy as np
 from jax.experimental.pallas import triton
 from jaxtyping import Array
 
+from ._elements import BLOCK
 from ._program import Kind, Program
-from ._unroll import BLOCK
 
 NUMBER = np.int32  # of steps, rows, items
 
@@ -138,12 +138,14 @@ def at_row(program: Program, k: Array, action: Callable[[Array], None]) -> None:
 
 def clear(ref: Any, kind: Kind) -> None:
     """Fill an array of lanes with zeros, row by row."""
+    assert kind.rows is not None
     zeros = [jnp.zeros(BLOCK if kind.lanes else (), ref.dtype)] * (kind.items or 1)
     loop(NUMBER(kind.rows), lambda row, _: write(ref, kind, zeros, row), None)
 
 
 def _records(ref: Any, kind: Kind, told: Sequence[Any]) -> list[tuple[Any, Array]]:
     """Where the elements of new records belong, and in which lanes there are such."""
+    assert kind.rows is not None
     where, rows = told
     lanes, each = jax.lax.iota(np.int32, BLOCK), (kind.items or 1) // len(where)
     places = []

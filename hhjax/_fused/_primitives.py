@@ -14,9 +14,10 @@ from jax.core import ShapedArray
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 
-from ._derivatives import Moving, pullback_kernel, tangent_kernel
+from ._derivatives import Moving, tangent_kernel
 from ._kernels import run_kernel
 from ._program import Kind, Program
+from ._pullback import pullback_kernel
 
 
 def _arguments(name: str, program: Program, moving: Any) -> list[tuple[str, int, Kind]]:

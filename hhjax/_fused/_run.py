@@ -19,8 +19,9 @@ from .._steps import Outcome, Steps
 from ._draw import check_key
 from ._errors import NotFused
 from ._launch import split
+from ._make import make_program
 from ._primitives import run_p
-from ._program import make_program, pack, unpack
+from ._program import pack, unpack
 
 _MOST_NEURONS = 8  # of a network that one lane holds
 

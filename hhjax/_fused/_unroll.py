@@ -12,20 +12,14 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 from jax.extend.core import Literal
 from jax.interpreters import partial_eval
 
-from . import _draw
+from ._elements import as_elements, BLOCK, LANES, MOST
 from ._errors import NotFused
 from ._moves import Mover, MOVES
-
-# Lanes of one instance of the kernel: a warp, so that few neurons spread over many processors.
-BLOCK = 32
-
-# The number of neurons for which a step of lanes is traced: marks the axis along which they lie.
-LANES = 1009
-
-_MOST = 1000  # elements of one array, fewer than LANES
+from ._rules import RULES
 
 # What Pallas translates to Triton among that which acts on each element by itself.
 _SIMPLE = frozenset(
@@ -44,8 +38,8 @@ _FOLDS = {
     "reduce_prod": jnp.multiply,
     "reduce_max": jnp.maximum,
     "reduce_min": jnp.minimum,
-    "reduce_and": jnp.logical_and,
-    "reduce_or": jnp.logical_or,
+    "reduce_and": jnp.bitwise_and,
+    "reduce_or": jnp.bitwise_or,
 }
 # What takes a number for an array of the same.
 _MIXED = frozenset("add sub mul div max min and or xor lt le gt ge eq ne".split())
@@ -69,17 +63,9 @@ _KNOWN: dict[str, Callable] = {
 }
 
 
-def folded(shape: Sequence[int]) -> tuple[int, ...]:
-    """The shape of the elements of one lane."""
-    return tuple(1 if size == LANES else size for size in shape)
-
-
-def as_elements(parts: Sequence[Any], shape: Sequence[int]) -> np.ndarray:
-    """An array of objects, which numpy must not look into."""
-    elements = np.empty(len(parts), object)
-    for k, x in enumerate(parts):
-        elements[k] = x
-    return elements.reshape(folded(shape))
+def _aval(variable: Any) -> Any:
+    """The shape and type of a variable of a jaxpr."""
+    return variable.aval
 
 
 class Unrolled:
@@ -108,7 +94,7 @@ class Unrolled:
         leaves = self.structure.flatten_up_to(args)
         evaluator = _Evaluator(self.what, self.strict, self.lanes, lane, n)
         given = [x for x, used in zip(leaves, self.used) if used]
-        arrays = [as_elements(x, v.aval.shape) for x, v in zip(given, self.jaxpr.invars)]
+        arrays = [as_elements(x, _aval(v).shape) for x, v in zip(given, self.jaxpr.invars)]
         out = evaluator.run(self.jaxpr, self.consts, arrays)
         return jax.tree.unflatten(self.out_structure, [list(x.ravel()) for x in out])
 
@@ -128,10 +114,10 @@ class _Evaluator:
         return NotFused(f"{self.what} does more than {limit}: `{name}` in it.")
 
     def constant(self, x: Any) -> np.ndarray:
-        if isinstance(x, jax.core.Tracer):
+        if isinstance(x, Tracer):
             raise NotFused(f"{self.what} holds a value that is being traced; hand it over as a parameter.")
         x = np.asarray(x)
-        if LANES in x.shape or x.size > _MOST:
+        if LANES in x.shape or x.size > MOST:
             raise NotFused(f"{self.what} holds a constant array of shape {x.shape}; give it scalars.")
         return as_elements([x.dtype.type(value) for value in x.ravel()], x.shape)
 
@@ -143,14 +129,14 @@ class _Evaluator:
         def value(x: Any) -> np.ndarray:
             if not isinstance(x, Literal):
                 return known[x]
-            return as_elements([x.aval.dtype.type(x.val)], ())
+            return as_elements([_aval(x).dtype.type(x.val)], ())
 
         for equation in jaxpr.eqns:
             if any(getattr(x.aval, "shape", ()).count(LANES) > 1 for x in equation.outvars):
                 raise self.refuse(equation.primitive.name)
             values = [value(x) for x in equation.invars]
             for variable, result in zip(equation.outvars, self.apply(equation, values)):
-                if result.size > _MOST:
+                if result.size > MOST:
                     raise NotFused(f"{self.what} makes an array of shape {result.shape}, too much to unroll.")
                 known[variable] = result
         return [value(x) for x in jaxpr.outvars]
@@ -169,12 +155,11 @@ class _Evaluator:
             shapes = [x.aval.shape for x in equation.invars]
             mover = Mover(LANES, lambda: self.refuse(name))
             return mover(equation.primitive, params, values, shapes, [x.shape for x in out])
-        rule = getattr(self, f"_{name.replace('-', '_')}", None)
         if name in _FOLDS:
             return [self.fold(_FOLDS[name], name, equation.invars[0].aval.shape, values[0], params["axes"])]
-        if rule is None:
+        if name not in RULES:
             raise self.refuse(name)
-        return rule(equation, values)
+        return RULES[name](self, equation, values)
 
     def bind(self, primitive: Any, params: dict, xs: Sequence[Any]) -> Any:
         if all(isinstance(x, np.generic) for x in xs):
@@ -207,106 +192,3 @@ class _Evaluator:
                 total = join(total, term)
             totals.append(total)
         return as_elements(totals, [x.shape[k] for k in kept])
-
-    def _dot_general(self, equation: Any, values: list[np.ndarray]) -> list[np.ndarray]:
-        (contract, batch), out = equation.params["dimension_numbers"], equation.outvars[0].aval
-        sides = []
-        for k, x in enumerate(values):
-            shape = equation.invars[k].aval.shape
-            if self.strict and any(shape[axis] == LANES for axis in contract[k]):
-                raise self.refuse("dot_general")
-            free = [axis for axis in range(x.ndim) if axis not in (*contract[k], *batch[k])]
-            order = x.transpose(*batch[k], *free, *contract[k])
-            size = lambda axes: math.prod(x.shape[axis] for axis in axes)
-            sides.append(order.reshape(size(batch[k]), size(free), size(contract[k])))
-        sums = []
-        for left, right in zip(*sides):
-            for row in left:
-                for column in right:
-                    total = row[0] * column[0]
-                    for a, b in zip(row[1:], column[1:]):
-                        total = total + a * b
-                    sums.append(total)
-        return [as_elements(sums, out.shape)]
-
-    def _iota(self, equation: Any, values: list[np.ndarray]) -> list[np.ndarray]:
-        shape, axis, dtype = (equation.params[k] for k in ("shape", "dimension", "dtype"))
-        if shape[axis] == LANES:
-            if self.lane is None:
-                raise self.refuse("iota")
-            return [as_elements([self.lane.astype(dtype)] * math.prod(folded(shape)), shape)]
-        numbers = np.broadcast_to(
-            np.arange(shape[axis]).reshape((-1,) + (1,) * (len(shape) - axis - 1)), folded(shape)
-        )
-        return [as_elements([np.dtype(dtype).type(k) for k in numbers.flat], shape)]
-
-    def _scan(self, equation: Any, values: list[np.ndarray]) -> list[np.ndarray]:
-        params = equation.params
-        count, carried, length = params["num_consts"], params["num_carry"], params["length"]
-        consts, carry, xs = values[:count], values[count : count + carried], values[count + carried :]
-        if length > 64 or any(x.aval.shape[0] == LANES for x in equation.invars[count + carried :]):
-            raise self.refuse("scan")
-        rows = []
-        for k in range(length)[:: -1 if params["reverse"] else 1]:
-            inner = params["jaxpr"]
-            out = self.run(inner, inner.consts, [*consts, *carry, *(x[k] for x in map(_boxed, xs))])
-            carry, ys = out[:carried], out[carried:]
-            rows.append(ys)
-        if params["reverse"]:
-            rows.reverse()
-        return [*carry, *(np.stack(ys) for ys in zip(*rows))]
-
-    def _cond(self, equation: Any, values: list[np.ndarray]) -> list[np.ndarray]:
-        (which,), args = values[0].flat, values[1:]
-        branches = equation.params["branches"]
-        if isinstance(which, np.generic):
-            return self.run(branches[int(which)], branches[int(which)].consts, args)
-        if len(branches) != 2:
-            raise self.refuse("cond")
-        no, yes = (self.run(branch, branch.consts, args) for branch in branches)
-        choose = lambda a, b: as_elements(
-            [jnp.where(which > 0, y, x) for x, y in zip(a.flat, b.flat)], a.shape
-        )
-        return [choose(a, b) for a, b in zip(no, yes)]
-
-    def _random_wrap(self, equation: Any, values: list[np.ndarray]) -> list[np.ndarray]:
-        (words,) = values
-        pairs = [tuple(pair) for pair in words.reshape(-1, words.shape[-1])]
-        return [as_elements(pairs, words.shape[:-1])]
-
-    def _random_fold_in(self, equation: Any, values: list[np.ndarray]) -> list[np.ndarray]:
-        kind = str(equation.invars[0].aval.dtype)
-        keys, data = np.broadcast_arrays(*values)
-        folds = [_draw.fold_in(kind, key, x) for key, x in zip(keys.flat, data.flat)]
-        return [as_elements(folds, keys.shape)]
-
-    def _random_split(self, equation: Any, values: list[np.ndarray]) -> list[np.ndarray]:
-        return self.draw(equation, values[0], lambda kind, key, at: _draw.split(kind, key, at))
-
-    def _random_bits(self, equation: Any, values: list[np.ndarray]) -> list[np.ndarray]:
-        width = equation.params["bit_width"]
-        return self.draw(equation, values[0], lambda kind, key, at: _draw.bits(kind, key, at, width))
-
-    def draw(self, equation: Any, keys: np.ndarray, one: Callable) -> list[np.ndarray]:
-        """Something for each place of an array, by its number in the whole of it."""
-        kind, shape = str(equation.invars[0].aval.dtype), equation.params["shape"]
-        whole = [self.n if size == LANES else size for size in shape]
-        strides = [math.prod(whole[k + 1 :]) for k in range(len(whole))]
-        if math.prod(whole) >= 2**32:
-            raise NotFused(f"a step draws {whole} random numbers, more than 2³² at once.")
-
-        def place(index: tuple[int, ...]) -> Any:
-            at = np.uint32(sum(k * stride for k, stride in zip(index, strides)))
-            if LANES in shape:
-                at = self.lane * np.uint32(strides[shape.index(LANES)]) + at
-            return at
-
-        drawn = [one(kind, key, place(index)) for key in keys.flat for index in np.ndindex(*folded(shape))]
-        return [as_elements(drawn, keys.shape + tuple(shape))]
-
-
-def _boxed(x: np.ndarray) -> list[np.ndarray]:
-    """The rows of x, each an array even where it is one element."""
-    return [
-        as_elements(list(row.ravel()) if isinstance(row, np.ndarray) else [row], x.shape[1:]) for row in x
-    ]
