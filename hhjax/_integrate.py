@@ -59,7 +59,7 @@ def _integrate(
     steps = Steps(network, stimulus, ready, stepper, save, reduce, t0, t1, dt, last_dt, total)
     if backend == "fused" or (backend == "auto" and _on_gpu()):
         try:
-            return fused(steps, y0, v0, plan, adjoint, meter)
+            return fused(steps, y0, v0, key, plan, adjoint, meter)
         except NotFused as error:
             if backend == "fused":
                 raise ValueError(f"`backend='fused'` is not possible here: {error}") from None

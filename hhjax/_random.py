@@ -9,11 +9,13 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
+FAST = "hhjax_pcg3d"  # the name of the generator
+
 # Keys, splits and draws are hashed apart from each other.
 _SPLIT, _FOLD = np.uint32(0x9E3779B9), np.uint32(0x7F4A7C15)
 
 
-def _pcg3d(x: Array, y: Array, z: Array) -> tuple[Array, Array, Array]:
+def hash_bits(x: Any, y: Any, z: Any) -> tuple[Array, Array, Array]:
     """Three words hashed into three."""
     a, c, shift = jnp.uint32(1664525), jnp.uint32(1013904223), jnp.uint32(16)
     x, y, z = x * a + c, y * a + c, z * a + c
@@ -24,6 +26,16 @@ def _pcg3d(x: Array, y: Array, z: Array) -> tuple[Array, Array, Array]:
         if not last:
             x, y, z = x ^ (x >> shift), y ^ (y >> shift), z ^ (z >> shift)
     return x, y, z
+
+
+def split_bits(high: Any, low: Any, counter: Any) -> tuple[Array, Array]:
+    """The key with number `counter` of those into which a key is split, as two words."""
+    return hash_bits(high ^ _SPLIT, low, counter)[:2]
+
+
+def fold_bits(high: Any, low: Any, data: Any) -> tuple[Array, Array]:
+    """The key made of a key and `data`, as two words."""
+    return hash_bits(high ^ _FOLD, low, data)[:2]
 
 
 def _counters(shape: tuple[int, ...]) -> Array:
@@ -39,17 +51,15 @@ def _seed(seed: Array) -> Array:
 
 
 def _split(key: Array, shape: tuple[int, ...]) -> Array:
-    x, y, _ = _pcg3d(*jnp.broadcast_arrays(key[0] ^ _SPLIT, key[1], _counters(shape)))
-    return jnp.stack([x, y], axis=-1)
+    return jnp.stack(split_bits(*jnp.broadcast_arrays(key[0], key[1], _counters(shape))), axis=-1)
 
 
 def _fold_in(key: Array, data: Any) -> Array:
-    x, y, _ = _pcg3d(key[0] ^ _FOLD, key[1], jnp.asarray(data).astype(jnp.uint32))
-    return jnp.stack([x, y])
+    return jnp.stack(fold_bits(key[0], key[1], jnp.asarray(data).astype(jnp.uint32)))
 
 
 def _random_bits(key: Array, bit_width: int, shape: tuple[int, ...]) -> Array:
-    x, y, _ = _pcg3d(*jnp.broadcast_arrays(key[0], key[1], _counters(shape)))
+    x, y, _ = hash_bits(*jnp.broadcast_arrays(key[0], key[1], _counters(shape)))
     if bit_width == 64:
         return x.astype(jnp.uint64) << jnp.uint64(32) | y.astype(jnp.uint64)
     return x.astype(f"uint{bit_width}")
@@ -61,7 +71,7 @@ _PCG3D = jax.extend.random.define_prng_impl(
     split=_split,
     random_bits=_random_bits,
     fold_in=_fold_in,
-    name="hhjax_pcg3d",
+    name=FAST,
     tag="pcg",
 )
 

@@ -145,12 +145,15 @@ def simulate(
     - `key`: a `jax.random.key`, needed for noise. The noise of a step depends on the key and
         the number of the step alone, however long the run.
     - `backend`: `"scan"` takes the steps in a `lax.scan`, `"fused"` in one GPU kernel, which
-        holds the state of its neurons in registers from the first step to the last. That needs
-        neurons that do not act on each other, no noise, a solver of ours, and in `reduce` and
-        `saveat.fn` nothing but what is done for each neuron by itself. The kernel has first
-        derivatives, forwards and backwards, and a `vmap` makes one launch; anywhere but on a
-        GPU it is interpreted, which is for proofs. `"auto"` takes the kernel on a GPU where it
-        can, the scan otherwise; `solution.backend` says which ran. Unmeasured on a GPU so far.
+        holds the state of its neurons in registers from the first step to the last. Takes neurons
+        that do not act on each other, or coupled networks of up to 8 neurons, of which a `vmap`
+        or [`hh.sweep`][] makes one launch; a solver of ours; noise by [`hh.fast_key`][] or
+        `jax.random.key`, with the scan's numbers, but no channels that move by jumps; all
+        reducers. `saveat.fn` and reducers of your own may do what is done for each neuron by
+        itself, in a coupled network anything but loops. It has first derivatives, forwards
+        and backwards. Anywhere but on a GPU it is interpreted, which is for proofs. `"auto"`
+        takes the kernel on a GPU where it can, the scan otherwise; `solution.backend` says which
+        ran. Unmeasured on a GPU so far.
     - `throw`: whether a run that turns non-finite raises. If not, look at
         `solution.finite`. Inside `jit` or `vmap` the error cannot tell the time.
 

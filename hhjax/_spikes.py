@@ -52,7 +52,7 @@ def _crossing(t: Array, v: Array, slopes: Array | None, near: Array) -> Array:
         value, slope = _value_and_slope(coefficients, nodes, at)
         low, high = jnp.where(value < 0, at, low), jnp.where(value < 0, high, at)
         step = at - value / jnp.where(slope == 0, 1.0, slope)
-        return low, high, jnp.where((step > low) & (step < high), step, (low + high) / 2)
+        return low, high, jnp.where((step >= low) & (step <= high), step, (low + high) / 2)
 
     _, _, at = jax.lax.fori_loop(0, 8, newton, (low, high, at))
     # One more Newton step whose slope is held fixed has the derivative of the root

@@ -222,12 +222,35 @@ def read_stimulus(t, y, args):
     return args[1](t) + y.V
 
 
+DRIVEN = hh.synapses.ExponentialSynapse(
+    jnp.ones((1, 1)), input=hh.synapses.Poisson(1, 100.0, jax.random.key(0))
+)
+
+
 @pytest.mark.parametrize(
     "network, options, message",
     [
-        (hh.Network(hh.squid_axon(), n=2, coupling=hh.GradedSynapse(jnp.zeros((2, 2)))), {}, "is coupled"),
-        (hh.Network({"e": hh.squid_axon()}, n={"e": 3}), {}, "several populations"),
-        (hh.Network(hh.squid_axon(), noise=hh.CurrentNoise(1.0)), dict(key=jax.random.key(0)), "is noisy"),
+        (
+            hh.Network(hh.squid_axon(), n=9, coupling=hh.GradedSynapse(jnp.zeros((9, 9)))),
+            {},
+            "is coupled and has 9 neurons",
+        ),
+        (hh.Network({"e": hh.squid_axon()}, n={"e": 9}), {}, "several populations and has 9"),
+        (
+            hh.Network(hh.squid_axon(), noise=hh.CurrentNoise(1.0)),
+            dict(key=jax.random.key(0, impl="rbg")),
+            "`key` has the type key<rbg>",
+        ),
+        (
+            hh.with_channel_noise(hh.squid_axon(), model="exact", count=100),
+            dict(key=jax.random.key(0)),
+            "`while` in it",
+        ),
+        (
+            hh.Network(hh.squid_axon(), n=1, coupling={"in": DRIVEN}),
+            {},
+            "input.key` is a key",
+        ),
         (CELLS, dict(solver=diffrax.Tsit5()), "`solver` is diffrax's"),
         (CELLS, dict(progress_meter=diffrax.TextProgressMeter()), "`progress_meter`"),
         (
@@ -244,8 +267,7 @@ def read_stimulus(t, y, args):
             ),
             "reads a sampled stimulus",
         ),
-        (CELLS, dict(reduce=[hh.SpikeTimes(3)]), r"`reduce\[0\]\[0\]` carries an array of shape \(4,\)"),
-        (CELLS, dict(reduce={"h": hh.Histogram([0.0, 1.0])}), r"`reduce\['h'\].edges` has shape \(2,\)"),
+        (CELLS, dict(reduce=hh.Histogram(jnp.linspace(-80.0, 40.0, 600))), "carries 60. numbers"),
     ],
 )
 @pytest.mark.usefixtures("as_users_run_it")

@@ -10,10 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
-from .._random import fast_key
+from .._random import FAST, fast_key
 from ._names import find, is_record, name_of
-
-_FAST = "hhjax_pcg3d"
 
 
 class Writer:
@@ -74,7 +72,7 @@ class Writer:
             raise TypeError(f"{_where(path)} cannot be saved inside jit, vmap or grad: it has no value yet.")
         if isinstance(x, jax.Array) and jnp.issubdtype(x.dtype, jax.dtypes.prng_key):
             impl = str(jax.random.key_impl(x))
-            impl = _FAST if _FAST in impl or impl == str(jax.random.key_impl(fast_key(0))) else impl
+            impl = FAST if FAST in impl or impl == str(jax.random.key_impl(fast_key(0))) else impl
             return {"key": self._keep(np.asarray(jax.random.key_data(x)), path), "impl": impl}
         kind = "array" if isinstance(x, jax.Array) else "scalar" if isinstance(x, np.generic) else "numpy"
         values = np.asarray(x)
@@ -112,7 +110,7 @@ def read(node: Any, array: Callable[[str], np.ndarray], allow: Sequence[Any], pa
     if kind == "dict":
         return {key: below(key, x) for key, x in value.items()}
     if kind == "key":
-        impl = jax.random.key_impl(fast_key(0)) if more["impl"] == _FAST else more["impl"]
+        impl = jax.random.key_impl(fast_key(0)) if more["impl"] == FAST else more["impl"]
         return jax.random.wrap_key_data(jnp.asarray(array(value)), impl=impl)
     if kind in ("array_of", "scalar_of", "numpy_of", "array", "scalar", "numpy"):
         if kind.endswith("_of"):

@@ -1,6 +1,6 @@
 """The kernels as primitives of JAX: how they are compiled, batched and differentiated.
 
-A batch of runs is one run of all their neurons. `run_p` has a derivative, `tangent_p`, which
+A batch of runs is one run of all their lanes. `run_p` has a derivative, `tangent_p`, which
 is linear in the last of its arguments and has a transpose, `pullback_p`.
 """
 
@@ -14,8 +14,10 @@ from jax.core import ShapedArray
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 
-from ._kernels import Moving, pullback_kernel, run_kernel, tangent_kernel
+from ._derivatives import Moving, tangent_kernel
+from ._kernels import run_kernel
 from ._program import Kind, Program
+from ._pullback import pullback_kernel
 
 
 def _arguments(name: str, program: Program, moving: Any) -> list[tuple[str, int, Kind]]:
@@ -78,20 +80,18 @@ def _batch(
     batched = {(what, k) for (what, k, _), axis in zip(arguments, axes) if axis is not None}
     if name == "pullback":  # what is one for all runs has a cotangent from each
         batched |= {("input", k) for k in moving.inputs}
-    of_each = lambda what, kinds: [
-        Kind(kind.neuron or (what, k) in batched, kind.rows) for k, kind in enumerate(kinds)
-    ]
+    of_each = lambda what, kinds: [kind.spread((what, k) in batched) for k, kind in enumerate(kinds)]
     wide = program.of_kinds(of_each("input", program.inputs), of_each("carry", program.carry), size * n)
 
     def flat(x: Any, axis: Any, kind: Kind, wanted: Kind) -> Any:
-        first = 0 if kind.rows is None else 1
-        if not wanted.neuron:
+        first = len(kind.lead)
+        if not wanted.lanes:
             return x
         if axis is None:
             x = kind.conform(x, wanted, n)
             return jnp.tile(x, (1,) * first + (size,))
         x = jnp.moveaxis(x, axis, first)
-        if not kind.neuron:
+        if not kind.lanes:
             x = jnp.broadcast_to(x[..., None], (*x.shape, n))
         return x.reshape(x.shape[:first] + (size * n,))
 
@@ -102,15 +102,15 @@ def _batch(
     results, result_axes = [], []
     kinds = zip(_results(name, program, moving), _results(name, wide, moving))
     for k, (x, ((kind, _), (given, _))) in enumerate(zip(out, kinds)):
-        if not given.neuron:
+        if not given.lanes:
             results.append(x)
             result_axes.append(None)
             continue
         x = x.reshape(x.shape[:-1] + (size, n))
-        if not kind.neuron:
+        if not kind.lanes:
             x = x.sum(axis=-1) if k < sums else x[..., 0]
         results.append(x)
-        result_axes.append(0 if kind.rows is None else 1)
+        result_axes.append(len(kind.lead))
     return results, result_axes
 
 
@@ -126,13 +126,10 @@ def _run_jvp(
     moves = lambda x: not isinstance(x, ad.Zero)
     d_inputs, d_carry = tangents[:count], tangents[count:]
     active = tuple(k for k, x in enumerate(d_inputs) if moves(x))
-    # What moves has one value for each neuron, to be summed up outside of the kernel, but for
+    # What moves has one value for each lane, to be summed up outside of the kernel, but for
     # what has a row for each step.
-    kinds = [
-        Kind(kind.neuron or (kind.rows is None and moves(x)), kind.rows)
-        for kind, x in zip(program.inputs, d_inputs)
-    ]
-    carry = [Kind(kind.neuron or moves(x)) for kind, x in zip(program.carry, d_carry)]
+    kinds = [kind.spread(kind.rows is None and moves(x)) for kind, x in zip(program.inputs, d_inputs)]
+    carry = [kind.spread(moves(x)) for kind, x in zip(program.carry, d_carry)]
     wide = program.of_kinds(kinds, carry, n)
     which = Moving(active, tuple(wide.moving), tuple(wide.moving_rows))
 
@@ -153,7 +150,7 @@ def _run_jvp(
     declared = [*program.carry, *program.rows]
     places = [*which.carry, *(ends[0] + k for k in which.rows)]
     for k, x in zip(places, changes):
-        d_out[k] = x if declared[k].neuron else x[..., 0]
+        d_out[k] = x if declared[k].lanes else x[..., 0]
     return out, d_out
 
 

@@ -1,5 +1,7 @@
 """A run in one kernel, and whether it can be."""
 
+import dataclasses
+import functools
 import math
 from typing import Any
 
@@ -8,26 +10,52 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
+from .._connectivity import Sparse
 from .._diffrax import is_diffrax
+from .._network import Network
 from .._plan import Plan
+from .._reduce import Log
 from .._steps import Outcome, Steps
+from ._draw import check_key
+from ._errors import NotFused
+from ._launch import split
+from ._make import make_program
 from ._primitives import run_p
-from ._program import make_program, NotFused
+from ._program import pack, unpack
+
+_MOST_NEURONS = 8  # of a network that one lane holds
 
 
-def _check(steps: Steps, meter: diffrax.AbstractProgressMeter) -> None:
+def _check(steps: Steps, key: Any, meter: diffrax.AbstractProgressMeter) -> None:
     """Refuse what no look at a single step would show. The rest is found out in tracing one."""
-    network = steps.network
-    if network.coupling is not None:
-        raise NotFused("`network` is coupled, and a kernel holds neurons that do not act on each other.")
-    if network.ranges:
-        raise NotFused("`network` has several populations, and a kernel holds neurons of one kind.")
-    if steps.stepper.stochastic or network.is_noisy:
-        raise NotFused("`network` or `solver` is noisy, and a kernel draws no random numbers.")
     if is_diffrax(steps.stepper):
         raise NotFused("`solver` is diffrax's; a kernel takes a name in hh.steppers.by_name or a stepper.")
     if not isinstance(meter, diffrax.NoProgressMeter):
         raise NotFused("`progress_meter` cannot be told of steps inside a kernel.")
+    if key is not None:
+        check_key(key)
+
+
+def _is_whole(network: Network) -> bool:
+    """Whether neurons have to do with each other, so that one lane holds the whole network."""
+    mixed = any(noise.mixing is not None for noise in network.noise)
+    reasons = {
+        "is coupled": network.coupling is not None,
+        "has several populations": bool(network.ranges),
+        "has noise with a `correlation`": mixed,
+    }
+    why = next((reason for reason, holds in reasons.items() if holds), None)
+    if why and network.n > _MOST_NEURONS:
+        raise NotFused(
+            f"`network` {why} and has {network.n} neurons, where a kernel holds at most {_MOST_NEURONS}."
+        )
+    return why is not None
+
+
+def _with_dense_weights(steps: Steps) -> Steps:
+    sparse = lambda x: isinstance(x, Sparse)
+    dense = jax.tree.map(lambda x: x.dense() if sparse(x) else x, steps.network, is_leaf=sparse)
+    return dataclasses.replace(steps, network=dense)
 
 
 def _chunk(adjoint: diffrax.AbstractAdjoint, steps: int) -> int:
@@ -44,26 +72,54 @@ def fused(
     steps: Steps,
     y0: Any,
     v0: Array,
+    key: Array | None,
     plan: Plan,
     adjoint: diffrax.AbstractAdjoint,
     meter: diffrax.AbstractProgressMeter,
 ) -> Outcome:
-    """The run of `_loop.scan` in one kernel, each of whose blocks takes all steps of its neurons.
+    """The run of `_loop.scan` in one kernel, each of whose blocks takes all steps of its lanes.
+
+    A lane is one neuron of a network whose neurons do not act on each other, else the network.
 
     **Raises:** `NotFused`, a `ValueError`, where that cannot be.
     """
-    _check(steps, meter)
+    _check(steps, key, meter)
     first = jnp.int32(plan.done)
     z = y0 if plan.done else steps.begin(y0, v0)
     start = z, steps.begin_reducing(first, z)
-    program, inputs = make_program(steps, start, plan, _chunk(adjoint, plan.steps))
-    leaves, structure = jax.tree.flatten(start)
-    out = run_p.bind(*inputs, *leaves, program=program, moving=False)
-    end = jax.tree.unflatten(structure, out[: len(leaves)])
+    whole = _is_whole(steps.network)
+    inner = _with_dense_weights(steps) if whole else steps
+    make = functools.partial(make_program, inner, start, plan, _chunk(adjoint, plan.steps), key, whole)
+    try:
+        program, inputs, saved = make()
+    except NotFused:
+        if whole:
+            raise
+        program, inputs, saved = make(tables=True)  # such as edges that happen to be n
+
+    is_log = lambda x: isinstance(x, Log)
+    leaves, structure = jax.tree.flatten(start, is_leaf=is_log)
+    logs = [k for k, x in enumerate(leaves) if is_log(x)]
+    arrays = [k for k, x in enumerate(leaves) if not is_log(x)]
+    lane_of = lambda x: x[..., None] if whole else x
+    packed = [lane_of(pack(leaves[k], aval.shape)) for k, aval in zip(arrays, program.avals[1])]
+    out = run_p.bind(*inputs, *packed, program=program, moving=False)
+    ends, rows, records = split(out, len(packed), len(saved))
+    for k, x, aval in zip(arrays, ends, program.avals[1]):
+        leaves[k] = unpack(x[..., 0] if whole else x, aval.shape)
+    for k, x in zip(logs, records):
+        x = x.reshape(x.shape[0], -1, leaves[k].values.shape[2], x.shape[-1])  # rows, neurons, width, lanes
+        leaves[k] = Log(x.transpose(1, 3, 0, 2).reshape(leaves[k].values.shape))
+    end = jax.tree.unflatten(structure, leaves)
+
     row = lambda at: steps.row(*at)
     start, last = (first, start[0]), (first + plan.steps, end[0])
     if plan.stride < plan.steps:
-        ys = jax.tree.unflatten(jax.tree.structure(jax.eval_shape(row, start)), out[len(leaves) :])
+        ys = [
+            unpack(x[..., 0] if whole and kind.lanes else x, shape, rows=True)
+            for x, kind, shape in zip(rows, program.rows, saved)
+        ]
+        ys = jax.tree.unflatten(jax.tree.structure(jax.eval_shape(row, start)), ys)
     else:
         ys = jax.tree.map(lambda x: x[None], row(last))
     z, reduced = end
