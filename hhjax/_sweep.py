@@ -28,7 +28,7 @@ from ._settings import Settings
 from ._simulate import check_run, simulate
 from ._solution import Solution
 from ._stimulus import Stimulus
-from ._store import open_store
+from ._store import check_folder, fingerprint, open_points, PointsInMemory, PointsOnDisk
 
 _BLOCK = 2048  # neurons that step together: their state stays in the cache of one core
 _CHUNK_BYTES = 256_000_000  # results and states of one launch
@@ -307,16 +307,21 @@ def sweep(
     - `saveat`: what to save besides, by default nothing.
     - `key`: a `jax.random.key`, for noise, which differs from point to point.
     - `chunk`: points in one launch; by default as many as keep it below 256 MB.
-    - `folder`: where to keep the result on disk, as one `.npy` file for each array, written
-        chunk by chunk. A sweep that was killed goes on from its finished chunks if called
-        again with the same arguments; the arrays returned are memory maps.
+    - `folder`: where to keep the result on disk, written chunk by chunk: a Zarr group if it ends
+        in `.zarr` (`pip install 'hhjax[zarr]'`), an HDF5 file if in `.h5` or `.hdf5` (`'hhjax[hdf5]'`),
+        else a folder with one `.npy` file for each array. Axes, times and units are in it, under the
+        names of [`hh.Sweep.to_xarray`][]. A sweep that was killed goes on from its finished chunks if
+        called again with the same arguments. What was saved is returned as Zarr arrays, HDF5 datasets
+        or memory maps, which read what is indexed.
     - `progress_meter`: one of diffrax's, told after each chunk.
 
     **Returns:** a [`hh.Sweep`][]. A point that turned infinite or NaN is flagged in `finite`.
 
-    **Raises:** `ValueError` and `TypeError` for bad input, before compiling.
+    **Raises:** `ValueError` and `TypeError` for bad input, `ImportError` for a package that `folder`
+    needs, before compiling.
     """
     network, stimulus, _, v0, t0, t1, dt = check_run(network, stimulus, t0, t1, dt, None, v0)
+    check_folder(folder)
     dtype = run_dtype(network)
     reduce = SpikeCount() if reduce is None else reduce
     check_reducers(reduce)
@@ -347,39 +352,38 @@ def sweep(
     nbytes = sum(x.size * x.dtype.itemsize for x in held) + 80 * network.n  # the state
     size, blocks = _sizes(len(mine), network.n, 4 * nbytes, chunk, ran == "fused")
 
-    inputs = (eqx.filter(dataclasses.replace(job, key=None), eqx.is_array), [x for _, _, x, _ in axes])
-    told = f"{list(over)} {settings} {type(network)} {key if key is None else jax.random.key_data(key)}"
-    store = open_store(folder, one, points if folder else len(mine), inputs, told)
+    shown = {label: values for label, _, _, values in axes}
+    chosen = default_solver(network.is_noisy) if solver is None else solver
+    name = solver_name(as_stepper(chosen, network.is_noisy))
+    ts = _times(saveat, t0, t1, dt, dtype)
+    store: PointsInMemory | PointsOnDisk = PointsInMemory(one, len(mine))
+    if folder is not None:
+        inputs = (eqx.filter(dataclasses.replace(job, key=None), eqx.is_array), [x for _, _, x, _ in axes])
+        told = f"{list(over)} {settings} {type(network)} {key if key is None else jax.random.key_data(key)}"
+        digest = fingerprint(f"{points} {jax.tree.structure(one)} {told}", inputs)
+        about = {"solver": name, "t0": t0, "t1": t1, "dt": dt, "dt_units": "ms"}
+        store = open_points(folder, one, size, shown, network, ts, about, digest)
+    offset = int(mine[0]) if folder is not None and len(mine) else 0
     meter = progress_meter.init()
     for start in range(0, len(mine), size):
         flat = mine[start : start + size]
-        where = flat if folder else np.arange(start, start + len(flat))
-        if not store.has(where):
+        if not store.has(offset + start, offset + start + len(flat)):
             padded = np.concatenate([flat, np.repeat(flat[-1:], size - len(flat))])
             out = _compiled()(job, take(padded), padded.astype(np.int32), blocks)
-            store.write(where, jax.tree.map(lambda x: np.asarray(x)[: len(flat)], out))
+            store.write(offset + start, jax.tree.map(lambda x: np.asarray(x)[: len(flat)], out))
         meter = progress_meter.step(meter, jnp.asarray((start + len(flat)) / len(mine)))
     progress_meter.close(meter)
 
-    chosen = default_solver(network.is_noisy) if solver is None else solver
     alone = jax.process_count() == 1
-    place = lambda x: x.reshape(shape + x.shape[1:]) if alone else (x[mine] if folder else x)
+
+    def place(x: Any) -> Any:
+        if alone:
+            return x if folder is not None else x.reshape(shape + x.shape[1:])
+        return x.reshape((points,) + x.shape[len(shape) :])[mine] if folder is not None else x
+
     ys, reduced, finite = jax.tree.map(place, store.read())
-    ts = _times(saveat, t0, t1, dt, dtype)
-    return Sweep(
-        {label: shown for label, _, _, shown in axes},
-        reduced,
-        ts,
-        ys,
-        finite,
-        None if alone else mine,
-        network,
-        solver_name(as_stepper(chosen, network.is_noisy)),
-        t0,
-        t1,
-        dt,
-        ran,
-    )
+    indices = None if alone else mine
+    return Sweep(shown, reduced, ts, ys, finite, indices, network, name, t0, t1, dt, ran)
 
 
 def _amplitude(names: tuple[str, ...], stimulus: Stimulus) -> tuple[str, ...]:

@@ -104,7 +104,7 @@ def test_a_killed_sweep_goes_on_from_its_finished_chunks(tmp_path):
     assert 0 < done.sum() < 6
     (file,) = tmp_path.glob("*V.npy")
     marked = np.lib.format.open_memmap(file, "r+")
-    marked[0] = 1.0  # a chunk that is done is not run again
+    marked[0, 0] = 1.0  # a chunk that is done is not run again
     marked.flush()
     got, plain = run(folder=tmp_path), run()
     assert isinstance(got.V.base, np.memmap) or isinstance(got.V, np.memmap)
