@@ -87,7 +87,7 @@ def test_a_zarr_group_tells_what_it_holds(tmp_path):
     assert group["k.g"].metadata.dimension_names == ("na.g, k.g",) and group["k.g"].attrs["units"] == "mS/cm²"
     assert group["done"][...].all() and group.attrs["solver"] == "Strang"
     xarray = pytest.importorskip("xarray")
-    data = xarray.open_zarr(tmp_path / "x.zarr", consolidated=False, chunks=None)
+    data = xarray.open_zarr(tmp_path / "x.zarr", chunks=None)
     same(data["time"], 5.0 * np.arange(1, 7))
     assert set(data.coords) == {"time", "neuron", "stimulus", "na.g", "k.g"}
     assert data["V"].sel(stimulus=8.0).dims == ("na.g, k.g", "time", "neuron")

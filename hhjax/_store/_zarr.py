@@ -2,6 +2,7 @@
 
 import importlib
 import shutil
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,8 @@ class ZarrArchive(AbstractArchive):
             )
         for name, x in layout.coords.items():
             group.create_array(name, data=x.values, dimension_names=x.dims, attributes=x.attrs)
+        with warnings.catch_warnings(action="ignore"):  # Zarr 3 has no standard for it yet; xarray wants it
+            _zarr().consolidate_metadata(str(part))
         part.replace(path)
 
     def __init__(self, path: Path):
