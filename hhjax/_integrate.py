@@ -1,5 +1,6 @@
 """Which loop a run takes: a scan of steps, or one kernel."""
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -11,8 +12,9 @@ from jaxtyping import Array
 from ._fused import fused, NotFused
 from ._loop import scan
 from ._network import Network
+from ._neuron import State
 from ._plan import Plan
-from ._steps import Outcome, Steps
+from ._steps import Outcome, Stand, Steps
 from ._stimulus import Stimulus
 from .steppers import AbstractStepper
 
@@ -25,6 +27,11 @@ def check_backend(backend: Any) -> None:
         raise ValueError(f"`backend` must be one of {', '.join(map(repr, BACKENDS))}, got {backend!r}.")
 
 
+def prefers_fused(backend: str) -> bool:
+    """Whether the kernel is tried first."""
+    return backend == "fused" or (backend == "auto" and _on_gpu())
+
+
 def _on_gpu() -> bool:
     device = getattr(jax.config, "jax_default_device")
     if device is None:
@@ -35,7 +42,7 @@ def _on_gpu() -> bool:
 def _integrate(
     network: Network,
     stimulus: Stimulus,
-    y0: Any,
+    y0: State | Stand | None,
     v0: Array,
     t0: Array,
     t1: Array,
@@ -50,20 +57,28 @@ def _integrate(
     meter: diffrax.AbstractProgressMeter,
     backend: str,
 ) -> Outcome:
-    """Run steps `plan.done` to `plan.done` + `plan.steps` of the grid from `t0`.
+    """Run `plan.steps` steps of the grid, from the network's state `y0` at `t0` or where a run stands.
 
-    `y0` is the network's state at `t0` or, after `plan.done` steps, the stepper's own.
+    With whole numbers of Python in a `Stand` the loop is made for them, which a kernel needs.
     """
-    total = plan.done + plan.steps
-    ready = stimulus.on_grid(t0, t1, dt, total)
-    steps = Steps(network, stimulus, ready, stepper, save, reduce, t0, t1, dt, last_dt, total)
-    if backend == "fused" or (backend == "auto" and _on_gpu()):
+    total = y0.total if isinstance(y0, Stand) else plan.steps
+    steps = Steps(network, stimulus, stimulus, stepper, save, reduce, t0, t1, dt, last_dt, total)
+    if prefers_fused(backend):
+        done = y0.i if isinstance(y0, Stand) else 0
+        ready = dataclasses.replace(steps, ready=stimulus.on_grid(t0, t1, dt, total))
         try:
-            return fused(steps, y0, v0, key, plan, adjoint, meter)
+            return fused(ready, y0, v0, key, dataclasses.replace(plan, done=done), adjoint, meter)
         except NotFused as error:
             if backend == "fused":
                 raise ValueError(f"`backend='fused'` is not possible here: {error}") from None
-    return scan(steps, y0, v0, key, plan, adjoint, meter)
+    return scan(_ready(steps, y0, plan.steps), y0, v0, key, plan, adjoint, meter)
+
+
+def _ready(steps: Steps, y0: State | Stand | None, count: int) -> Steps:
+    """The steps with the stimulus made ready for `count` of them."""
+    part = (y0.i, count) if isinstance(y0, Stand) else None
+    ready = steps.stimulus.on_grid(steps.t0, steps.t1, steps.dt, steps.total, part)
+    return dataclasses.replace(steps, ready=ready)
 
 
 integrate: Callable[..., Outcome] = eqx.filter_jit(_integrate)

@@ -1,5 +1,6 @@
 """The loop over time: scans of steps, cut up for speed and for the memory of gradients."""
 
+import dataclasses
 import math
 from typing import Any
 
@@ -10,9 +11,10 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from ._network import Network
-from ._neuron import Neuron
+from ._neuron import Neuron, State
 from ._plan import Plan
-from ._steps import Outcome, Steps
+from ._random import step_keys
+from ._steps import Outcome, Stand, Steps
 
 # XLA:CPU compiles a loop whose buffers are smaller than about this into one function,
 # without which a step of a single neuron costs up to 20 times as much. So a run of few
@@ -34,34 +36,30 @@ class _Carry(eqx.Module):
 
 def scan(
     steps: Steps,
-    y0: Any,
+    y0: State | Stand | None,
     v0: Array,
     key: Array | None,
     plan: Plan,
     adjoint: diffrax.AbstractAdjoint,
     meter: diffrax.AbstractProgressMeter,
 ) -> Outcome:
-    """Run the loop: steps `plan.done` to `plan.done` + `plan.steps` of the grid.
-
-    `y0` is the network's state at t0 or, after `plan.done` steps, the stepper's own.
-    """
-    steps = eqx.tree_at(lambda it: it.network, steps, _spread(steps.network))
-    keys = None if key is None else jax.random.split(key, steps.total)[plan.done :]
+    """Run the loop for `plan.steps` steps, from the network's state `y0` at t0 or where a run stands."""
+    steps = eqx.tree_at(lambda it: it.network, steps, spread(steps.network))
+    at = steps.stand(y0, v0)
+    keys = None if key is None else step_keys(key, at.i, plan.steps)
 
     def step(carry: _Carry, key: Array | None) -> tuple[_Carry, None]:
         z = steps.advance(carry.i, carry.z, key)
-        state = meter.step(carry.meter, (carry.i + 1 - plan.done).astype(float) / plan.steps)
+        state = meter.step(carry.meter, (carry.i + 1 - at.i).astype(float) / plan.steps)
         i = carry.i + 1
         return _Carry(i, z, steps.gather(i, z, carry.reduced), state), None
 
     def row(carry: _Carry) -> Any:
         return steps.row(carry.i, carry.z)
 
-    z0 = y0 if plan.done else steps.begin(y0, v0)
-    first = jnp.int32(plan.done)
-    start = _Carry(first, z0, steps.begin_reducing(first, z0), meter.init())
+    start = _Carry(at.i, at.z, at.gathered, meter.init())
     checkpointed = isinstance(adjoint, diffrax.RecursiveCheckpointAdjoint)
-    segment = _segment_length(adjoint, plan.steps, _nbytes(z0)) if checkpointed else None
+    segment = _segment_length(adjoint, plan.steps, _nbytes(at.z)) if checkpointed else None
     if checkpointed:
         # A step computed anew for its gradient from the state alone is smaller and faster
         # than one that kept everything it worked out on its way.
@@ -83,23 +81,25 @@ def scan(
         rest_keys = _take(keys, slice(cut, None), (rest,))
         carry, _ = _scan_in_chunks(step, carry, rest_keys, rest, segment or rest, bool(segment))
     meter.close(carry.meter)
-    return steps.outcome(plan.arrange(row, start, ys, carry), carry.z, carry.reduced, "scan")
+    out = steps.outcome(plan.arrange(row, start, ys, carry), carry.z, carry.reduced, "scan")
+    goes_on = isinstance(y0, Stand) and y0.gathered is not None
+    return dataclasses.replace(out, gathered=carry.reduced) if goes_on else out
 
 
-def _spread(network: Network) -> Network:
+def spread(network: Network) -> Network:
     """The network with one value of each parameter for each neuron.
 
     A gradient then adds up over the neurons once, after the loop, and not at every step.
     """
 
-    def spread(neuron: Neuron, n: int) -> Neuron:
+    def over(neuron: Neuron, n: int) -> Neuron:
         return jax.tree.map(lambda x: jnp.broadcast_to(x, (n,)) if jnp.ndim(x) == 0 else x, neuron)
 
     if network.n == 1:
         return network
     if isinstance(network.neuron, Neuron):
-        return eqx.tree_at(lambda it: it.neuron, network, spread(network.neuron, network.n))
-    neurons = {name: spread(neuron, size) for name, neuron, size in network.neuron.items()}
+        return eqx.tree_at(lambda it: it.neuron, network, over(network.neuron, network.n))
+    neurons = {name: over(neuron, size) for name, neuron, size in network.neuron.items()}
     return eqx.tree_at(lambda it: it.neuron.neurons, network, neurons)
 
 

@@ -26,9 +26,9 @@ def count_steps(t0: float, t1: float, dt: float) -> tuple[int, float]:
 class Plan:
     """Which states of a run of `steps` steps are saved.
 
-    `done` steps of the same grid came before. Rows are made for the initial state (if
-    `initial`), every `stride`-th step and the last step (if `last`); of these the rows in
-    `keep` are returned, all for `None`.
+    Rows are made for the initial state (if `initial`), every `stride`-th step and the last step
+    (if `last`); of these the rows in `keep` are returned, all for `None`. For a loop that is made
+    for its steps, `done` of the same grid came before.
     """
 
     steps: int

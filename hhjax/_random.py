@@ -76,6 +76,16 @@ _PCG3D = jax.extend.random.define_prng_impl(
 )
 
 
+def step_keys(key: Array, first: Any, count: int) -> Array:
+    """The keys of `count` steps from number `first` on: those of `jax.random.split`, of any length."""
+    numbers = jnp.asarray(first, jnp.uint32) + jax.lax.iota(jnp.uint32, count)
+    if key.dtype == jax.eval_shape(fast_key, 0).dtype:
+        words = split_bits(*jax.random.key_data(key), numbers)
+        return jax.random.wrap_key_data(jnp.stack(words, axis=-1), impl=_PCG3D)
+    # jax's keys are split by their numbers, as they are folded in.
+    return jax.vmap(jax.random.fold_in, (None, 0))(key, numbers)
+
+
 def fast_key(seed: int) -> Array:
     """A random key like `jax.random.key(seed)`, whose numbers cost less.
 

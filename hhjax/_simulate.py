@@ -1,6 +1,5 @@
 """Running a network: what is checked before and after the loop."""
 
-import dataclasses
 import math
 from typing import Any
 
@@ -12,13 +11,14 @@ import numpy as np
 from jaxtyping import Array
 
 from ._diffrax import as_stepper, default_solver
-from ._integrate import check_backend, integrate
+from ._integrate import check_backend, integrate, prefers_fused
 from ._network import Network
 from ._neuron import Neuron, State
 from ._parameters import as_float_array, cast_floats, check_parameters, is_concrete, run_dtype
 from ._plan import count_steps, make_plan, Plan
 from ._reduce import check_reducers
 from ._solution import NonFiniteError, Progress, Solution
+from ._steps import Stand
 from ._stimulus import as_stimulus, check_stimulus, Stimulus
 from .steppers import stochastic_by_name
 
@@ -166,7 +166,7 @@ def simulate(
     noisy = isinstance(network, Network) and network.is_noisy
     solver = default_solver(noisy) if solver is None else solver
     stepper = as_stepper(solver, noisy)
-    before = None
+    before, done = None, 0
     if isinstance(y0, Solution):
         before = _check_progress(y0, stepper, t0, dt)
         t0, y0 = before.t0 + before.steps * before.dt, y0.final
@@ -196,10 +196,12 @@ def simulate(
     plan, indices = make_plan(saveat, t0, t1, dt, steps)
     dtype = v0.dtype
     if before is not None:
-        plan = dataclasses.replace(plan, done=before.steps)
-        t0, y0 = before.t0, cast_floats(before.z, dtype)
-        indices = indices + before.steps
-    total = plan.done + steps
+        # Numbers that are compiled in for a kernel alone: a part of the same length compiles nothing anew.
+        number = int if prefers_fused(backend) else np.int32
+        t0, done = before.t0, before.steps
+        y0 = Stand(number(done), cast_floats(before.z, dtype), number(done + steps))
+        indices = indices + done
+    total = done + steps
     times = [np.asarray(x, dtype) for x in (t0, t1, dt, last_dt)]
     key = key if stepper.stochastic else None
     run = (network, stimulus, y0, v0, *times, key, cast_floats(stepper, dtype))
@@ -211,7 +213,7 @@ def simulate(
         if not is_concrete(out.finite):
             out = eqx.error_if(out, ~out.finite, f"The run turned infinite or NaN. {hint}")
         elif not out.finite.all():
-            _raise_non_finite(run, plan, t0, t1, dt, hint)
+            _raise_non_finite(run, plan.steps, done, t0, t1, dt, hint)
     progress = Progress(out.z, type(stepper).__name__, t0, dt, total, last_dt == dt)
     return Solution(ts, out.ys, out.final, out.finite, out.reduced, progress, out.backend)
 
@@ -244,14 +246,14 @@ def _save_finite(t: Array, y: State, args: Any) -> Array:
     return args[0].finite(y)
 
 
-def _raise_non_finite(run: tuple, plan: Plan, t0: float, t1: float, dt: float, hint: str) -> None:
+def _raise_non_finite(run: tuple, steps: int, done: int, t0: float, t1: float, dt: float, hint: str) -> None:
     """Run again, watching, and raise with the first bad time and neuron."""
-    watch = Plan(plan.steps, 1, initial=False, last=False, done=plan.done)
+    watch = Plan(steps, 1, initial=False, last=False)
     adjoint, meter = diffrax.DirectAdjoint(), diffrax.NoProgressMeter()
     finite = integrate(*run, watch, _save_finite, None, adjoint, meter, "scan").ys
     step = int(jnp.argmin(finite.all(axis=1)))
     neuron = int(jnp.argmin(finite[step]))
-    time = min(t0 + (plan.done + step + 1) * dt, t1)
+    time = min(t0 + (done + step + 1) * dt, t1)
     count = int((~finite[-1]).sum())
     raise NonFiniteError(
         f"The run turned infinite or NaN at t = {time:g} ms, first in neuron {neuron} "

@@ -13,9 +13,22 @@ from ._stimulus import Stimulus
 from .steppers import AbstractStepper
 
 
+class Stand(eqx.Module):
+    """Where a run stands, for a loop to go on from.
+
+    **Fields:** `i`: steps done; `z`: the stepper's state; `total`: steps of the whole grid, at whose
+    end t1 is; `gathered`: what the reducers carry, `None` for them to begin anew.
+    """
+
+    i: Any
+    z: Any
+    total: Any
+    gathered: Any = None
+
+
 class Outcome(eqx.Module):
-    """What was saved, the final state, which neurons are finite, what was reduced, the
-    stepper's own state at the end, and which loop ran."""
+    """What was saved, the final state, which neurons are finite, what was reduced, the stepper's
+    own state at the end, which loop ran, and what the reducers carry if they did not begin anew."""
 
     ys: Any
     final: State
@@ -23,6 +36,7 @@ class Outcome(eqx.Module):
     reduced: Any
     z: Any
     backend: str = eqx.field(static=True)
+    gathered: Any = None
 
 
 class Steps(eqx.Module):
@@ -42,7 +56,7 @@ class Steps(eqx.Module):
     t1: Array
     dt: Array
     last_dt: Array
-    total: int = eqx.field(static=True)
+    total: Any
 
     def time(self, i: Array) -> Array:
         """The time (ms) after `i` steps."""
@@ -61,6 +75,14 @@ class Steps(eqx.Module):
         h = jnp.where(i == self.total - 1, self.last_dt, self.dt)
         seen = self.ready.within(t, h, self.time(i + 1))
         return self.stepper.advance(self.network, t, h, z, seen, key)
+
+    def stand(self, y0: State | Stand | None, v0: Array) -> Stand:
+        """Where a run begins or goes on, with what the reducers carry."""
+        if not isinstance(y0, Stand):
+            y0 = Stand(jnp.int32(0), self.begin(y0, v0), self.total)
+        i = jnp.asarray(y0.i, jnp.int32)
+        gathered = self.begin_reducing(i, y0.z) if y0.gathered is None else y0.gathered
+        return Stand(i, y0.z, y0.total, gathered)
 
     def begin_reducing(self, i: Array, z: Any) -> Any:
         """What the reducers carry at the start, after step `i`."""

@@ -43,8 +43,11 @@ class Stimulus(eqx.Module):
         """
         return self
 
-    def on_grid(self, t0: Array, t1: Array, dt: Array, steps: int) -> "Stimulus":
-        """This stimulus made ready for `steps` steps of `dt` from `t0` (ms), the last up to `t1`."""
+    def on_grid(self, t0: Array, t1: Array, dt: Array, steps: Any, part: Any = None) -> "Stimulus":
+        """This stimulus made ready for `steps` steps of `dt` from `t0` (ms), the last up to `t1`.
+
+        `part`: the number of the first step and how many, if not all of them are taken.
+        """
         return self
 
     def edges(self, t0: float, t1: float) -> Array:
@@ -263,18 +266,20 @@ class Sampled(Stimulus):
         u = jnp.reshape(u, jnp.shape(t) + (1,) * (self.values.ndim - 1))
         return self.values[i] * (1 - u) + self.values[i + 1] * u
 
-    def on_grid(self, t0: Array, t1: Array, dt: Array, steps: int) -> Stimulus:
+    def on_grid(self, t0: Array, t1: Array, dt: Array, steps: Any, part: Any = None) -> Stimulus:
         # Trapezium rule on the union of samples and step edges, where it is exact.
-        grid = (t0 + dt * jnp.arange(steps + 1).astype(self.ts.dtype)).at[-1].set(t1)
+        first, count = (0, steps) if part is None else part
+        numbers = first + jax.lax.iota(jnp.int32, count + 1)
+        grid = jnp.where(numbers == steps, t1, t0 + dt * numbers.astype(self.ts.dtype))
         ts = jnp.sort(jnp.concatenate([jnp.clip(self.ts, grid[0], grid[-1]), grid]))
         values = self(ts)
         per_time = lambda x: x.reshape((-1,) + (1,) * (values.ndim - 1))
         areas = per_time(jnp.diff(ts)) * (values[1:] + values[:-1]) / 2
-        step = jnp.clip(jnp.searchsorted(grid, (ts[1:] + ts[:-1]) / 2, side="right") - 1, 0, steps - 1)
-        total = lambda x: jax.ops.segment_sum(x, step, steps)
+        step = jnp.clip(jnp.searchsorted(grid, (ts[1:] + ts[:-1]) / 2, side="right") - 1, 0, count - 1)
+        total = lambda x: jax.ops.segment_sum(x, step, count)
         means = total(areas) / per_time(total(jnp.diff(ts)))
         slopes = jnp.diff(self(grid), axis=0) / per_time(jnp.diff(grid))
-        return SampledOnGrid(means, slopes, t0, dt)
+        return SampledOnGrid(means, slopes, t0, dt, None if part is None else first)
 
     def edges(self, t0: float, t1: float) -> Array:
         return self.ts
@@ -294,19 +299,21 @@ class Row(eqx.Module):
 
 
 class SampledOnGrid(Stimulus):
-    """The mean and slope of a `Sampled` current in every step of a run."""
+    """The mean and slope of a `Sampled` current in every step of a run, or from step `first` on."""
 
     means: Array
     slopes: Array
     t0: Array
     dt: Array
+    first: Any = None
 
     def mark_rows(self) -> "SampledOnGrid":
         """This with True for the tables that have a row for each step, and False for the rest."""
         return eqx.tree_at(lambda s: (s.means, s.slopes), jax.tree.map(lambda _: False, self), (True, True))
 
     def _step(self, t: Array) -> Array:
-        i = jnp.round((t - self.t0) / self.dt).astype(int)
+        i = jnp.round((t - self.t0) / self.dt).astype(jnp.int32)
+        i = i if self.first is None else i - self.first
         return jnp.clip(i, 0, self.means.shape[0] - 1)
 
     def __call__(self, t: ArrayLike) -> Array:
@@ -345,8 +352,8 @@ class Clamp(Stimulus):
     def within(self, t: Array, dt: Array, end: Array) -> Stimulus:
         return Clamp(self.command.within(t, dt, end), self.g)
 
-    def on_grid(self, t0: Array, t1: Array, dt: Array, steps: int) -> Stimulus:
-        return Clamp(self.command.on_grid(t0, t1, dt, steps), self.g)
+    def on_grid(self, t0: Array, t1: Array, dt: Array, steps: Any, part: Any = None) -> Stimulus:
+        return Clamp(self.command.on_grid(t0, t1, dt, steps, part), self.g)
 
     def edges(self, t0: float, t1: float) -> Array:
         return self.command.edges(t0, t1)
@@ -373,8 +380,8 @@ class Sum(Stimulus):
     def within(self, t: Array, dt: Array, end: Array) -> Stimulus:
         return Sum(tuple(part.within(t, dt, end) for part in self.parts))
 
-    def on_grid(self, t0: Array, t1: Array, dt: Array, steps: int) -> Stimulus:
-        return Sum(tuple(part.on_grid(t0, t1, dt, steps) for part in self.parts))
+    def on_grid(self, t0: Array, t1: Array, dt: Array, steps: Any, part: Any = None) -> Stimulus:
+        return Sum(tuple(part.on_grid(t0, t1, dt, steps, part) for part in self.parts))
 
     def edges(self, t0: float, t1: float) -> Array:
         return jnp.concatenate([part.edges(t0, t1) for part in self.parts])
@@ -401,8 +408,8 @@ class Scaled(Stimulus):
     def within(self, t: Array, dt: Array, end: Array) -> Stimulus:
         return Scaled(self.stimulus.within(t, dt, end), self.factor)
 
-    def on_grid(self, t0: Array, t1: Array, dt: Array, steps: int) -> Stimulus:
-        return Scaled(self.stimulus.on_grid(t0, t1, dt, steps), self.factor)
+    def on_grid(self, t0: Array, t1: Array, dt: Array, steps: Any, part: Any = None) -> Stimulus:
+        return Scaled(self.stimulus.on_grid(t0, t1, dt, steps, part), self.factor)
 
     def edges(self, t0: float, t1: float) -> Array:
         return self.stimulus.edges(t0, t1)

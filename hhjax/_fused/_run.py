@@ -7,7 +7,6 @@ from typing import Any
 
 import diffrax
 import jax
-import jax.numpy as jnp
 from jaxtyping import Array
 
 from .._connectivity import Sparse
@@ -84,9 +83,8 @@ def fused(
     **Raises:** `NotFused`, a `ValueError`, where that cannot be.
     """
     _check(steps, key, meter)
-    first = jnp.int32(plan.done)
-    z = y0 if plan.done else steps.begin(y0, v0)
-    start = z, steps.begin_reducing(first, z)
+    at = steps.stand(y0, v0)
+    first, start = at.i, (at.z, at.gathered)
     whole = _is_whole(steps.network)
     inner = _with_dense_weights(steps) if whole else steps
     make = functools.partial(make_program, inner, start, plan, _chunk(adjoint, plan.steps), key, whole)
