@@ -10,7 +10,7 @@ import jax
 from jaxtyping import Array
 
 from ._fused import fused, NotFused
-from ._loop import scan
+from ._loop import scan, spread
 from ._network import Network
 from ._neuron import State
 from ._plan import Plan
@@ -82,3 +82,20 @@ def _ready(steps: Steps, y0: State | Stand | None, count: int) -> Steps:
 
 
 integrate: Callable[..., Outcome] = eqx.filter_jit(_integrate)
+
+
+@eqx.filter_jit
+def begin(steps: Steps, y0: State | Stand | None, v0: Array, count: int) -> tuple[Stand, Any]:
+    """Where a run of `steps` stands at its beginning, and what is saved there.
+
+    `count`: steps for which the stimulus is made ready.
+    """
+    steps = eqx.tree_at(lambda it: it.network, _ready(steps, y0, count), spread(steps.network))
+    at = steps.stand(y0, v0)
+    return at, steps.row(at.i, at.z)
+
+
+@eqx.filter_jit
+def conclude(steps: Steps, at: Stand) -> Outcome:
+    """The result of a run that stands at its end, without what was saved."""
+    return dataclasses.replace(steps.outcome(None, at.z, at.gathered, "scan"), gathered=at.gathered)

@@ -1,6 +1,7 @@
 """Running a network: what is checked before and after the loop."""
 
 import math
+from pathlib import Path
 from typing import Any
 
 import diffrax
@@ -10,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from ._diffrax import as_stepper, default_solver
+from ._diffrax import as_stepper, default_solver, solver_name
 from ._integrate import check_backend, integrate, prefers_fused
 from ._network import Network
 from ._neuron import Neuron, State
@@ -20,6 +21,8 @@ from ._reduce import check_reducers
 from ._solution import NonFiniteError, Progress, Solution
 from ._steps import Stand
 from ._stimulus import as_stimulus, check_stimulus, Stimulus
+from ._store import check_folder
+from ._to_disk import check_chunk, integrate_to_disk
 from .steppers import stochastic_by_name
 
 
@@ -107,6 +110,8 @@ def simulate(
     key: Array | None = None,
     backend: str = "auto",
     throw: bool = True,
+    folder: str | Path | None = None,
+    chunk: int | None = None,
 ) -> Solution:
     """Run a network at fixed time steps, in one `lax.scan` or one GPU kernel.
 
@@ -156,10 +161,21 @@ def simulate(
         ran. Unmeasured on a GPU so far.
     - `throw`: whether a run that turns non-finite raises. If not, look at
         `solution.finite`. Inside `jit` or `vmap` the error cannot tell the time.
+    - `folder`: where to write what is saved while the run goes on, for traces that are larger
+        than the memory: a Zarr group if it ends in `.zarr` (`pip install 'hhjax[zarr]'`), an HDF5 file
+        if in `.h5` or `.hdf5` (`'hhjax[hdf5]'`), else a folder with one `.npy` file for each array,
+        with times and units, under the names of [`hh.Solution.to_xarray`][]. The run is made in
+        parts, each from where the last stood, with the results of one run to the last bit. A run
+        that was killed goes on from its last finished part if called again with the same arguments.
+        `solution.ys` then holds Zarr arrays, HDF5 datasets or memory maps, which read what is
+        indexed. Not inside `jit`, `vmap` or `grad`, and always in a scan.
+    - `chunk`: steps in such a part, rounded up to whole rows of `saveat`, and to two of them; by
+        default 64 MB of rows, and at most a 16th of the run.
 
     **Returns:** a [`hh.Solution`][].
 
-    **Raises:** `ValueError` and `TypeError` for bad input, before compiling;
+    **Raises:** `ValueError` and `TypeError` for bad input, before compiling; `ImportError` for a
+    package that `folder` needs;
     [`hh.NonFiniteError`][] with the time and neuron where a run turned non-finite.
     """
     network = Network(network) if isinstance(network, Neuron) else network
@@ -178,6 +194,8 @@ def simulate(
         )
     check_reducers(reduce)
     check_backend(backend)
+    check_folder(folder)
+    check_chunk(folder, chunk, backend)
     check_parameters(stepper, "solver", network.n)
     if stepper.stochastic and key is None:
         raise ValueError(
@@ -197,7 +215,7 @@ def simulate(
     dtype = v0.dtype
     if before is not None:
         # Numbers that are compiled in for a kernel alone: a part of the same length compiles nothing anew.
-        number = int if prefers_fused(backend) else np.int32
+        number = int if folder is None and prefers_fused(backend) else np.int32
         t0, done = before.t0, before.steps
         y0 = Stand(number(done), cast_floats(before.z, dtype), number(done + steps))
         indices = indices + done
@@ -206,16 +224,22 @@ def simulate(
     key = key if stepper.stochastic else None
     run = (network, stimulus, y0, v0, *times, key, cast_floats(stepper, dtype))
     what = plan, saveat.subs.fn, cast_floats(reduce, dtype)
-    out = integrate(*run, *what, adjoint, progress_meter, backend)
-    ts = jnp.asarray(np.where(indices == total, t1, t0 + indices * dt), dtype)
-    if throw:
-        hint = _hint(solver, dt)
+    ts = np.where(indices == total, t1, t0 + indices * dt).astype(dtype)
+    hint = _hint(solver, dt)
+    if folder is None:
+        out = integrate(*run, *what, adjoint, progress_meter, backend)
+    else:
+        fail = lambda run, steps, done: _raise_non_finite(run, steps, done, t0, t1, dt, hint)
+        about = {"solver": solver_name(stepper), "t0": t0, "t1": t1, "dt": dt, "dt_units": "ms"}
+        place = dict(folder=folder, chunk=chunk, indices=indices - done, ts=ts, attrs=about)
+        out = integrate_to_disk(run, *what, adjoint, progress_meter, fail=fail if throw else None, **place)
+    if throw and folder is None:
         if not is_concrete(out.finite):
             out = eqx.error_if(out, ~out.finite, f"The run turned infinite or NaN. {hint}")
         elif not out.finite.all():
             _raise_non_finite(run, plan.steps, done, t0, t1, dt, hint)
     progress = Progress(out.z, type(stepper).__name__, t0, dt, total, last_dt == dt)
-    return Solution(ts, out.ys, out.final, out.finite, out.reduced, progress, out.backend)
+    return Solution(jnp.asarray(ts), out.ys, out.final, out.finite, out.reduced, progress, out.backend)
 
 
 def _check_progress(run: Solution, stepper: Any, t0: Any, dt: Any) -> Progress:

@@ -43,7 +43,7 @@ class Solution(eqx.Module):
 
     - `ts`: times of what was saved, ms, shape (times,).
     - `ys`: what was saved, each leaf with a leading axis of times; by default a `State`
-        that holds V alone.
+        that holds V alone. With `folder=` these arrays are on disk.
     - `final`: the whole state at the end of the run.
     - `finite`: shape (n,), false for a neuron whose final state is infinite or NaN.
     - `reduced`: the results of `reduce=`, in its structure.
@@ -60,8 +60,8 @@ class Solution(eqx.Module):
     backend: str = eqx.field(static=True, default="scan")
 
     @property
-    def V(self) -> Float[Array, "..."]:
-        """Membrane potential, mV, shape (times, n)."""
+    def V(self) -> Any:
+        """Membrane potential, mV, an array of shape (times, n)."""
         if not isinstance(self.ys, State):
             raise AttributeError(
                 "V was not saved under its name: `saveat.fn` returned "

@@ -3,6 +3,7 @@
 import sys
 
 import diffrax
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -111,3 +112,33 @@ def test_a_missing_package_is_named(tmp_path, monkeypatch, name, package, extra)
     monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(ImportError, match=rf"needs {package}: pip install 'hhjax\[{extra}\]'"):
         sweep(folder=tmp_path / name)
+
+
+def same_run(got, wanted):
+    for field in ("ts", "ys", "final", "finite", "reduced"):
+        jax.tree.map(same, getattr(got, field), getattr(wanted, field))
+
+
+def simulate(network=AXON, **options):
+    """By default the parts are 120, 120, 120 and 40 steps."""
+    options = dict(t1=20.0, dt=0.05, stimulus=10.0, chunk=120 if "folder" in options else None) | options
+    return hh.simulate(network, **options)
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_a_killed_run_on_disk_goes_on(tmp_path, name):
+    needs(name)
+    options = dict(
+        saveat=diffrax.SaveAt(t0=True, steps=4), reduce={"times": hh.SpikeTimes(3), "mean": hh.Mean()}
+    )
+    plain = simulate(**options)
+    options["folder"] = tmp_path / name
+    with pytest.raises(KeyboardInterrupt):
+        simulate(progress_meter=Stop(), **options)
+    for run in (simulate(**options), simulate(**options)):  # the second reads alone
+        assert run.V.shape == (101, 1)
+        jax.tree.map(
+            same, (run.ts, run.ys, run.final, run.reduced), (plain.ts, plain.ys, plain.final, plain.reduced)
+        )
+    on = [simulate(y0=half, t1=30.0) for half in (plain, run)]
+    same(on[0].V, on[1].V)

@@ -47,6 +47,8 @@ class Writer:
             return {type(x).__name__: [below(i, y) for i, y in enumerate(x)]}
         if type(x) is dict and all(type(key) is str for key in x):
             return {"dict": {key: below(key, y) for key, y in x.items()}}
+        if type(x).__module__.partition(".")[0] in ("zarr", "h5py") and hasattr(x, "shape"):
+            return self._array(np.asarray(x), path)  # what a run or a sweep left on disk
         if is_record(type(x)):
             fields = _field_names(type(x))
             there = {name: getattr(x, name) for name in fields if hasattr(x, name)}

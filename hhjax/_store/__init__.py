@@ -7,3 +7,4 @@ from ._points import (
     PointsInMemory as PointsInMemory,
     PointsOnDisk as PointsOnDisk,
 )
+from ._rows import RowsOnDisk as RowsOnDisk

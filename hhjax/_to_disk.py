@@ -1,0 +1,122 @@
+"""A long run in parts, each of which goes to disk when it is done."""
+
+import dataclasses
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import diffrax
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ._integrate import begin, conclude, integrate
+from ._parameters import is_concrete
+from ._plan import Plan
+from ._steps import Outcome, Stand, Steps
+from ._store import fingerprint, RowsOnDisk
+
+_PART_BYTES = 64_000_000  # rows of one part
+_PARTS = 16  # at least, so that little is lost
+
+
+def check_chunk(folder: Any, chunk: Any, backend: str) -> None:
+    """Refuse what does not fit a run to disk."""
+    if chunk is not None and (isinstance(chunk, bool) or not isinstance(chunk, int) or chunk < 1):
+        raise ValueError(f"`chunk` must be a whole number of steps of at least 1, got {chunk!r}.")
+    if chunk is not None and folder is None:
+        raise ValueError("`chunk` is for a run to disk: give a `folder` as well.")
+    if folder is not None and backend == "fused":
+        raise ValueError("`backend='fused'` is not for a run to disk, whose parts are scanned.")
+
+
+def _parts(steps: int, done: int, stride: int, length: int) -> Iterator[tuple[int, int]]:
+    """The first and the last step of each part, of `length` steps, after `done` steps.
+
+    None has one row alone if it can be helped: XLA compiles a loop of one into its
+    surroundings, where it may round differently.
+    """
+    while done < steps:
+        end = min(done + length, steps)
+        end = steps if 0 < steps - end <= stride else end
+        yield done, end
+        done = end
+
+
+def _length(row: Any, steps: int, stride: int, chunk: int | None) -> int:
+    """Steps in a part, a multiple of `stride`."""
+    if chunk is None:
+        nbytes = sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(row)) + 16 * stride  # keys, stimulus
+        chunk = min(_PART_BYTES // nbytes * stride, steps // _PARTS)
+    return max(2, -(-chunk // stride)) * stride
+
+
+def integrate_to_disk(
+    run: tuple,
+    plan: Plan,
+    save: Any,
+    reduce: Any,
+    adjoint: diffrax.AbstractAdjoint,
+    meter: diffrax.AbstractProgressMeter,
+    *,
+    folder: str | Path,
+    chunk: int | None,
+    indices: np.ndarray,
+    ts: np.ndarray,
+    attrs: dict[str, Any],
+    fail: Callable[[tuple, int, int], None] | None,
+) -> Outcome:
+    """What `integrate` does, in parts, with what was saved on disk.
+
+    **Arguments:** `run`: the first arguments of `integrate`; `indices`: numbers of the steps that
+    are saved, from the beginning of the run on; `ts`: their times, ms; `attrs`: of the file; `fail`:
+    called for a part that turned infinite or NaN, with its `run`, its number of steps and that of
+    those before, or `None`.
+
+    **Raises:** `ValueError` inside `jit` and the like, and if the folder holds another run.
+    """
+    if not all(is_concrete(x) for x in jax.tree.leaves(run)):
+        raise ValueError(
+            "`folder` is written as the run goes on, which is not possible in jit, vmap or grad."
+        )
+    network, stimulus, y0, v0, *times, key, stepper = run
+    times = [jnp.asarray(x) for x in times]
+    done = y0.i if isinstance(y0, Stand) else np.int32(0)
+    total = np.int32(done + plan.steps)
+    steps = Steps(network, stimulus, stimulus, stepper, save, reduce, *times, total)
+    told = eqx.tree_pformat((network, stimulus, y0, stepper, save, reduce), width=1000, short_arrays=True)
+    told = f"{re.sub(' at 0x[0-9a-f]+', '', told)} {total}"
+    digest = fingerprint(told, (run, reduce, indices))
+
+    one, row = eqx.filter_eval_shape(begin, steps, y0, v0, 2)
+    stride = plan.stride if plan.stride < plan.steps else 1
+    length = _length(row, plan.steps, stride, chunk)
+    shapes = (one.i, one.z, one.gathered)
+    rows = RowsOnDisk(folder, row, shapes, ts, network.n, length // stride, attrs, digest)
+    if (state := rows.state()) is None:
+        at, row = begin(steps, y0, v0, 2)
+        state = at.i, at.z, at.gathered
+        rows.write(0, jax.tree.map(lambda x: np.asarray(x)[None][: int(plan.initial)], row), state)
+    at = Stand(np.asarray(state[0]), state[1], total, state[2])
+
+    out, shown = None, meter.init()
+    for first, end in _parts(plan.steps, int(at.i - done), stride, length):
+        part = Plan(end - first, min(plan.stride, end - first), False, plan.last and end == plan.steps)
+        here = network, stimulus, at, v0, *times, key, stepper
+        out = integrate(*here, part, save, reduce, adjoint, diffrax.NoProgressMeter(), "scan")
+        if fail is not None and not out.finite.all():
+            afresh = dataclasses.replace(at, gathered=None)
+            fail((network, stimulus, afresh, *here[3:]), end - first, int(at.i))
+        at = Stand(np.int32(done + end), out.z, total, out.gathered)
+        made = np.append(np.arange(first + part.stride, end + 1, part.stride), [end] * part.last)
+        kept = np.isin(made, indices)
+        take = lambda x: np.asarray(x) if kept.all() else np.asarray(x)[kept]
+        start = int(np.searchsorted(indices, first, side="right"))
+        rows.write(start, jax.tree.map(take, out.ys), (at.i, at.z, at.gathered))
+        out = dataclasses.replace(out, ys=None)  # before the next
+        shown = meter.step(shown, jnp.asarray(end / plan.steps))
+    meter.close(shown)
+    out = conclude(steps, at) if out is None else out
+    return dataclasses.replace(out, ys=rows.read())
