@@ -48,6 +48,7 @@ def _integrate(
     t1: Array,
     dt: Array,
     last_dt: Array,
+    total: Any,
     key: Array | None,
     stepper: AbstractStepper,
     plan: Plan,
@@ -57,11 +58,11 @@ def _integrate(
     meter: diffrax.AbstractProgressMeter,
     backend: str,
 ) -> Outcome:
-    """Run `plan.steps` steps of the grid, from the network's state `y0` at `t0` or where a run stands.
+    """Run `plan.steps` of the `total` steps from `t0` to `t1`.
 
-    With whole numbers of Python in a `Stand` the loop is made for them, which a kernel needs.
+    They begin with the network's state `y0` at `t0`, or where a run stands. With whole numbers of
+    Python for `total` and in a `Stand` the loop is made for them, which a kernel needs.
     """
-    total = y0.total if isinstance(y0, Stand) else plan.steps
     steps = Steps(network, stimulus, stimulus, stepper, save, reduce, t0, t1, dt, last_dt, total)
     if prefers_fused(backend):
         done = y0.i if isinstance(y0, Stand) else 0
@@ -71,12 +72,12 @@ def _integrate(
         except NotFused as error:
             if backend == "fused":
                 raise ValueError(f"`backend='fused'` is not possible here: {error}") from None
-    return scan(_ready(steps, y0, plan.steps), y0, v0, key, plan, adjoint, meter)
+    part = (y0.i if isinstance(y0, Stand) else 0), plan.steps
+    return scan(_ready(steps, part), y0, v0, key, plan, adjoint, meter)
 
 
-def _ready(steps: Steps, y0: State | Stand | None, count: int) -> Steps:
-    """The steps with the stimulus made ready for `count` of them."""
-    part = (y0.i, count) if isinstance(y0, Stand) else None
+def _ready(steps: Steps, part: tuple[Any, int] | None) -> Steps:
+    """The steps with the stimulus made ready, see `Stimulus.on_grid`."""
     ready = steps.stimulus.on_grid(steps.t0, steps.t1, steps.dt, steps.total, part)
     return dataclasses.replace(steps, ready=ready)
 
@@ -90,7 +91,8 @@ def begin(steps: Steps, y0: State | Stand | None, v0: Array, count: int) -> tupl
 
     `count`: steps for which the stimulus is made ready.
     """
-    steps = eqx.tree_at(lambda it: it.network, _ready(steps, y0, count), spread(steps.network))
+    part = (y0.i if isinstance(y0, Stand) else 0), count
+    steps = eqx.tree_at(lambda it: it.network, _ready(steps, part), spread(steps.network))
     at = steps.stand(y0, v0)
     return at, steps.row(at.i, at.z)
 

@@ -16,13 +16,12 @@ from .steppers import AbstractStepper
 class Stand(eqx.Module):
     """Where a run stands, for a loop to go on from.
 
-    **Fields:** `i`: steps done; `z`: the stepper's state; `total`: steps of the whole grid, at whose
-    end t1 is; `gathered`: what the reducers carry, `None` for them to begin anew.
+    **Fields:** `i`: steps done; `z`: the stepper's state; `gathered`: what the reducers carry, `None`
+    for them to begin anew.
     """
 
     i: Any
     z: Any
-    total: Any
     gathered: Any = None
 
 
@@ -79,10 +78,10 @@ class Steps(eqx.Module):
     def stand(self, y0: State | Stand | None, v0: Array) -> Stand:
         """Where a run begins or goes on, with what the reducers carry."""
         if not isinstance(y0, Stand):
-            y0 = Stand(jnp.int32(0), self.begin(y0, v0), self.total)
+            y0 = Stand(jnp.int32(0), self.begin(y0, v0))
         i = jnp.asarray(y0.i, jnp.int32)
         gathered = self.begin_reducing(i, y0.z) if y0.gathered is None else y0.gathered
-        return Stand(i, y0.z, y0.total, gathered)
+        return Stand(i, y0.z, gathered)
 
     def begin_reducing(self, i: Array, z: Any) -> Any:
         """What the reducers carry at the start, after step `i`."""

@@ -268,7 +268,7 @@ class Sampled(Stimulus):
 
     def on_grid(self, t0: Array, t1: Array, dt: Array, steps: Any, part: Any = None) -> Stimulus:
         # Trapezium rule on the union of samples and step edges, where it is exact.
-        first, count = (0, steps) if part is None else part
+        first, count = part or (0, steps)
         numbers = first + jax.lax.iota(jnp.int32, count + 1)
         grid = jnp.where(numbers == steps, t1, t0 + dt * numbers.astype(self.ts.dtype))
         ts = jnp.sort(jnp.concatenate([jnp.clip(self.ts, grid[0], grid[-1]), grid]))

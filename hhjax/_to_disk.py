@@ -81,13 +81,11 @@ def integrate_to_disk(
         raise ValueError(
             "`folder` is written as the run goes on, which is not possible in jit, vmap or grad."
         )
-    network, stimulus, y0, v0, *times, key, stepper = run
-    times = [jnp.asarray(x) for x in times]
+    network, stimulus, y0, v0, *grid, key, stepper = run  # t0, t1, dt, last_dt, total
     done = y0.i if isinstance(y0, Stand) else np.int32(0)
-    total = np.int32(done + plan.steps)
-    steps = Steps(network, stimulus, stimulus, stepper, save, reduce, *times, total)
+    steps = Steps(network, stimulus, stimulus, stepper, save, reduce, *map(jnp.asarray, grid))
     told = eqx.tree_pformat((network, stimulus, y0, stepper, save, reduce), width=1000, short_arrays=True)
-    told = f"{re.sub(' at 0x[0-9a-f]+', '', told)} {total}"
+    told = f"{re.sub(' at 0x[0-9a-f]+', '', told)}"
     digest = fingerprint(told, (run, reduce, indices))
 
     one, row = eqx.filter_eval_shape(begin, steps, y0, v0, 2)
@@ -99,17 +97,17 @@ def integrate_to_disk(
         at, row = begin(steps, y0, v0, 2)
         state = at.i, at.z, at.gathered
         rows.write(0, jax.tree.map(lambda x: np.asarray(x)[None][: int(plan.initial)], row), state)
-    at = Stand(np.asarray(state[0]), state[1], total, state[2])
+    at = Stand(np.asarray(state[0]), *state[1:])
 
     out, shown = None, meter.init()
     for first, end in _parts(plan.steps, int(at.i - done), stride, length):
         part = Plan(end - first, min(plan.stride, end - first), False, plan.last and end == plan.steps)
-        here = network, stimulus, at, v0, *times, key, stepper
+        here = network, stimulus, at, v0, *grid, key, stepper
         out = integrate(*here, part, save, reduce, adjoint, diffrax.NoProgressMeter(), "scan")
         if fail is not None and not out.finite.all():
             afresh = dataclasses.replace(at, gathered=None)
             fail((network, stimulus, afresh, *here[3:]), end - first, int(at.i))
-        at = Stand(np.int32(done + end), out.z, total, out.gathered)
+        at = Stand(np.int32(done + end), out.z, out.gathered)
         made = np.append(np.arange(first + part.stride, end + 1, part.stride), [end] * part.last)
         kept = np.isin(made, indices)
         take = lambda x: np.asarray(x) if kept.all() else np.asarray(x)[kept]
