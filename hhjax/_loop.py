@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 import diffrax
 import equinox as eqx
@@ -58,28 +58,25 @@ def scan(
         return steps.row(carry.i, carry.z)
 
     start = _Carry(at.i, at.z, at.gathered, meter.init())
-    checkpointed = isinstance(adjoint, diffrax.RecursiveCheckpointAdjoint)
-    segment = _segment_length(adjoint, plan.steps, _nbytes(at.z)) if checkpointed else None
-    if checkpointed:
+    cuts = cut_up(plan, adjoint, at.z, jax.eval_shape(row, start))
+    segment = cuts.segment
+    if isinstance(adjoint, diffrax.RecursiveCheckpointAdjoint):
         # A step computed anew for its gradient from the state alone is smaller and faster
         # than one that kept everything it worked out on its way.
         step = jax.checkpoint(step, prevent_cse=False)
 
     def steps_and_row(carry: _Carry, keys: Array | None) -> tuple[_Carry, Any]:
-        carry, _ = _scan_in_chunks(step, carry, keys, plan.stride, segment or plan.stride, bool(segment))
+        carry, _ = _scan_in_chunks(step, carry, keys, plan.stride, cuts.steps, bool(segment))
         return carry, row(carry)
 
     rows, rest = divmod(plan.steps, plan.stride)
     cut = rows * plan.stride
     row_keys = _take(keys, slice(cut), (rows, plan.stride))
-    if segment:
-        chunk = max(1, segment // plan.stride)
-    else:
-        chunk = max(1, _SMALL_LOOP_BYTES // _nbytes(jax.eval_shape(row, start)))
-    carry, ys = _scan_in_chunks(steps_and_row, start, row_keys, rows, chunk, bool(segment))
+    carry, ys = _scan_in_chunks(steps_and_row, start, row_keys, rows, cuts.rows, bool(segment))
     if rest:
         rest_keys = _take(keys, slice(cut, None), (rest,))
-        carry, _ = _scan_in_chunks(step, carry, rest_keys, rest, segment or rest, bool(segment))
+        most = _near_divisor(rest, min(segment or rest, rest))
+        carry, _ = _scan_in_chunks(step, carry, rest_keys, rest, most, bool(segment))
     meter.close(carry.meter)
     out = steps.outcome(plan.arrange(row, start, ys, carry), carry.z, carry.reduced, "scan")
     goes_on = isinstance(y0, Stand) and y0.gathered is not None
@@ -101,6 +98,28 @@ def spread(network: Network) -> Network:
         return eqx.tree_at(lambda it: it.neuron, network, over(network.neuron, network.n))
     neurons = {name: over(neuron, size) for name, neuron, size in network.neuron.items()}
     return eqx.tree_at(lambda it: it.neuron.neurons, network, neurons)
+
+
+class Cuts(NamedTuple):
+    """Lengths of the inner loops: `steps` on the way to a row, and `rows`; `segment` is that between
+    the states kept for a gradient, `None` to keep the state of every step."""
+
+    segment: int | None
+    steps: int
+    rows: int
+
+
+def cut_up(plan: Plan, adjoint: diffrax.AbstractAdjoint, z: Any, row: Any) -> Cuts:
+    """How a run is cut up, from the stepper's state and what is saved of it."""
+    whole = plan.steps if plan.whole is None else plan.whole
+    stride = whole if plan.stride == plan.steps else plan.stride
+    segment = None
+    if isinstance(adjoint, diffrax.RecursiveCheckpointAdjoint):
+        segment = _segment_length(adjoint, whole, _nbytes(z))
+    rows = whole // stride
+    most = segment // stride if segment else _SMALL_LOOP_BYTES // _nbytes(row)
+    steps = _near_divisor(stride, min(segment or stride, stride))
+    return Cuts(segment, steps, _near_divisor(rows, min(max(most, 1), rows)))
 
 
 def _segment_length(adjoint: diffrax.RecursiveCheckpointAdjoint, steps: int, state_bytes: int) -> int | None:
@@ -128,12 +147,12 @@ def _scan(f: Any, carry: Any, keys: Array | None, length: int) -> tuple[Any, Any
 def _scan_in_chunks(
     f: Any, carry: Any, keys: Array | None, length: int, chunk: int, checkpoint: bool
 ) -> tuple[Any, Any]:
-    """`lax.scan` over `length` calls of f, as a scan over scans of about `chunk` calls.
+    """`lax.scan` over `length` calls of f, as a scan over scans of `chunk` calls.
 
     With `checkpoint`, a gradient keeps the carry at the chunks' boundaries and runs each
     chunk again.
     """
-    chunk = _near_divisor(length, min(chunk, length))
+    chunk = min(chunk, length)
     if chunk == 1 or (chunk == length and not checkpoint):
         return _scan(f, carry, keys, length)
     inner = lambda carry, keys: _scan(f, carry, keys, chunk)

@@ -28,7 +28,8 @@ class Plan:
 
     Rows are made for the initial state (if `initial`), every `stride`-th step and the last step
     (if `last`); of these the rows in `keep` are returned, all for `None`. For a loop that is made
-    for its steps, `done` of the same grid came before.
+    for its steps, `done` of the same grid came before. A part of a run of `whole` steps is cut up
+    in loops as the whole would be, so that XLA compiles, and rounds, them in the same way.
     """
 
     steps: int
@@ -37,6 +38,7 @@ class Plan:
     last: bool
     keep: tuple[int, ...] | None = None
     done: int = 0
+    whole: int | None = None
 
     def arrange(self, row: Callable[[Any], Any], start: Any, ys: Any, end: Any) -> Any:
         """All that is returned, from the rows `ys` made at every `stride`-th step.

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ._integrate import begin, conclude, integrate
+from ._loop import cut_up
 from ._parameters import is_concrete
 from ._plan import Plan
 from ._steps import Outcome, Stand, Steps
@@ -45,12 +46,12 @@ def _parts(steps: int, done: int, stride: int, length: int) -> Iterator[tuple[in
         done = end
 
 
-def _length(row: Any, steps: int, stride: int, chunk: int | None) -> int:
-    """Steps in a part, a multiple of `stride`."""
+def _length(row: Any, steps: int, stride: int, unit: int, chunk: int | None) -> int:
+    """Steps in a part, a multiple of `unit` and more than one row."""
     if chunk is None:
         nbytes = sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(row)) + 16 * stride  # keys, stimulus
         chunk = min(_PART_BYTES // nbytes * stride, steps // _PARTS)
-    return max(2, -(-chunk // stride)) * stride
+    return -(-max(chunk, stride + 1) // unit) * unit
 
 
 def integrate_to_disk(
@@ -89,8 +90,11 @@ def integrate_to_disk(
     digest = fingerprint(told, (run, reduce, indices))
 
     one, row = eqx.filter_eval_shape(begin, steps, y0, v0, 2)
-    stride = plan.stride if plan.stride < plan.steps else 1
-    length = _length(row, plan.steps, stride, chunk)
+    cuts = cut_up(plan, adjoint, one.z, row)
+    stride, unit = plan.stride, cuts.rows * plan.stride
+    if stride == plan.steps:  # no rows on the way
+        stride, unit = 1, cuts.steps if cuts.segment else 1
+    length = _length(row, plan.steps, stride, unit, chunk)
     shapes = (one.i, one.z, one.gathered)
     rows = RowsOnDisk(folder, row, shapes, ts, network.n, length // stride, attrs, digest)
     if (state := rows.state()) is None:
@@ -101,14 +105,15 @@ def integrate_to_disk(
 
     out, shown = None, meter.init()
     for first, end in _parts(plan.steps, int(at.i - done), stride, length):
-        part = Plan(end - first, min(plan.stride, end - first), False, plan.last and end == plan.steps)
+        every, last = min(plan.stride, end - first), plan.last and end == plan.steps
+        part = Plan(end - first, every, initial=False, last=last, whole=plan.steps)
         here = network, stimulus, at, v0, *grid, key, stepper
         out = integrate(*here, part, save, reduce, adjoint, diffrax.NoProgressMeter(), "scan")
         if fail is not None and not out.finite.all():
             afresh = dataclasses.replace(at, gathered=None)
             fail((network, stimulus, afresh, *here[3:]), end - first, int(at.i))
         at = Stand(np.int32(done + end), out.z, out.gathered)
-        made = np.append(np.arange(first + part.stride, end + 1, part.stride), [end] * part.last)
+        made = np.append(np.arange(first + every, end + 1, every), [end] * last)
         kept = np.isin(made, indices)
         take = lambda x: np.asarray(x) if kept.all() else np.asarray(x)[kept]
         start = int(np.searchsorted(indices, first, side="right"))
