@@ -11,6 +11,8 @@ import pytest
 import hhjax as hh
 from hhjax._store._archive import chunk_shape, rectangles
 
+from .test_sweep import run_script
+
 AXON = hh.squid_axon()
 FORMATS = ["results", "results.zarr", "results.h5"]
 
@@ -142,3 +144,107 @@ def test_a_killed_run_on_disk_goes_on(tmp_path, name):
         )
     on = [simulate(y0=half, t1=30.0) for half in (plain, run)]
     same(on[0].V, on[1].V)
+
+
+S = hh.synapses
+NOISY = hh.Network(
+    AXON,
+    n=3,
+    coupling={
+        "exp": S.ExponentialSynapse(jnp.full((3, 3), 0.2), tau=5.0, reversal=0.0, delay=1.5),
+        "drive": S.AlphaSynapse(jnp.eye(3) / 5, input=S.Poisson(3, rate=200.0, key=jax.random.key(3))),
+    },
+    noise=hh.OUCurrent(2.0, 5.0),
+)
+
+
+def test_parts_equal_the_whole_with_noise_delays_and_uneven_times(tmp_path):
+    """The last step is shorter, times are uneven, and the run is itself the second half of another."""
+    ts = np.arange(0.0, 21.0, 0.37)
+    options = dict(dt=0.03, key=jax.random.key(1), stimulus=hh.Sampled(ts, 10 + 8 * np.sin(ts / 2)))
+    half = simulate(NOISY, **options, t1=3.0, saveat=diffrax.SaveAt(t1=True))
+    options |= dict(y0=half, t1=10.0, saveat=diffrax.SaveAt(t1=True, ts=[3.3, 4.2, 6.0]))
+    plain = simulate(NOISY, **options)
+    run = simulate(NOISY, **options, folder=tmp_path, chunk=50)
+    same_run(run, plain)
+    assert len(run.ts) == 4 and np.load(tmp_path / "V.npy").shape == (4, 3)
+    assert run.progress.steps == plain.progress.steps and not run.progress.whole
+
+
+def test_parts_compile_once(tmp_path):
+    traces = []
+
+    class Counting(hh.Leak):
+        def linear_current(self, V, gates):
+            traces.append(V)
+            return super().linear_current(V, gates)
+
+    neuron = hh.Neuron({**AXON.channels, "leak": Counting()})
+    counts = []
+    for k, t1 in enumerate([6.4, 64.0, 128.0]):  # one part, ten and twenty
+        simulate(neuron, t1=t1, folder=tmp_path / str(k), chunk=128)
+        counts.append(len(traces))
+    # Shapes are worked out for each run, before anything is compiled.
+    assert counts[2] - counts[1] == counts[1] - counts[0] < counts[0] / 2
+
+
+def test_a_run_that_blows_up_says_when(tmp_path):
+    options = dict(t1=50.0, dt=0.1, stimulus=10.0, solver="rk4", saveat=diffrax.SaveAt(steps=20))
+    with pytest.raises(hh.NonFiniteError) as whole:
+        simulate(**options)
+    for _ in range(2):
+        with pytest.raises(hh.NonFiniteError) as parts:
+            simulate(**options, folder=tmp_path, chunk=20)
+        assert str(parts.value) == str(whole.value)
+
+
+SCRIPT = """
+import os, sys, diffrax, hhjax as hh
+
+class Kill(diffrax.NoProgressMeter):
+    def step(self, state, progress):
+        if float(progress) > 0.5:
+            os._exit(9)
+
+hh.simulate(hh.squid_axon(), t1=100.0, dt=0.05, stimulus=10.0, folder=sys.argv[1], chunk=200, progress_meter=Kill())
+"""
+
+
+def test_an_hdf5_file_survives_the_process(tmp_path):
+    h5py = pytest.importorskip("h5py")
+    path = tmp_path / "x.h5"
+    assert run_script(SCRIPT, path).wait(timeout=120) == 9
+    with h5py.File(path) as file:
+        assert 0.0 != file["V"][1000, 0] and file["V"][-1, 0] == 0.0  # has begun, and not ended
+    single = jax.tree.map(lambda x: x.astype(jnp.float32), AXON)
+    got = hh.simulate(single, t1=100.0, dt=0.05, stimulus=10.0, folder=path, chunk=200)
+    plain = hh.simulate(single, t1=100.0, dt=0.05, stimulus=10.0)
+    np.testing.assert_allclose(got.V[...], plain.V, atol=0.05)
+
+
+BAD = [
+    (dict(chunk=5), ValueError, "`chunk` is for a run to disk: give a `folder` as well"),
+    (dict(chunk=0), ValueError, "`chunk` must be a whole number of steps of at least 1, got 0"),
+    (dict(folder=3), TypeError, "`folder` must be a path, got 3"),
+    (dict(folder="x", backend="fused"), ValueError, "`backend='fused'` is not for a run to disk"),
+]
+
+
+@pytest.mark.usefixtures("as_users_run_it")
+@pytest.mark.parametrize("options, error, message", BAD)
+def test_bad_runs_to_disk_are_refused(options, error, message):
+    with pytest.raises(error, match=message):
+        hh.simulate(AXON, t1=20.0, dt=0.05, **options)
+
+
+def test_a_run_to_disk_is_no_part_of_a_jitted_function(tmp_path):
+    with pytest.raises(ValueError, match="`folder` is written as the run goes on"):
+        jax.jit(lambda I: simulate(stimulus=I, folder=tmp_path).V)(1.0)
+
+
+def test_another_run_is_refused(tmp_path):
+    options = dict(saveat=diffrax.SaveAt(t0=True, steps=4), folder=tmp_path)
+    simulate(**options)
+    for other in (dict(stimulus=11.0), dict(t1=30.0), dict(solver="ind_exp_euler"), dict(reduce=hh.Mean())):
+        with pytest.raises(ValueError, match="`folder` .* holds another run: give a new one, or delete it"):
+            simulate(**(options | other))
