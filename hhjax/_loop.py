@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from typing import Any, NamedTuple
+from typing import Any
 
 import diffrax
 import equinox as eqx
@@ -12,7 +12,7 @@ from jaxtyping import Array
 
 from ._network import Network
 from ._neuron import Neuron, State
-from ._plan import Plan
+from ._plan import Cuts, Plan
 from ._random import step_keys
 from ._steps import Outcome, Stand, Steps
 
@@ -58,7 +58,7 @@ def scan(
         return steps.row(carry.i, carry.z)
 
     start = _Carry(at.i, at.z, at.gathered, meter.init())
-    cuts = cut_up(plan, adjoint, at.z, jax.eval_shape(row, start))
+    cuts = plan.cuts or cut_up(plan, adjoint, at.z, jax.eval_shape(row, start))
     segment = cuts.segment
     if isinstance(adjoint, diffrax.RecursiveCheckpointAdjoint):
         # A step computed anew for its gradient from the state alone is smaller and faster
@@ -100,23 +100,12 @@ def spread(network: Network) -> Network:
     return eqx.tree_at(lambda it: it.neuron.neurons, network, neurons)
 
 
-class Cuts(NamedTuple):
-    """Lengths of the inner loops: `steps` on the way to a row, and `rows`; `segment` is that between
-    the states kept for a gradient, `None` to keep the state of every step."""
-
-    segment: int | None
-    steps: int
-    rows: int
-
-
 def cut_up(plan: Plan, adjoint: diffrax.AbstractAdjoint, z: Any, row: Any) -> Cuts:
     """How a run is cut up, from the stepper's state and what is saved of it."""
-    whole = plan.steps if plan.whole is None else plan.whole
-    stride = whole if plan.stride == plan.steps else plan.stride
     segment = None
     if isinstance(adjoint, diffrax.RecursiveCheckpointAdjoint):
-        segment = _segment_length(adjoint, whole, _nbytes(z))
-    rows = whole // stride
+        segment = _segment_length(adjoint, plan.steps, _nbytes(z))
+    rows, stride = plan.steps // plan.stride, plan.stride
     most = segment // stride if segment else _SMALL_LOOP_BYTES // _nbytes(row)
     steps = _near_divisor(stride, min(segment or stride, stride))
     return Cuts(segment, steps, _near_divisor(rows, min(max(most, 1), rows)))

@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Array
 
 FAST = "hhjax_pcg3d"  # the name of the generator
+_TAG = "pcg"  # and of the type of its keys
 
 # Keys, splits and draws are hashed apart from each other.
 _SPLIT, _FOLD = np.uint32(0x9E3779B9), np.uint32(0x7F4A7C15)
@@ -72,14 +73,14 @@ _PCG3D = jax.extend.random.define_prng_impl(
     random_bits=_random_bits,
     fold_in=_fold_in,
     name=FAST,
-    tag="pcg",
+    tag=_TAG,
 )
 
 
 def step_keys(key: Array, first: Any, count: int) -> Array:
     """The keys of `count` steps from number `first` on: those of `jax.random.split`, of any length."""
     numbers = jnp.asarray(first, jnp.uint32) + jax.lax.iota(jnp.uint32, count)
-    if key.dtype == jax.eval_shape(fast_key, 0).dtype:
+    if str(key.dtype) == f"key<{_TAG}>":
         words = split_bits(*jax.random.key_data(key), numbers)
         return jax.random.wrap_key_data(jnp.stack(words, axis=-1), impl=_PCG3D)
     # jax's keys are split by their numbers, as they are folded in.

@@ -106,7 +106,7 @@ def integrate_to_disk(
     out, shown = None, meter.init()
     for first, end in _parts(plan.steps, int(at.i - done), stride, length):
         every, last = min(plan.stride, end - first), plan.last and end == plan.steps
-        part = Plan(end - first, every, initial=False, last=last, whole=plan.steps)
+        part = Plan(end - first, every, initial=False, last=last, cuts=cuts)
         here = network, stimulus, at, v0, *grid, key, stepper
         out = integrate(*here, part, save, reduce, adjoint, diffrax.NoProgressMeter(), "scan")
         if fail is not None and not out.finite.all():

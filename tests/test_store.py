@@ -165,9 +165,13 @@ def test_parts_equal_the_whole_with_noise_delays_and_uneven_times(tmp_path):
     half = simulate(NOISY, **options, t1=3.0, saveat=diffrax.SaveAt(t1=True))
     options |= dict(y0=half, t1=10.0, saveat=diffrax.SaveAt(t1=True, ts=[3.3, 4.2, 6.0]))
     plain = simulate(NOISY, **options)
-    run = simulate(NOISY, **options, folder=tmp_path, chunk=50)
-    same_run(run, plain)
-    assert len(run.ts) == 4 and np.load(tmp_path / "V.npy").shape == (4, 3)
+    options["chunk"] = 50
+    run = simulate(NOISY, **options, folder=tmp_path / "whole")
+    with pytest.raises(KeyboardInterrupt):
+        simulate(NOISY, **options, folder=tmp_path / "killed", progress_meter=Stop())
+    same_run(simulate(NOISY, **options, folder=tmp_path / "killed"), run)
+    jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-9), run.ys, plain.ys)
+    assert len(run.ts) == 4 and np.load(tmp_path / "whole" / "V.npy").shape == (4, 3)
     assert run.progress.steps == plain.progress.steps and not run.progress.whole
 
 
@@ -206,20 +210,19 @@ class Kill(diffrax.NoProgressMeter):
         if float(progress) > 0.5:
             os._exit(9)
 
-hh.simulate(hh.squid_axon(), t1=100.0, dt=0.05, stimulus=10.0, folder=sys.argv[1], chunk=200, progress_meter=Kill())
+run = dict(t1=100.0, dt=0.05, stimulus=10.0, chunk=200, saveat=diffrax.SaveAt(steps=4))
+hh.simulate(hh.squid_axon(), **run, folder=sys.argv[1], progress_meter=Kill())
 """
 
 
 def test_an_hdf5_file_survives_the_process(tmp_path):
     h5py = pytest.importorskip("h5py")
     path = tmp_path / "x.h5"
-    assert run_script(SCRIPT, path).wait(timeout=120) == 9
+    assert run_script(SCRIPT, path, JAX_ENABLE_X64="1").wait(timeout=120) == 9
     with h5py.File(path) as file:
-        assert 0.0 != file["V"][1000, 0] and file["V"][-1, 0] == 0.0  # has begun, and not ended
-    single = jax.tree.map(lambda x: x.astype(jnp.float32), AXON)
-    got = hh.simulate(single, t1=100.0, dt=0.05, stimulus=10.0, folder=path, chunk=200)
-    plain = hh.simulate(single, t1=100.0, dt=0.05, stimulus=10.0)
-    np.testing.assert_allclose(got.V[...], plain.V, atol=0.05)
+        assert 0.0 != file["V"][250, 0] and file["V"][-1, 0] == 0.0  # has begun, and not ended
+    options = dict(t1=100.0, chunk=200, saveat=diffrax.SaveAt(steps=4))
+    same_run(*(simulate(**options, folder=folder) for folder in (path, tmp_path / "whole")))
 
 
 BAD = [
