@@ -43,10 +43,10 @@ class Stimulus(eqx.Module):
         """
         return self
 
-    def on_grid(self, t0: Array, t1: Array, dt: Array, steps: Any, part: Any = None) -> "Stimulus":
+    def on_grid(self, t0: Array, t1: Array, dt: Array, steps: Any, span: Any = None) -> "Stimulus":
         """This stimulus made ready for `steps` steps of `dt` from `t0` (ms), the last up to `t1`.
 
-        `part`: the number of the first step and how many, if not all of them are taken.
+        `span`: the number of the first step and how many, if not all of them are taken.
         """
         return self
 
@@ -266,9 +266,9 @@ class Sampled(Stimulus):
         u = jnp.reshape(u, jnp.shape(t) + (1,) * (self.values.ndim - 1))
         return self.values[i] * (1 - u) + self.values[i + 1] * u
 
-    def on_grid(self, t0: Array, t1: Array, dt: Array, steps: Any, part: Any = None) -> Stimulus:
+    def on_grid(self, t0: Array, t1: Array, dt: Array, steps: Any, span: Any = None) -> Stimulus:
         # Trapezium rule on the union of samples and step edges, where it is exact.
-        first, count = part or (0, steps)
+        first, count = span or (0, steps)
         numbers = first + jax.lax.iota(jnp.int32, count + 1)
         grid = jnp.where(numbers == steps, t1, t0 + dt * numbers.astype(self.ts.dtype))
         ts = jnp.sort(jnp.concatenate([jnp.clip(self.ts, grid[0], grid[-1]), grid]))
@@ -279,7 +279,7 @@ class Sampled(Stimulus):
         total = lambda x: jax.ops.segment_sum(x, step, count)
         means = total(areas) / per_time(total(jnp.diff(ts)))
         slopes = jnp.diff(self(grid), axis=0) / per_time(jnp.diff(grid))
-        return SampledOnGrid(means, slopes, t0, dt, None if part is None else first)
+        return SampledOnGrid(means, slopes, t0, dt, None if span is None else first)
 
     def edges(self, t0: float, t1: float) -> Array:
         return self.ts
@@ -352,8 +352,8 @@ class Clamp(Stimulus):
     def within(self, t: Array, dt: Array, end: Array) -> Stimulus:
         return Clamp(self.command.within(t, dt, end), self.g)
 
-    def on_grid(self, t0: Array, t1: Array, dt: Array, steps: Any, part: Any = None) -> Stimulus:
-        return Clamp(self.command.on_grid(t0, t1, dt, steps, part), self.g)
+    def on_grid(self, t0: Array, t1: Array, dt: Array, steps: Any, span: Any = None) -> Stimulus:
+        return Clamp(self.command.on_grid(t0, t1, dt, steps, span), self.g)
 
     def edges(self, t0: float, t1: float) -> Array:
         return self.command.edges(t0, t1)
@@ -380,8 +380,8 @@ class Sum(Stimulus):
     def within(self, t: Array, dt: Array, end: Array) -> Stimulus:
         return Sum(tuple(part.within(t, dt, end) for part in self.parts))
 
-    def on_grid(self, t0: Array, t1: Array, dt: Array, steps: Any, part: Any = None) -> Stimulus:
-        return Sum(tuple(part.on_grid(t0, t1, dt, steps, part) for part in self.parts))
+    def on_grid(self, t0: Array, t1: Array, dt: Array, steps: Any, span: Any = None) -> Stimulus:
+        return Sum(tuple(part.on_grid(t0, t1, dt, steps, span) for part in self.parts))
 
     def edges(self, t0: float, t1: float) -> Array:
         return jnp.concatenate([part.edges(t0, t1) for part in self.parts])
@@ -408,8 +408,8 @@ class Scaled(Stimulus):
     def within(self, t: Array, dt: Array, end: Array) -> Stimulus:
         return Scaled(self.stimulus.within(t, dt, end), self.factor)
 
-    def on_grid(self, t0: Array, t1: Array, dt: Array, steps: Any, part: Any = None) -> Stimulus:
-        return Scaled(self.stimulus.on_grid(t0, t1, dt, steps, part), self.factor)
+    def on_grid(self, t0: Array, t1: Array, dt: Array, steps: Any, span: Any = None) -> Stimulus:
+        return Scaled(self.stimulus.on_grid(t0, t1, dt, steps, span), self.factor)
 
     def edges(self, t0: float, t1: float) -> Array:
         return self.stimulus.edges(t0, t1)
