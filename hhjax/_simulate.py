@@ -231,7 +231,7 @@ def simulate(
     else:
         fail = lambda run, steps, done: _raise_non_finite(run, steps, done, t0, t1, dt, hint)
         about = {"solver": solver_name(stepper), "t0": t0, "t1": t1, "dt": dt, "dt_units": "ms"}
-        place = dict(folder=folder, chunk=chunk, indices=indices - done, ts=ts, attrs=about)
+        place: dict[str, Any] = dict(folder=folder, chunk=chunk, indices=indices - done, ts=ts, attrs=about)
         out = integrate_to_disk(run, *what, adjoint, progress_meter, fail=fail if throw else None, **place)
     if throw and folder is None:
         if not is_concrete(out.finite):

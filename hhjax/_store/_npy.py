@@ -35,8 +35,11 @@ class NpyArchive(AbstractArchive):
 
     def __init__(self, path: Path):
         about = json.loads((path / _ABOUT).read_text(encoding="utf-8"))
-        self.attrs = about["attrs"]
-        self.arrays = {name: np.load(path / f"{name}.npy", mmap_mode="r+") for name in about["variables"]}
+        self.attrs, self._path, self._names = about["attrs"], path, about["variables"]
+        self._open()
+
+    def _open(self) -> None:
+        self.arrays = {name: np.load(self._path / f"{name}.npy", mmap_mode="r+") for name in self._names}
 
     def whole(self, name: str) -> np.ndarray:
         return self.arrays[name]  # which is read where it is looked at
@@ -44,3 +47,4 @@ class NpyArchive(AbstractArchive):
     def flush(self) -> None:
         for array in self.arrays.values():
             array.flush()
+        self._open()  # and let go of the memory of what was written

@@ -7,6 +7,7 @@ from typing import Any
 
 import equinox as eqx
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from ._archive import AbstractArchive, Layout
@@ -48,7 +49,7 @@ def fingerprint(what: str, inputs: Any) -> str:
     digest = hashlib.sha256(what.encode())
     for x in jax.tree.leaves(inputs):
         if eqx.is_array_like(x):
-            x = jax.random.key_data(x) if jax.dtypes.issubdtype(x.dtype, jax.dtypes.prng_key) else x
+            x = jax.random.key_data(x) if jnp.issubdtype(x.dtype, jax.dtypes.prng_key) else x
             digest.update(np.asarray(x).tobytes())
     return digest.hexdigest()
 
