@@ -81,7 +81,8 @@ def step_keys(key: Array, first: Any, count: int) -> Array:
     """The keys of `count` steps from number `first` on: those of `jax.random.split`, of any length."""
     numbers = jnp.asarray(first, jnp.uint32) + jax.lax.iota(jnp.uint32, count)
     if str(key.dtype) == f"key<{_TAG}>":
-        words = split_bits(*jax.random.key_data(key), numbers)
+        high, low = jax.random.key_data(key)
+        words = split_bits(high, low, numbers)
         return jax.random.wrap_key_data(jnp.stack(words, axis=-1), impl=_PCG3D)
     # jax's keys are split by their numbers, as they are folded in.
     return jax.vmap(jax.random.fold_in, (None, 0))(key, numbers)

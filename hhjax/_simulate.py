@@ -215,14 +215,15 @@ def simulate(
     dtype = v0.dtype
     # Compiled in for a kernel alone, so that a run that goes on for as long compiles nothing anew.
     number = int if folder is None and prefers_fused(backend) else np.int32
+    start: State | Stand | None = y0
     if before is not None:
         t0, done = before.t0, before.steps
-        y0 = Stand(number(done), cast_floats(before.z, dtype))
+        start = Stand(number(done), cast_floats(before.z, dtype))
         indices = indices + done
     total = done + steps
     times = [np.asarray(x, dtype) for x in (t0, t1, dt, last_dt)]
     key = key if stepper.stochastic else None
-    run = (network, stimulus, y0, v0, *times, number(total), key, cast_floats(stepper, dtype))
+    run = (network, stimulus, start, v0, *times, number(total), key, cast_floats(stepper, dtype))
     what = plan, saveat.subs.fn, cast_floats(reduce, dtype)
     ts = np.where(indices == total, t1, t0 + indices * dt).astype(dtype)
     hint = _hint(solver, dt)
