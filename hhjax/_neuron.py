@@ -187,4 +187,18 @@ class Neuron(eqx.Module):
         for driven, conducted in currents.values():
             current = current + driven
             conductance = conductance + conducted
-        return current / self.C, jnp.asarray(conductance / self.C)
+        return _per_capacitance(jnp.asarray(current), jnp.asarray(conductance), self.C)
+
+
+@jax.custom_jvp
+def _per_capacitance(current: Array, conductance: Array, C: Array) -> tuple[Array, Array]:
+    by_C = 1 / C
+    return current * by_C, conductance * by_C
+
+
+@_per_capacitance.defjvp
+def _per_capacitance_jvp(primals: tuple, tangents: tuple) -> tuple[tuple, tuple]:
+    values, C = _per_capacitance(*primals), primals[2]
+    # XLA computes anew, wherever it is used, what does not end in a division: so these do.
+    d_current, d_conductance, d_C = tangents
+    return values, ((d_current - values[0] * d_C) / C, (d_conductance - values[1] * d_C) / C)
