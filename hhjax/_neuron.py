@@ -184,7 +184,7 @@ class Neuron(eqx.Module):
         currents = {name: channel.linear_current(V, gates[name]) for name, channel in channels.items()}
         if self.noisy_channels:
             currents = bounded(currents, self.noisy_channels, conductance)
-        for driven, conducted in currents.values():
+        for _, (driven, conducted) in sorted(currents.items()):  # as under jit, which sorts dicts
             current = current + driven
             conductance = conductance + conducted
         return _per_capacitance(jnp.asarray(current), jnp.asarray(conductance), self.C)
