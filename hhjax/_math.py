@@ -52,7 +52,8 @@ _FORMATS = {
 }
 
 
-def _horner(coefficients: list[float], x: Array) -> Array:
+def horner(coefficients: list[float], x: Array) -> Array:
+    """Σ coefficients[k]·xᵏ."""
     total = jnp.full_like(x, coefficients[-1])
     for c in coefficients[-2::-1]:
         total = total * x + c
@@ -78,7 +79,7 @@ def _exponential(x: Array) -> tuple[Array, Array]:
     high, low = form.ln2
     r = x - k.astype(x.dtype) * high
     r = r - k.astype(x.dtype) * low
-    small = (r * r) * (_horner(form.series, r) * r + 0.5) + r
+    small = (r * r) * (horner(form.series, r) * r + 0.5) + r
     power = jax.lax.bitcast_convert_type((k + form.bias) << form.mantissa, x.dtype)
     return power * small + (power - 1), power * small + power
 
@@ -97,7 +98,7 @@ def _away_from_zero(x: Array) -> Array:
 def _exprel_slope_series(x: Array) -> Array:
     """The derivative of exprel for |x| <= 0.5: Σ (k + 1) xᵏ/(k + 2)!."""
     terms = 16 if x.dtype == jnp.float64 else 9
-    return _horner([(k + 1) / math.factorial(k + 2) for k in range(terms)], x)
+    return horner([(k + 1) / math.factorial(k + 2) for k in range(terms)], x)
 
 
 def exprel(x: Float[ArrayLike, "..."]) -> Float[Array, "..."]:

@@ -13,6 +13,7 @@ from .._math import exprel, relax
 from .._network import Network, vector_field
 from .._neuron import State
 from .._noise import AbstractLangevinChannel, TauLeap
+from .._random import normal
 from .._stimulus import Stimulus
 from ._base import AbstractStepper
 
@@ -33,9 +34,7 @@ class AbstractMaruyama(AbstractStepper):
             network.check_diffusive()
         jumps = any(channel.jumps for channel in network.neuron.noisy_channels.values())
         noise_key, jump_key = jax.random.split(key) if jumps else (key, None)
-        normal = jax.random.normal(noise_key, brownian_shape(network), z.V.dtype)
-        # XLA would draw a number anew wherever it is used, but for a loop in between.
-        dW = jax.lax.map(lambda row: jnp.sqrt(dt) * row, normal)
+        dW = jnp.sqrt(dt) * normal(noise_key, brownian_shape(network), z.V.dtype)
         return self.driven_step(network, t, dt, z, stimulus, dW, jump_key)
 
     @abc.abstractmethod
