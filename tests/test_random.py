@@ -1,6 +1,7 @@
 """The normal random numbers of noisy runs: their quantiles, distribution and independence."""
 
 import jax
+import jax.extend
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -82,7 +83,7 @@ def test_they_are_independent(numbers):
 
 def test_members_of_a_batch_draw_independent_numbers():
     """Keys that are split, split of splits, and folded in, as by sweeps."""
-    draw = jax.jit(jax.vmap(lambda key: normal(key, (1000,), jnp.float32)))
+    draw = jax.jit(jax.vmap(lambda key: normal(key, (1, 1000), jnp.float32)[0]))
     root = hh.fast_key(3)
     split = jax.random.split(root, 500)
     twice = jax.vmap(lambda key: jax.random.split(key, 2)[1])(split)
@@ -95,6 +96,17 @@ def test_members_of_a_batch_draw_independent_numbers():
         apart = np.cov(x)[np.triu_indices(500, 1)]
         assert np.abs(apart).max() < 5.5 / np.sqrt(1000)
         assert (apart**2).mean() * 1000 == pytest.approx(1.0, abs=4.5 * np.sqrt(2 / apart.size))
+
+
+def test_they_come_from_the_bits_of_jax():
+    for key in (jax.random.key(5), hh.fast_key(5)):
+        row = jax.random.bits(key, (1, 300), jnp.uint32)
+        np.testing.assert_array_equal(normal(key, (1, 300), jnp.float32), normal_from_bits(row))
+    # Further rows of jax's keys have their number as the first word of the counter.
+    key = jax.random.key(5)
+    more = jnp.stack([jnp.full(300, 7, jnp.uint32), jnp.arange(300, dtype=jnp.uint32)])
+    x, y = jax.extend.random.threefry_2x32(jax.random.key_data(key), more)
+    np.testing.assert_array_equal(normal(key, (8, 300), jnp.float32)[7], normal_from_bits(x ^ y))
 
 
 def test_in_float64_they_are_those_of_jax():
