@@ -90,8 +90,9 @@ class ExpEulerMaruyama(AbstractMaruyama):
         if exact_channels(network):
             raise ValueError("Channels with model='exact' need solver='strang_maruyama'.")
         drive, rate = network.V_form(t + dt / 2, y, stimulus)
-        amount = jnp.sqrt(exprel(-2 * dt * rate)) * white_charge(network, dW) / network.capacitance
-        V = relax(y.V, drive, rate, dt) + amount
+        V = relax(y.V, drive, rate, dt)
+        if network.noise:
+            V += jnp.sqrt(exprel(-2 * dt * rate)) * white_charge(network, dW) / network.capacitance
         return _move_all_but_V(network, dt, y, dW, key).replace_V(V)
 
 
@@ -128,11 +129,13 @@ def _half_V(network, t, half, y, stimulus, charge, key):
         y = run_exact(network, t, half, y, stimulus, key)
     else:
         y = y.replace_V(relax(y.V, drive, rate, half))
+    if not network.noise:
+        return y
     # Both halves get the same dW. With u = e^(−rate·dt/2) their sum has the variance of the
     # exact process over dt, ∝ (1 − u⁴)/(2·rate), when each has the one below.
-    z = half * rate
-    u = jnp.exp(-z)
-    variance = exprel(-2 * z) / 2 * (1 + u**2) / (1 + u) ** 2
+    mean = exprel(-half * rate)
+    u = 1 - half * rate * mean
+    variance = mean / 4 * (1 + u**2) / (1 + u)
     return y.replace_V(y.V + jnp.sqrt(variance) * charge)
 
 
