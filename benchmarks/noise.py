@@ -19,6 +19,7 @@ import jax.numpy as jnp
 from measure import best_time, machine, save
 
 import hhjax as hh
+from hhjax._random import normal
 
 DT = 0.01
 COUNT = {"na": 600.0, "k": 180.0}
@@ -62,12 +63,12 @@ def ns_per_neuron_step(network: hh.Network, key: jax.Array | None, steps: int, r
 
 
 def ns_per_number(key: jax.Array, n: int, repeats: int) -> float:
-    """Time per normal random number, drawn 14 by n at a time, ns."""
+    """Time per normal random number of a run, drawn 14 by n at a time, ns."""
     steps = 50
 
     @jax.jit
     def total(keys: jax.Array) -> jax.Array:
-        draw = lambda sum, key: (sum + jax.random.normal(key, (14, n)), None)
+        draw = lambda sum, key: (sum + normal(key, (14, n), jnp.float32), None)
         return jax.lax.scan(draw, jnp.zeros((14, n)), keys)[0]
 
     keys = jax.random.split(key, steps)

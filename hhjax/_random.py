@@ -148,10 +148,14 @@ def fast_key(seed: int) -> Array:
     """A random key like `jax.random.key(seed)`, whose numbers cost less.
 
     The generator hashes the key and a counter with pcg3d (M. Jarzynski and M. Olano, J.
-    Comput. Graph. Tech. 9 (2020) no. 3, 21-38). A normal random number takes half the time
-    of one by jax's own Threefry (on a CPU; see `benchmarks/noise.py`), and like there it
-    depends on nothing but the key and its place in the array. Good for simulations; not
-    studied as Threefry is, and not for secrets.
+    Comput. Graph. Tech. 9 (2020) no. 3, 21-38). A normal random number of a run takes 0.6
+    times as long as one by jax's own Threefry (on a CPU; see `benchmarks/noise.py`), and like
+    there it depends on nothing but the key and its place in the array. Good for simulations;
+    not studied as Threefry is, and not for secrets.
+
+    With either key the normal numbers of a run are, in float32, the quantiles of 32 bits, to
+    1e-6 of the number and up to 6.3 standard deviations; in float64 those of
+    `jax.random.normal`.
 
     **Arguments:** `seed`: a whole number.
 
