@@ -69,7 +69,7 @@ def ns_per_number(key: jax.Array, n: int, repeats: int) -> float:
     @jax.jit
     def total(keys: jax.Array) -> jax.Array:
         draw = lambda sum, key: (sum + normal(key, (14, n), jnp.float32), None)
-        return jax.lax.scan(draw, jnp.zeros((14, n)), keys)[0]
+        return jax.lax.scan(draw, jnp.zeros((14, n), jnp.float32), keys)[0]
 
     keys = jax.random.split(key, steps)
     return best_time(lambda: total(keys), repeats) / (steps * 14 * n) * 1e9
