@@ -64,15 +64,16 @@ _BELOW = [1.0, 2.24048980, 1.51111826, 0.340920319, 0.0221018178, 0.000265528502
 _ROOT_HALF = np.int32(0x3F3504F3)  # the bits of √½
 
 
-def normal(key: Array, shape: tuple[int, int], dtype: Any) -> Array:
-    """Standard normal numbers, each worked out once, however often it is used.
+def increments(key: Array, shape: tuple[int, int], dt: Array) -> Array:
+    """Brownian increments over `dt` (ms), √ms, each worked out once, however often it is used.
 
-    In float32 by `normal_from_bits`; in other types those of `jax.random.normal`.
+    The normal numbers are those of `normal_from_bits` in float32, of `jax.random.normal` in
+    other types of `dt`.
     """
-    if dtype == jnp.float32:
-        return normal_from_bits(_bits(key, shape))
+    if dt.dtype == jnp.float32:
+        return jnp.sqrt(dt) * normal_from_bits(_bits(key, shape))
     # XLA would draw a number anew wherever it is used, but for a loop in between.
-    return jax.lax.map(lambda row: row, jax.random.normal(key, shape, dtype))
+    return jax.lax.map(lambda row: jnp.sqrt(dt) * row, jax.random.normal(key, shape, dt.dtype))
 
 
 def _bits(key: Array, shape: tuple[int, int]) -> Array:

@@ -9,9 +9,13 @@ import scipy.special
 import scipy.stats
 
 import hhjax as hh
-from hhjax._random import normal, normal_from_bits
+from hhjax._random import increments, normal_from_bits
 
 SIGN = np.uint32(2**31)
+
+
+def normal(key, shape, dtype=jnp.float32):
+    return increments(key, shape, jnp.ones((), dtype))
 
 
 def test_normal_numbers_are_the_quantiles_of_their_bits():
@@ -37,7 +41,7 @@ STEPS, ROWS, NEURONS = 400, 14, 500  # 2.8 million numbers
 def numbers(request):
     """What the steps of a run draw, shape (steps, noises, neurons)."""
     key = hh.fast_key(12) if request.param == "fast_key" else jax.random.key(12)
-    draw = jax.vmap(lambda key: normal(key, (ROWS, NEURONS), jnp.float32))
+    draw = jax.vmap(lambda key: normal(key, (ROWS, NEURONS)))
     return np.asarray(jax.jit(draw)(jax.random.split(key, STEPS))).astype(float)
 
 
@@ -83,7 +87,7 @@ def test_they_are_independent(numbers):
 
 def test_members_of_a_batch_draw_independent_numbers():
     """Keys that are split, split of splits, and folded in, as by sweeps."""
-    draw = jax.jit(jax.vmap(lambda key: normal(key, (1, 1000), jnp.float32)[0]))
+    draw = jax.jit(jax.vmap(lambda key: normal(key, (1, 1000))[0]))
     root = hh.fast_key(3)
     split = jax.random.split(root, 500)
     twice = jax.vmap(lambda key: jax.random.split(key, 2)[1])(split)
@@ -101,16 +105,16 @@ def test_members_of_a_batch_draw_independent_numbers():
 def test_they_come_from_the_words_of_the_generators():
     key = hh.fast_key(5)
     words = jax.random.bits(key, (3, 300), jnp.uint32)
-    np.testing.assert_array_equal(normal(key, (3, 300), jnp.float32), normal_from_bits(words))
+    np.testing.assert_array_equal(normal(key, (3, 300)), normal_from_bits(words))
     # Of jax's own keys, each hash of a counter gives a number of the first rows and one of the others.
     key = jax.random.key(5)
     counter = jnp.stack([jnp.repeat(jnp.arange(3), 300), jnp.tile(jnp.arange(300), 3)]).astype(jnp.uint32)
     words = jax.extend.random.threefry_2x32(jax.random.key_data(key), counter).reshape(6, 300)
     for rows in (5, 6):
-        got = normal(key, (rows, 300), jnp.float32)
+        got = normal(key, (rows, 300))
         np.testing.assert_array_equal(got, normal_from_bits(words[:rows]))
 
 
 def test_in_float64_they_are_those_of_jax():
     key = hh.fast_key(4)
-    np.testing.assert_array_equal(normal(key, (3, 5), jnp.float64), jax.random.normal(key, (3, 5)))
+    np.testing.assert_array_equal(normal(key, (3, 5), float), jax.random.normal(key, (3, 5)))

@@ -13,7 +13,7 @@ from .._math import exprel, relax
 from .._network import Network, vector_field
 from .._neuron import State
 from .._noise import AbstractLangevinChannel, TauLeap
-from .._random import normal
+from .._random import increments
 from .._stimulus import Stimulus
 from ._base import AbstractStepper
 
@@ -34,7 +34,7 @@ class AbstractMaruyama(AbstractStepper):
             network.check_diffusive()
         jumps = any(channel.jumps for channel in network.neuron.noisy_channels.values())
         noise_key, jump_key = jax.random.split(key) if jumps else (key, None)
-        dW = jnp.sqrt(dt) * normal(noise_key, brownian_shape(network), z.V.dtype)
+        dW = increments(noise_key, brownian_shape(network), dt)
         return self.driven_step(network, t, dt, z, stimulus, dW, jump_key)
 
     @abc.abstractmethod
