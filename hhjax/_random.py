@@ -58,7 +58,7 @@ def fold_bits(high: Any, low: Any, data: Any) -> tuple[Array, Array]:
 
 # −ln(1 + r)/r for √½ <= 1 + r < √2, to 1.7e-7.
 _LOG = [-0.99999995, 0.50000365, -0.33335060, 0.24969902, -0.19900139, 0.17250897, -0.16222853, 0.10107031]
-# z = L·_ABOVE(L)/_BELOW(L) for L = −ln(P(|Z| > z)) up to 22.2, where z = 6.2, to 1e-7 of z.
+# z = L·_ABOVE(L)/_BELOW(L) for L = −ln(P(|Z| > z)) up to 22.2, where z = 6.34, to 1e-7 of z.
 _ABOVE = [1.25331401, 2.18139087, 1.02675050, 0.139834379, 0.00441709062, 1.41682325e-05]
 _BELOW = [1.0, 2.24048980, 1.51111826, 0.340920319, 0.0221018178, 0.000265528502]
 _ROOT_HALF = np.int32(0x3F3504F3)  # the bits of √½
@@ -91,8 +91,8 @@ def _bits(key: Array, shape: tuple[int, int]) -> Array:
 def normal_from_bits(bits: Array) -> Array:
     """A standard normal number for each uint32, as float32, to 1e-6 of the number.
 
-    The first bit is the sign, the others are the chance q of a number further from 0. This
-    goes on to |z| = 6.2 with an even chance for each q = (k + ½)/2³¹.
+    The first bit is the sign; the others, k, say that the chance of a number farther from 0 is
+    q = (k + ½)/2³¹. The farthest is ±6.34.
     """
     k = jax.lax.bitcast_convert_type(bits & np.uint32(0x7FFFFFFF), jnp.int32)
     q = k.astype(jnp.float32) * 2.0**-31 + 2.0**-32
