@@ -52,7 +52,8 @@ _FORMATS = {
 }
 
 
-def _horner(coefficients: list[float], x: Array) -> Array:
+def horner(coefficients: list[float], x: Array) -> Array:
+    """Σ coefficients[k]·xᵏ."""
     total = jnp.full_like(x, coefficients[-1])
     for c in coefficients[-2::-1]:
         total = total * x + c
@@ -78,7 +79,7 @@ def _exponential(x: Array) -> tuple[Array, Array]:
     high, low = form.ln2
     r = x - k.astype(x.dtype) * high
     r = r - k.astype(x.dtype) * low
-    small = (r * r) * (_horner(form.series, r) * r + 0.5) + r
+    small = (r * r) * (horner(form.series, r) * r + 0.5) + r
     power = jax.lax.bitcast_convert_type((k + form.bias) << form.mantissa, x.dtype)
     return power * small + (power - 1), power * small + power
 
@@ -112,7 +113,7 @@ def _log_slope(x: Array) -> Array:
     B₂ₖ are the Bernoulli numbers: M. Abramowitz and I. A. Stegun (1964), 4.5.67.
     """
     terms = len(_BERNOULLI) if x.dtype == jnp.float64 else 3
-    return _horner(_BERNOULLI[:terms], x * x) * x + 0.5
+    return horner(_BERNOULLI[:terms], x * x) * x + 0.5
 
 
 def exprel(x: Float[ArrayLike, "..."]) -> Float[Array, "..."]:

@@ -20,6 +20,7 @@ from .._math import exprel, relax
 from .._network import Network, vector_field
 from .._neuron import Neuron, State
 from .._noise import AbstractLangevinChannel, TauLeap
+from .._random import increments
 from .._stimulus import Stimulus
 from ._base import AbstractStepper
 
@@ -40,9 +41,7 @@ class AbstractMaruyama(AbstractStepper):
             network.check_diffusive()
         jumps = any(channel.jumps for channel in network.noisy_channels.values())
         noise_key, jump_key = jax.random.split(key) if jumps else (key, None)
-        normal = jax.random.normal(noise_key, brownian_shape(network), z.V.dtype)
-        # XLA would draw a number anew wherever it is used, but for a loop in between.
-        dW = jax.lax.map(lambda row: jnp.sqrt(dt) * row, normal)
+        dW = increments(noise_key, brownian_shape(network), dt)
         return self.driven_step(network, t, dt, z, stimulus, dW, jump_key)
 
     @abc.abstractmethod
@@ -98,8 +97,9 @@ class ExpEulerMaruyama(AbstractMaruyama):
         if has_exact_channels(network):
             raise ValueError("Channels with model='exact' need solver='strang_maruyama'.")
         drive, rate = network.V_form(t + dt / 2, y, stimulus)
-        amount = jnp.sqrt(exprel(-2 * dt * rate)) * white_charge(network, dW) / network.capacitance
-        V = relax(y.V, drive, rate, dt) + amount
+        V = relax(y.V, drive, rate, dt)
+        if network.noise:
+            V += jnp.sqrt(exprel(-2 * dt * rate)) * white_charge(network, dW) / network.capacitance
         return _move_all_but_V(network, dt, y, dW, key).replace_V(V)
 
 
@@ -136,11 +136,13 @@ def _half_V(network, t, half, y, stimulus, charge, key):
         y = run_exact(network, t, half, y, stimulus, key)
     else:
         y = y.replace_V(relax(y.V, drive, rate, half))
+    if not network.noise:
+        return y
     # Both halves get the same dW. With u = e^(−rate·dt/2) their sum has the variance of the
     # exact process over dt, ∝ (1 − u⁴)/(2·rate), when each has the one below.
-    z = half * rate
-    u = jnp.exp(-z)
-    variance = exprel(-2 * z) / 2 * (1 + u**2) / (1 + u) ** 2
+    mean = exprel(-half * rate)
+    u = 1 - half * rate * mean
+    variance = mean / 4 * (1 + u**2) / (1 + u)
     return y.replace_V(y.V + jnp.sqrt(variance) * charge)
 
 
