@@ -3,11 +3,13 @@
     python benchmarks/run.py [--out benchmarks/results] [--peers PYTHON ...] [--quick]
 
 Every part runs in a process of its own, those of one core pinned to it where the system can.
-Peers (Brian 2, NEURON, Jaxley, Arbor) do the same work in the environments whose Python is
-given, for example after
+Peers (Brian 2, NEURON, Jaxley, BrainCell, Arbor) do the same work in the environments whose
+Python is given, for example after
 
-    python3 -m venv peers && peers/bin/pip install brian2 cython neuron jaxley arbor
-    python benchmarks/run.py --peers peers/bin/python
+    python3 -m venv brian && brian/bin/pip install brian2==2.9.0 cython "numpy<2"
+    python3 -m venv peers && peers/bin/pip install neuron==9.0.2 jaxley==0.14.0 arbor==0.12.2
+    python3 -m venv braincell && braincell/bin/pip install braincell==0.1.0
+    python benchmarks/run.py --peers brian/bin/python peers/bin/python braincell/bin/python
 
 and are named as absent where they are not installed. Figures are the best of several runs,
 from call to finished result, compiled before. On one core they are of processor time, which
@@ -25,7 +27,13 @@ from pathlib import Path
 from measure import machine
 
 HERE = Path(__file__).parent
-PEERS = {"Brian2": "brian2", "NEURON": "neuron", "Jaxley": "jaxley", "Arbor": "arbor"}
+PEERS = {
+    "Brian2": "brian2",
+    "NEURON": "neuron",
+    "Jaxley": "jaxley",
+    "BrainCell": "braincell",
+    "Arbor": "arbor",
+}
 
 
 def launch(python: str, script: Path, *arguments: object, cores: int = 1) -> str | None:

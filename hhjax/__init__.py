@@ -37,7 +37,7 @@ from ._fit import (
     Score as Score,
     score as score,
 )
-from ._math import exprel as exprel
+from ._math import exprel as exprel, vtrap as vtrap
 from ._network import Network as Network, vector_field as vector_field
 from ._neuron import Neuron as Neuron, State as State
 from ._noise import (

@@ -18,6 +18,7 @@ from ._noise import (
     TauLeap,
 )
 from ._parameters import as_float_array, is_concrete
+from ._populations import Populations
 
 MODELS = {
     "subunit": SubunitNoise,
@@ -40,7 +41,8 @@ def with_channel_noise(
     """The same network with a finite number of channels, which open and close at random.
 
     Works for any [`hh.Channel`][]: the noise follows from its gates, exponents and rates.
-    Channels without a gate that has a state, such as the leak, stay as they are.
+    Channels without a gate that has a state, such as the leak, stay as they are. In a network
+    of several populations each neuron is given its noise before, or none.
 
     ```python
     noisy = hh.with_channel_noise(hh.squid_axon(), model="conductance", count={"na": 6000, "k": 1800})
@@ -72,6 +74,11 @@ def with_channel_noise(
     is not positive, or channels that have noise already.
     """
     neuron = network.neuron if isinstance(network, Network) else network
+    if isinstance(neuron, Populations):
+        raise TypeError(
+            "`network` has several populations: give each neuron its noise, as in "
+            "hh.Network({'e': hh.with_channel_noise(neuron, ...), ...}, ...)."
+        )
     if not isinstance(neuron, Neuron):
         raise TypeError(f"`network` must be an hh.Network or hh.Neuron, got {network!r}.")
     if model not in MODELS:

@@ -160,7 +160,7 @@ class _DiffraxSDEStepper(AbstractMaruyama):
         return self.solver.order(diffrax.ODETerm(vector_field))
 
     def driven_step(self, network, t, dt, y, stimulus, dW, key):
-        if isinstance(self.solver, diffrax.AbstractStratonovichSolver) and network.neuron.noisy_channels:
+        if isinstance(self.solver, diffrax.AbstractStratonovichSolver) and network.noisy_channels:
             raise ValueError(
                 f"`solver` {type(self.solver).__name__} converges to Stratonovich's solution, but channel "
                 "noise is in Itô's sense: take diffrax.Euler() or a name in hh.steppers.stochastic_by_name."

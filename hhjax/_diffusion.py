@@ -9,7 +9,7 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
 from ._network import Network
-from ._neuron import State
+from ._neuron import Neuron, State
 from ._noise import AbstractLangevinChannel, ExactChain
 
 
@@ -18,36 +18,38 @@ def brownian_shape(network: Network) -> tuple[int, int]:
 
     The shape of the path that [`hh.diffusion`][] is multiplied with.
     """
-    channels = network.neuron.noisy_channels.values()
-    return len(network.noise) + sum(channel.sources for channel in channels), network.n
+    sources = lambda neuron: sum(channel.sources for channel in neuron.noisy_channels.values())
+    return len(network.noise) + max(sources(neuron) for _, neuron in network.kinds), network.n
 
 
-def split_increments(network: Network, dW: Float[Array, "k n"]) -> tuple[Array, dict[str, Array]]:
-    """The rows of dW (√ms) of the network's noises, and of each noisy channel."""
-    start = len(network.noise)
-    of_channels = {}
-    for name, channel in sorted(network.neuron.noisy_channels.items()):
+def channel_increments(neuron: Neuron, dW: Float[Array, "k n"]) -> dict[str, Array]:
+    """The rows of dW (√ms) of each noisy channel, where those of the network's noises are left out."""
+    start, of_channels = 0, {}
+    for name, channel in sorted(neuron.noisy_channels.items()):
         of_channels[name] = dW[start : start + channel.sources]
         start += channel.sources
-    return dW[: len(network.noise)], of_channels
+    return of_channels
 
 
 def white_charge(network: Network, dW: Float[Array, "k n"]) -> Array:
     """The charge (µA·ms/cm²) that white noise injects into each neuron."""
-    rows, _ = split_increments(network, dW)
-    charges = [noise.white(row) for noise, row in zip(network.noise, rows)]
+    charges = [noise.white(row) for noise, row in zip(network.noise, dW)]
     return sum(charges, start=jnp.zeros((network.n,), dW.dtype))
 
 
 def apply_diffusion(network: Network, y: State, dW: Float[Array, "k n"]) -> State:
     """The change of the state by Brownian increments dW (√ms), Itô."""
-    rows, of_channels = split_increments(network, dW)
     still = jax.tree.map(jnp.zeros_like, y)
-    gates = dict(still.gates)
-    for name, channel in network.neuron.noisy_channels.items():
-        assert isinstance(channel, AbstractLangevinChannel)
-        gates[name] = channel.diffusion(y.V, y.gates[name], of_channels[name])
-    noise = tuple(noise.diffusion(x, row) for noise, x, row in zip(network.noise, y.noise or (), rows))
+
+    def change_of(part: slice, neuron: Neuron, gates: dict, still: dict) -> dict:
+        changes, rows = dict(still), channel_increments(neuron, dW[len(network.noise) :, part])
+        for name, channel in neuron.noisy_channels.items():
+            assert isinstance(channel, AbstractLangevinChannel)
+            changes[name] = channel.diffusion(y.V[part], gates[name], rows[name])
+        return changes
+
+    gates = network.map_gates(change_of, y.gates, still.gates)
+    noise = tuple(noise.diffusion(x, row) for noise, x, row in zip(network.noise, y.noise or (), dW))
     fit = lambda change: jax.tree.map(lambda c, x: jnp.broadcast_to(c, x.shape), change, y)
     return fit(State(white_charge(network, dW) / network.capacitance, gates, still.s, noise or None))
 
@@ -79,6 +81,11 @@ def diffusion(t: ArrayLike, y: State, args: tuple[Network, Any]) -> lineax.Abstr
     return lineax.FunctionLinearOperator(lambda dW: apply_diffusion(network, y, dW), increments)
 
 
-def exact_channels(network: Network) -> dict[str, ExactChain]:
+def exact_channels(neuron: Neuron) -> dict[str, ExactChain]:
     """The channels whose Markov chain is followed event by event."""
-    return {k: c for k, c in network.neuron.noisy_channels.items() if isinstance(c, ExactChain)}
+    return {k: c for k, c in neuron.noisy_channels.items() if isinstance(c, ExactChain)}
+
+
+def has_exact_channels(network: Network) -> bool:
+    """Whether there are any such in any of the neurons."""
+    return any(exact_channels(neuron) for _, neuron in network.kinds)

@@ -9,8 +9,8 @@ from jaxtyping import Array
 from ._diffusion import exact_channels
 from ._math import relax
 from ._network import Network
-from ._neuron import State
-from ._noise import fire, propensities, without_gradient
+from ._neuron import Neuron, State
+from ._noise import ExactChain, fire, propensities, without_gradient
 
 _V_STEP = 1.0  # mV that V may move within one interval of quadrature
 _EVENTS = 2.0  # transitions expected in it
@@ -26,12 +26,40 @@ def run_exact(network: Network, t: Array, dt: Array, y: State, stimulus: Any, ke
     interval's end is drawn anew, which is the same, as exponentials have no memory.
     """
     y, network, stimulus = without_gradient((y, network, stimulus), "exact")
-    channels = exact_channels(network)
-    C = network.capacitance
-    shut = {name: jax.tree.map(jnp.zeros_like, y.gates[name]) for name in channels}
-    others = State(y.V, {**y.gates, **shut}, y.s, y.noise)
+
+    def shut(part: slice, neuron: Neuron, gates: dict) -> dict:
+        return {**gates, **{k: jax.tree.map(jnp.zeros_like, gates[k]) for k in exact_channels(neuron)}}
+
+    others = State(y.V, network.map_gates(shut, y.gates), y.s, y.noise)
     drive, rate = network.V_form(t, others, stimulus)
-    one = jnp.ones((), y.V.dtype)
+    moved = []
+
+    def move(part: slice, neuron: Neuron, gates: dict) -> dict:
+        here = jax.random.fold_in(key, part.start) if part.start else key
+        channels = exact_channels(neuron)
+        C = jnp.broadcast_to(neuron.C, y.V[part].shape)
+        V, counts = _follow(channels, C, drive[part], rate[part], dt, y.V[part], gates, here)
+        moved.append(V)
+        return {**gates, **counts}
+
+    gates = network.map_gates(move, y.gates)
+    return State(jnp.concatenate(moved), gates, y.s, y.noise)
+
+
+def _follow(
+    channels: dict[str, ExactChain],
+    C: Array,
+    drive: Array,
+    rate: Array,
+    dt: Array,
+    V: Array,
+    gates: dict,
+    key: Array,
+) -> tuple[Array, dict]:
+    """V and the counts of `channels` moved by `dt`, with the others' drive and rate."""
+    if not channels:
+        return relax(V, drive, rate, dt), {}
+    one = jnp.ones((), V.dtype)
     flow = lambda V, into, out, time: relax(V, time * into, time * out, one)
 
     def unfinished(carry: tuple) -> Array:
@@ -63,8 +91,6 @@ def run_exact(network: Network, t: Array, dt: Array, y: State, stimulus: Any, ke
         level = jnp.where(happens, bits[1] * sum(at_event), -1.0)
         return i + 1, flow(V, into, out, w * step), fire(channels, gates, at_event, level), left - w * step
 
-    gates = {name: y.gates[name] for name in channels}
-    start = (jnp.int32(0), y.V, gates, jnp.broadcast_to(dt, y.V.shape))
-    _, V, gates, left = jax.lax.while_loop(unfinished, interval, start)
-    V = jnp.where(left > 0, jnp.nan, V)
-    return State(V, {**y.gates, **gates}, y.s, y.noise)
+    start = (jnp.int32(0), V, {name: gates[name] for name in channels}, jnp.broadcast_to(dt, V.shape))
+    _, V, counts, left = jax.lax.while_loop(unfinished, interval, start)
+    return jnp.where(left > 0, jnp.nan, V), counts

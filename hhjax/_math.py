@@ -1,6 +1,6 @@
-"""The two scalar functions that every rate and every exponential step is built from.
+"""The scalar functions that every rate and every exponential step is built from.
 
-Both have a removable singularity, and both state their derivative themselves: the one that
+All have a removable singularity, and all state their derivative themselves: the one that
 autodiff makes of a quotient loses its digits there, and costs more everywhere.
 """
 
@@ -52,7 +52,8 @@ _FORMATS = {
 }
 
 
-def _horner(coefficients: list[float], x: Array) -> Array:
+def horner(coefficients: list[float], x: Array) -> Array:
+    """Σ coefficients[k]·xᵏ."""
     total = jnp.full_like(x, coefficients[-1])
     for c in coefficients[-2::-1]:
         total = total * x + c
@@ -78,7 +79,7 @@ def _exponential(x: Array) -> tuple[Array, Array]:
     high, low = form.ln2
     r = x - k.astype(x.dtype) * high
     r = r - k.astype(x.dtype) * low
-    small = (r * r) * (_horner(form.series, r) * r + 0.5) + r
+    small = (r * r) * (horner(form.series, r) * r + 0.5) + r
     power = jax.lax.bitcast_convert_type((k + form.bias) << form.mantissa, x.dtype)
     return power * small + (power - 1), power * small + power
 
@@ -94,10 +95,25 @@ def _away_from_zero(x: Array) -> Array:
     return jnp.where(jnp.abs(x) < _TINY, jnp.asarray(_TINY, x.dtype), x)
 
 
-def _exprel_slope_series(x: Array) -> Array:
-    """The derivative of exprel for |x| <= 0.5: Σ (k + 1) xᵏ/(k + 2)!."""
-    terms = 16 if x.dtype == jnp.float64 else 9
-    return _horner([(k + 1) / math.factorial(k + 2) for k in range(terms)], x)
+_BERNOULLI = [
+    1 / 12,
+    -1 / 720,
+    1 / 30240,
+    -1 / 1209600,
+    1 / 47900160,
+    -691 / 1307674368000,
+    1 / 74724249600,
+    -3617 / 10670622842880000,
+]
+
+
+def _log_slope(x: Array) -> Array:
+    """(ln exprel)' = 1/2 + coth(x/2)/2 − 1/x for |x| <= 0.5: 1/2 + Σ B₂ₖ x²ᵏ⁻¹/(2k)!.
+
+    B₂ₖ are the Bernoulli numbers: M. Abramowitz and I. A. Stegun (1964), 4.5.67.
+    """
+    terms = len(_BERNOULLI) if x.dtype == jnp.float64 else 3
+    return horner(_BERNOULLI[:terms], x * x) * x + 0.5
 
 
 def exprel(x: Float[ArrayLike, "..."]) -> Float[Array, "..."]:
@@ -130,7 +146,37 @@ def _exprel_jvp(primals: tuple, tangents: tuple) -> tuple[Array, Array]:
     large, little = jnp.where(small, 1.0, x), jnp.where(small, x, 0.0)
     # XLA computes anew, wherever it is used, what does not end in a division.
     e = _exponential(_away_from_zero(x))[1]
-    slope = jnp.where(small, _exprel_slope_series(little), e - value) / large
+    slope = jnp.where(small, value * _log_slope(little), e - value) / large
+    return value, slope * dx
+
+
+def vtrap(x: Float[ArrayLike, "*s"], y: ArrayLike) -> Float[Array, "*s"]:
+    """The rate function x/(e^(x/y) − 1), with vtrap(0, y) = y; as `vtrap` in NEURON's `hh.mod`.
+
+    Value and derivative are right also near x = 0, as those of [`hh.exprel`][], of which this is
+    the reciprocal: vtrap(x, y) = y/exprel(x/y).
+
+    **Arguments:** `x`: mV, any shape; `y`: mV, scalar, not 0.
+
+    **Returns:** mV, shape of `x`.
+    """
+    return _bernoulli(jnp.asarray(x) / y) * y
+
+
+@jax.custom_jvp
+def _bernoulli(x: Array) -> Array:
+    """x/(eˣ − 1), whose Taylor series has the Bernoulli numbers."""
+    x = _away_from_zero(x)
+    return x / _exponential(x)[0]
+
+
+@_bernoulli.defjvp
+def _bernoulli_jvp(primals: tuple, tangents: tuple) -> tuple[Array, Array]:
+    (x,), (dx,) = primals, tangents
+    value = _bernoulli(x)
+    small = jnp.abs(x) <= _SMALL
+    large, little = jnp.where(small, 1.0, x), jnp.where(small, x, 0.0)
+    slope = value * jnp.where(small, -_log_slope(little), 1 - x - value) / large
     return value, slope * dx
 
 
@@ -170,6 +216,7 @@ def _relax_jvp(primals: tuple, tangents: tuple) -> tuple[Array, Array]:
     decay = 1 - rate * weight
     small = jnp.abs(rate * dt) <= _SMALL
     large, little = jnp.where(small, 1.0, rate), jnp.where(small, rate * dt, 0.0)
-    by_rate = jnp.where(small, -(dt**2) * _exprel_slope_series(-little), dt * decay - weight) / large
-    slope = decay * dx + weight * d_drive + (drive * by_rate - dt * decay * x) * d_rate
+    weight_by_rate = jnp.where(small, -dt * weight * _log_slope(-little), dt * decay - weight)
+    by_rate = (drive * weight_by_rate - dt * decay * x * large) / large
+    slope = decay * dx + weight * d_drive + by_rate * d_rate
     return value, slope + (drive - rate * x) * decay * d_dt

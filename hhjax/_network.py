@@ -1,6 +1,6 @@
 """A network of n neurons, and its vector field."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import equinox as eqx
@@ -13,7 +13,7 @@ from jaxtyping import Array, Bool, Float
 from ._coupling import AbstractCoupling
 from ._couplings import Couplings
 from ._neuron import Neuron, State
-from ._noise import AbstractNoise
+from ._noise import AbstractNoise, AbstractNoisyChannel
 from ._parameters import as_float_array, check_parameters, is_concrete, run_dtype
 from ._populations import Populations
 from ._stimulus import as_stimulus
@@ -116,9 +116,32 @@ class Network(eqx.Module):
         return jnp.concatenate(parts)
 
     @property
+    def kinds(self) -> list[tuple[slice, Neuron]]:
+        """The kinds of neurons, and where in V they lie."""
+        if isinstance(self.neuron, Neuron):
+            return [(slice(None), self.neuron)]
+        return [(self.ranges[name], neuron) for name, neuron, _ in self.neuron.items()]
+
+    def map_gates(self, move: Callable[..., Any], *gates: Any) -> Any:
+        """Gates made of what `move(part, neuron, *gates)` gives for each of the `kinds`."""
+        if not self.ranges:
+            ((part, neuron),) = self.kinds
+            return move(part, neuron, *gates)
+        each = zip(self.ranges, self.kinds)
+        return {name: move(*kind, *(some[name] for some in gates)) for name, kind in each}
+
+    @property
+    def noisy_channels(self) -> dict[str, AbstractNoisyChannel]:
+        """The channels with noise by name, which in several populations is such as `'e.na'`."""
+        if isinstance(self.neuron, Neuron):
+            return self.neuron.noisy_channels
+        named = {name: neuron.noisy_channels for name, neuron, _ in self.neuron.items()}
+        return {f"{name}.{k}": channel for name, channels in named.items() for k, channel in channels.items()}
+
+    @property
     def is_noisy(self) -> bool:
         """Whether a run needs a stochastic solver and a key."""
-        return bool(self.noise or self.neuron.noisy_channels)
+        return bool(self.noise or self.noisy_channels)
 
     @property
     def V_is_linear(self) -> bool:
@@ -177,7 +200,7 @@ class Network(eqx.Module):
 
     def check_diffusive(self) -> None:
         """Refuse channels that move by jumps, which no vector field describes."""
-        for name, channel in self.neuron.noisy_channels.items():
+        for name, channel in self.noisy_channels.items():
             if channel.jumps:
                 raise ValueError(
                     f"Channel {name!r} moves by jumps (model={channel.model!r}), not by a differential "

@@ -184,7 +184,21 @@ class Neuron(eqx.Module):
         currents = {name: channel.linear_current(V, gates[name]) for name, channel in channels.items()}
         if self.noisy_channels:
             currents = bounded(currents, self.noisy_channels, conductance)
-        for driven, conducted in currents.values():
+        for _, (driven, conducted) in sorted(currents.items()):  # as under jit, which sorts dicts
             current = current + driven
             conductance = conductance + conducted
-        return current / self.C, jnp.asarray(conductance / self.C)
+        return _per_capacitance(jnp.asarray(current), jnp.asarray(conductance), self.C)
+
+
+@jax.custom_jvp
+def _per_capacitance(current: Array, conductance: Array, C: Array) -> tuple[Array, Array]:
+    by_C = 1 / C
+    return current * by_C, conductance * by_C
+
+
+@_per_capacitance.defjvp
+def _per_capacitance_jvp(primals: tuple, tangents: tuple) -> tuple[tuple, tuple]:
+    values, C = _per_capacitance(*primals), primals[2]
+    # XLA computes anew, wherever it is used, what does not end in a division: so these do.
+    d_current, d_conductance, d_C = tangents
+    return values, ((d_current - values[0] * d_C) / C, (d_conductance - values[1] * d_C) / C)

@@ -38,19 +38,6 @@ class Populations(eqx.Module):
             yield name, self.neurons[name], size
 
     @property
-    def noisy_channels(self) -> dict:
-        """None: only a network of one kind of neuron can have channel noise."""
-        return {}
-
-    def __check_init__(self) -> None:
-        for name, neuron in self.neurons.items():
-            if neuron.noisy_channels:
-                raise ValueError(
-                    f"`neuron[{name!r}]` has channel noise, which a network of several populations cannot "
-                    "have yet: take a network of one kind, or noise=hh.CurrentNoise(...)."
-                )
-
-    @property
     def V_is_linear(self) -> bool:
         """Whether dV/dt is linear in V at fixed gates, in every population."""
         return all(neuron.V_is_linear for neuron in self.neurons.values())

@@ -37,7 +37,7 @@ def test_all_of_them(monkeypatch, tmp_path):
 
     main.__globals__["own"] = own
     figures = main(["--quick", "--out", str(tmp_path), "--peers"])
-    assert set(figures["absent"]) == {"Brian2", "NEURON", "Jaxley", "Arbor"}
+    assert set(figures["absent"]) == {"Brian2", "NEURON", "Jaxley", "BrainCell", "Arbor"}
     assert figures["throughput"]["hh.sweep"] > 0 and {row["E"] for row in figures["networks"]} == {
         "dense",
         "sparse",

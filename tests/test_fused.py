@@ -200,8 +200,9 @@ def test_translates_for_a_gpu():
             reduce=hh.SpikeCount(), backend="fused", throw=False,
         ).V  # fmt: skip
 
+    small = single(hh.Network(hh.morris_lecar(), n=N))
     for solver in hh.steppers.by_name:
-        assert translate(lambda I: V(cells, I, solver), currents) == 1
+        assert translate(lambda I: V(small, I, solver), currents) == 1
     loss = lambda network, stimulus: lambda I: (V(network, stimulus(I), every=1) ** 2).mean()
     everything_at_once = jax.grad(loss(cells, everything))
     assert translate(everything_at_once, currents) == 2

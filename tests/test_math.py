@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from hhjax import exprel
+from hhjax import exprel, vtrap
 from hhjax._math import _exponential, relax
 
 
@@ -25,6 +25,24 @@ def test_exprel_value_and_derivative(dtype, value_tol, slope_tol):
     value, slope = exact_exprel(x)
     np.testing.assert_allclose(exprel(jnp.asarray(x)), value, rtol=value_tol)
     np.testing.assert_allclose(jax.vmap(jax.grad(exprel))(jnp.asarray(x)), slope, rtol=slope_tol)
+
+
+@pytest.mark.parametrize("dtype, value_tol, slope_tol", [("float32", 5e-7, 5e-6), ("float64", 2e-15, 1e-11)])
+def test_vtrap_value_and_derivative(dtype, value_tol, slope_tol):
+    x = np.concatenate([np.linspace(-240, 240, 4001), [0.0, 1e-7, -1e-7, 1e-4, 4.0, -4.0, 4.0001, 1e-30]])
+    x = x.astype(dtype)
+    exprel, slope = exact_exprel(np.asarray(x, np.float64) / 8)
+    np.testing.assert_allclose(vtrap(jnp.asarray(x), 8), 8 / exprel, rtol=value_tol)
+    got = jax.vmap(jax.grad(lambda x: vtrap(x, 8)))(jnp.asarray(x))
+    np.testing.assert_allclose(got, -slope / exprel**2, rtol=slope_tol)
+
+
+def test_second_derivative_of_vtrap():
+    """B₂ = 1/6, and (x(eˣ + 1) − 2(eˣ − 1))·eˣ/(eˣ − 1)³ at x = 2."""
+    second = jax.grad(jax.grad(lambda x: vtrap(x, 1)))
+    assert float(second(0.0)) == pytest.approx(1 / 6, rel=1e-12)
+    e = np.e**2
+    assert float(second(2.0)) == pytest.approx((2 * (e + 1) - 2 * (e - 1)) * e / (e - 1) ** 3, rel=1e-12)
 
 
 @pytest.mark.parametrize("x, exact", [(0.0, 1 / 3), (2.0, (np.e**2 * 2 - 2) / 8)])

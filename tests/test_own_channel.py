@@ -88,7 +88,31 @@ def test_channel_noise_beside_a_calcium_pool():
     assert calcium[np.inf] == pytest.approx(float(plain.final.gates["ca"]["c"][0]), rel=0.01)
 
 
-def test_channel_noise_in_several_populations_is_refused():
-    noisy = hh.with_channel_noise(CELL, model="subunit", count=100)
-    with pytest.raises(ValueError, match=r"`neuron\['a'\]` has channel noise"):
-        hh.Network({"a": noisy, "b": CELL}, n={"a": 1, "b": 1})
+@pytest.mark.parametrize("model", ["subunit", "tau_leap", "exact"])
+def test_channel_noise_in_several_populations(model):
+    """A step moves each population as one of a network of its own, by the same random numbers."""
+    noisy = hh.with_channel_noise(hh.squid_axon(), model=model, count={"na": 600, "k": 180})
+    also = hh.with_channel_noise(CELL, model="conductance", count={"na": 6000})
+    kinds, sizes = {"a": noisy, "b": CELL, "c": also}, {"a": 2, "b": 1, "c": 3}
+    mixed = hh.Network(kinds, n=sizes, noise=hh.CurrentNoise(2.0))
+    dt, key = jnp.array(0.05), jax.random.key(3)
+    stepper, current = hh.steppers.stochastic_by_name["strang_maruyama"], hh.Step(10.0)
+    assert hh.brownian_shape(mixed) == (11, 6)  # of the current, and ten transitions of m³h
+    dW = jnp.sqrt(dt) * jax.random.normal(jax.random.key(4), (11, 6))
+    step = jax.jit(lambda net, y, dW: stepper.driven_step(net, 0 * dt, dt, y, current, dW, key))
+    after = step(mixed, mixed.init(), dW)
+    for name, part in mixed.ranges.items():
+        if name == "c" and model != "subunit":
+            continue  # its draws are those of its own key
+        own = hh.Network(kinds[name], n=sizes[name], noise=mixed.noise)
+        rows = dW[: hh.brownian_shape(own)[0], part]
+        alone = step(own, own.init(), rows)
+        np.testing.assert_allclose(after.V[part], alone.V, rtol=1e-12)
+        jax.tree.map(
+            lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-10), after.gates[name], alone.gates
+        )
+    if model != "subunit":
+        total = sum(after.gates["a"]["na"].values())
+        assert total.tolist() == [600, 600]
+    with pytest.raises(TypeError, match="give each neuron its noise"):
+        hh.with_channel_noise(mixed, model=model, count=100)

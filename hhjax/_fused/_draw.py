@@ -10,32 +10,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from .._random import fold_bits, hash_bits, split_bits
+from .._random import fold_bits, hash_bits, split_bits, threefry_bits
 from ._errors import NotFused
 
 Words = tuple[Any, Any]  # a key, or two random words
 _THREEFRY, _FAST = "key<fry>", "key<pcg>"  # types of keys
 _ZERO = np.uint32(0)
-
-
-def _rotate(x: Any, by: int) -> Array:
-    return x << np.uint32(by) | x >> np.uint32(32 - by)
-
-
-def _threefry(key: Words, high: Any, low: Any) -> Words:
-    """Threefry-2x32 with 20 rounds.
-
-    J. K. Salmon, M. A. Moraes, R. O. Dror and D. E. Shaw, "Parallel random numbers: as easy
-    as 1, 2, 3", Proc. SC11 (2011) 16.
-    """
-    keys = *key, key[0] ^ key[1] ^ np.uint32(0x1BD11BDA)
-    x, y = high + keys[0], low + keys[1]
-    for group in range(5):
-        for by in ((13, 15, 26, 6), (17, 29, 16, 24))[group % 2]:
-            x = x + y
-            y = x ^ _rotate(y, by)
-        x, y = x + keys[(group + 1) % 3], y + keys[(group + 2) % 3] + np.uint32(group + 1)
-    return x, y
 
 
 def check_key(key: Array) -> None:
@@ -51,17 +31,17 @@ def check_key(key: Array) -> None:
 
 def split(kind: str, key: Words, counter: Any) -> Words:
     """The key with number `counter` of those into which `key`, of type `kind`, is split."""
-    return split_bits(*key, counter) if kind == _FAST else _threefry(key, _ZERO, counter)
+    return split_bits(*key, counter) if kind == _FAST else threefry_bits(*key, _ZERO, counter)
 
 
 def fold_in(kind: str, key: Words, data: Any) -> Words:
     """The key made of `key` and `data`."""
-    return fold_bits(*key, data) if kind == _FAST else _threefry(key, _ZERO, data)
+    return fold_bits(*key, data) if kind == _FAST else threefry_bits(*key, _ZERO, data)
 
 
 def bits(kind: str, key: Words, counter: Any, width: int) -> Array:
     """The random bits with number `counter` that `key` draws."""
-    high, low = hash_bits(*key, counter)[:2] if kind == _FAST else _threefry(key, _ZERO, counter)
+    high, low = hash_bits(*key, counter)[:2] if kind == _FAST else threefry_bits(*key, _ZERO, counter)
     if width == 64:
         return high.astype(jnp.uint64) << np.uint64(32) | low.astype(jnp.uint64)
     return (high if kind == _FAST else high ^ low).astype(f"uint{width}")

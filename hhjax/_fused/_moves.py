@@ -64,7 +64,7 @@ class Mover:
 
     def numbers(self, codes: np.ndarray) -> np.ndarray:
         """Which element each code is, once nothing has changed its lane."""
-        number, lane = codes // (self.lanes + 1), codes % (self.lanes + 1)
+        number, lane = map(np.asarray, np.divmod(codes, self.lanes + 1))
         if (codes < 0).any():
             raise self.refusal()
         if codes.shape.count(self.lanes) > 1:

@@ -89,6 +89,11 @@ def _random_wrap(evaluator: Any, equation: Any, values: list[np.ndarray]) -> lis
     return [as_elements(pairs, words.shape[:-1])]
 
 
+def _random_unwrap(evaluator: Any, equation: Any, values: list[np.ndarray]) -> list[np.ndarray]:
+    (keys,) = values
+    return [as_elements([word for pair in keys.flat for word in pair], (*keys.shape, 2))]
+
+
 def _random_fold_in(evaluator: Any, equation: Any, values: list[np.ndarray]) -> list[np.ndarray]:
     kind = str(equation.invars[0].aval.dtype)
     keys, data = np.broadcast_arrays(*values)
@@ -129,6 +134,7 @@ RULES: dict[str, Callable[[Any, Any, list[np.ndarray]], list[np.ndarray]]] = {
     "scan": _scan,
     "cond": _cond,
     "random_wrap": _random_wrap,
+    "random_unwrap": _random_unwrap,
     "random_fold_in": _random_fold_in,
     "random_split": _random_split,
     "random_bits": _random_bits,

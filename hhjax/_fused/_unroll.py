@@ -29,9 +29,7 @@ _SIMPLE = frozenset(
     "shift_right_arithmetic shift_right_logical sign sin sinh sqrt square stop_gradient sub tan tanh "
     "xor".split()
 )
-_SAME = frozenset(
-    ["copy", "copy_p", "optimization_barrier", "random_unwrap", "reshard", "sharding_constraint"]
-)
+_SAME = frozenset(["copy", "copy_p", "optimization_barrier", "reshard", "sharding_constraint"])
 _CALLS = frozenset(["jit", "closed_call", "custom_jvp_call", "custom_vjp_call", "checkpoint", "remat2"])
 _FOLDS = {
     "reduce_sum": jnp.add,

@@ -14,7 +14,7 @@ from jax.typing import ArrayLike
 from jaxtyping import Float
 
 from .._channel import AlphaBeta, Channel, InfTau
-from .._math import exprel
+from .._math import vtrap
 from .._parameters import param, Parameter
 
 
@@ -31,7 +31,7 @@ class ConnorStevensSodium(Channel):
 
     def rates(self, V: Float[ArrayLike, "*s"]) -> dict[str, AlphaBeta]:
         return {
-            "m": AlphaBeta(alpha=3.8 / exprel(-(V + 29.7) / 10), beta=15.2 * jnp.exp(-0.0556 * (V + 54.7))),
+            "m": AlphaBeta(alpha=0.38 * vtrap(-(V + 29.7), 10), beta=15.2 * jnp.exp(-0.0556 * (V + 54.7))),
             "h": AlphaBeta(alpha=0.266 * jnp.exp(-(V + 48) / 20), beta=3.8 * jax.nn.sigmoid((V + 18) / 10)),
         }
 
@@ -48,7 +48,7 @@ class ConnorStevensPotassium(Channel):
     gates: ClassVar = {"n": 4}
 
     def rates(self, V: Float[ArrayLike, "*s"]) -> dict[str, AlphaBeta]:
-        return {"n": AlphaBeta(alpha=0.2 / exprel(-(V + 45.7) / 10), beta=0.25 * jnp.exp(-(V + 55.7) / 80))}
+        return {"n": AlphaBeta(alpha=0.02 * vtrap(-(V + 45.7), 10), beta=0.25 * jnp.exp(-(V + 55.7) / 80))}
 
 
 class ACurrent(Channel):

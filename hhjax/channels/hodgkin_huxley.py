@@ -14,7 +14,7 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
 from .._channel import AlphaBeta, Channel, q10
-from .._math import exprel
+from .._math import vtrap
 from .._parameters import param, Parameter
 
 
@@ -34,7 +34,7 @@ class Sodium(Channel):
     def rates(self, V: Float[ArrayLike, "*s"]) -> dict[str, AlphaBeta]:
         return {
             "m": AlphaBeta(
-                alpha=1 / exprel(-(V + 40) / 10),
+                alpha=0.1 * vtrap(-(V + 40), 10),
                 beta=4 * jnp.exp(-(V + 65) / 18),
             ),
             "h": AlphaBeta(
@@ -63,7 +63,7 @@ class Potassium(Channel):
     def rates(self, V: Float[ArrayLike, "*s"]) -> dict[str, AlphaBeta]:
         return {
             "n": AlphaBeta(
-                alpha=0.1 / exprel(-(V + 55) / 10),
+                alpha=0.01 * vtrap(-(V + 55), 10),
                 beta=0.125 * jnp.exp(-(V + 65) / 80),
             )
         }

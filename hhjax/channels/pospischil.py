@@ -13,7 +13,7 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
 from .._channel import AlphaBeta, Channel, InfTau, Instantaneous, Kinetics, q10
-from .._math import exprel
+from .._math import vtrap
 from .._parameters import param, Parameter
 
 
@@ -52,7 +52,7 @@ class LCalcium(Channel):
 
     def rates(self, V: Float[ArrayLike, "*s"]) -> dict[str, AlphaBeta]:
         return {
-            "q": AlphaBeta(alpha=0.209 / exprel(-(V + 27) / 3.8), beta=0.94 * jnp.exp(-(V + 75) / 17)),
+            "q": AlphaBeta(alpha=0.055 * vtrap(-(V + 27), 3.8), beta=0.94 * jnp.exp(-(V + 75) / 17)),
             "r": AlphaBeta(
                 alpha=0.000457 * jnp.exp(-(V + 13) / 50), beta=0.0065 * jax.nn.sigmoid((V + 15) / 28)
             ),

@@ -13,7 +13,7 @@ from jax.typing import ArrayLike
 from jaxtyping import Float
 
 from .._channel import AlphaBeta, Channel
-from .._math import exprel
+from .._math import vtrap
 from .._parameters import param, Parameter
 
 
@@ -32,7 +32,7 @@ class TraubMilesSodium(Channel):
     def rates(self, V: Float[ArrayLike, "*s"]) -> dict[str, AlphaBeta]:
         v = V - self.VT
         return {
-            "m": AlphaBeta(alpha=1.28 / exprel((13 - v) / 4), beta=1.4 / exprel((v - 40) / 5)),
+            "m": AlphaBeta(alpha=0.32 * vtrap(13 - v, 4), beta=0.28 * vtrap(v - 40, 5)),
             "h": AlphaBeta(alpha=0.128 * jnp.exp((17 - v) / 18), beta=4 * jax.nn.sigmoid((v - 40) / 5)),
         }
 
@@ -51,4 +51,4 @@ class TraubMilesPotassium(Channel):
 
     def rates(self, V: Float[ArrayLike, "*s"]) -> dict[str, AlphaBeta]:
         v = V - self.VT
-        return {"n": AlphaBeta(alpha=0.16 / exprel((15 - v) / 5), beta=0.5 * jnp.exp((10 - v) / 40))}
+        return {"n": AlphaBeta(alpha=0.032 * vtrap(15 - v, 5), beta=0.5 * jnp.exp((10 - v) / 40))}

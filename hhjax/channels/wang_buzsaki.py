@@ -12,7 +12,7 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
 from .._channel import AlphaBeta, Channel, Instantaneous, Kinetics
-from .._math import exprel
+from .._math import vtrap
 from .._parameters import param, Parameter
 
 
@@ -29,7 +29,7 @@ class WangBuzsakiSodium(Channel):
     gates: ClassVar = {"m": 3, "h": 1}
 
     def rates(self, V: Float[ArrayLike, "*s"]) -> dict[str, Kinetics]:
-        m = AlphaBeta(alpha=1 / exprel(-(V + 35) / 10), beta=4 * jnp.exp(-(V + 60) / 18))
+        m = AlphaBeta(alpha=0.1 * vtrap(-(V + 35), 10), beta=4 * jnp.exp(-(V + 60) / 18))
         h = AlphaBeta(alpha=0.07 * jnp.exp(-(V + 58) / 20), beta=jax.nn.sigmoid((V + 28) / 10))
         return {"m": Instantaneous(m.inf), "h": h}
 
@@ -50,7 +50,7 @@ class WangBuzsakiPotassium(Channel):
     gates: ClassVar = {"n": 4}
 
     def rates(self, V: Float[ArrayLike, "*s"]) -> dict[str, AlphaBeta]:
-        return {"n": AlphaBeta(alpha=0.1 / exprel(-(V + 34) / 10), beta=0.125 * jnp.exp(-(V + 44) / 80))}
+        return {"n": AlphaBeta(alpha=0.01 * vtrap(-(V + 34), 10), beta=0.125 * jnp.exp(-(V + 44) / 80))}
 
     def temperature_factor(self) -> Array | float:
         return self.phi

@@ -7,12 +7,20 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from .._diffusion import apply_diffusion, brownian_shape, exact_channels, split_increments, white_charge
+from .._diffusion import (
+    apply_diffusion,
+    brownian_shape,
+    channel_increments,
+    exact_channels,
+    has_exact_channels,
+    white_charge,
+)
 from .._exact import run_exact
 from .._math import exprel, relax
 from .._network import Network, vector_field
-from .._neuron import State
+from .._neuron import Neuron, State
 from .._noise import AbstractLangevinChannel, TauLeap
+from .._random import increments
 from .._stimulus import Stimulus
 from ._base import AbstractStepper
 
@@ -31,11 +39,9 @@ class AbstractMaruyama(AbstractStepper):
     def step(self, network: Network, t: Array, dt: Array, z: State, stimulus: Stimulus, key: Any) -> State:
         if not self.takes_jumps:
             network.check_diffusive()
-        jumps = any(channel.jumps for channel in network.neuron.noisy_channels.values())
+        jumps = any(channel.jumps for channel in network.noisy_channels.values())
         noise_key, jump_key = jax.random.split(key) if jumps else (key, None)
-        normal = jax.random.normal(noise_key, brownian_shape(network), z.V.dtype)
-        # XLA would draw a number anew wherever it is used, but for a loop in between.
-        dW = jax.lax.map(lambda row: jnp.sqrt(dt) * row, normal)
+        dW = increments(noise_key, brownian_shape(network), dt)
         return self.driven_step(network, t, dt, z, stimulus, dW, jump_key)
 
     @abc.abstractmethod
@@ -88,11 +94,12 @@ class ExpEulerMaruyama(AbstractMaruyama):
     order: ClassVar[int] = 1
 
     def driven_step(self, network, t, dt, y, stimulus, dW, key):
-        if exact_channels(network):
+        if has_exact_channels(network):
             raise ValueError("Channels with model='exact' need solver='strang_maruyama'.")
         drive, rate = network.V_form(t + dt / 2, y, stimulus)
-        amount = jnp.sqrt(exprel(-2 * dt * rate)) * white_charge(network, dW) / network.capacitance
-        V = relax(y.V, drive, rate, dt) + amount
+        V = relax(y.V, drive, rate, dt)
+        if network.noise:
+            V += jnp.sqrt(exprel(-2 * dt * rate)) * white_charge(network, dW) / network.capacitance
         return _move_all_but_V(network, dt, y, dW, key).replace_V(V)
 
 
@@ -125,15 +132,17 @@ def _half_V(network, t, half, y, stimulus, charge, key):
     if not network.V_is_linear:  # the coefficients of V's equation from a V halfway on
         on = relax(y.V, drive, rate, half / 2)
         drive, rate = network.V_form(t, y.replace_V(on), stimulus)
-    if exact_channels(network):
+    if has_exact_channels(network):
         y = run_exact(network, t, half, y, stimulus, key)
     else:
         y = y.replace_V(relax(y.V, drive, rate, half))
+    if not network.noise:
+        return y
     # Both halves get the same dW. With u = e^(−rate·dt/2) their sum has the variance of the
     # exact process over dt, ∝ (1 − u⁴)/(2·rate), when each has the one below.
-    z = half * rate
-    u = jnp.exp(-z)
-    variance = exprel(-2 * z) / 2 * (1 + u**2) / (1 + u) ** 2
+    mean = exprel(-half * rate)
+    u = 1 - half * rate * mean
+    variance = mean / 4 * (1 + u**2) / (1 + u)
     return y.replace_V(y.V + jnp.sqrt(variance) * charge)
 
 
@@ -141,14 +150,21 @@ def _move_all_but_V(network: Network, dt: Array, y: State, dW: Array, key: Any) 
     """Gates, channels, coupling and noise moved by `dt` with V held."""
     drive, rate = network.others_form(y)
     move = lambda x, b, a: relax(x, b, a, dt)
-    rows, of_channels = split_increments(network, dW)
-    gates = jax.tree.map(move, y.gates, drive.gates, rate.gates)
-    for i, (name, channel) in enumerate(network.neuron.noisy_channels.items()):
-        if name in exact_channels(network):
-            gates[name] = y.gates[name]
-        elif isinstance(channel, TauLeap):
-            gates[name] = channel.move(y.V, y.gates[name], dt, jax.random.fold_in(key, i))
-        elif isinstance(channel, AbstractLangevinChannel):
-            gates[name] = channel.move(y.V, y.gates[name], dt, of_channels[name])
-    noise = tuple(noise.move(x, dt, row) for noise, x, row in zip(network.noise, y.noise or (), rows))
+
+    def move_noisy(part: slice, neuron: Neuron, gates: dict, moved: dict) -> dict:
+        moved, V = dict(moved), y.V[part]
+        rows = channel_increments(neuron, dW[len(network.noise) :, part])
+        for i, (name, channel) in enumerate(neuron.noisy_channels.items()):
+            if name in exact_channels(neuron):
+                moved[name] = gates[name]
+            elif isinstance(channel, TauLeap):
+                here = jax.random.fold_in(key, part.start) if part.start else key
+                moved[name] = channel.move(V, gates[name], dt, jax.random.fold_in(here, i))
+            elif isinstance(channel, AbstractLangevinChannel):
+                moved[name] = channel.move(V, gates[name], dt, rows[name])
+        return moved
+
+    moved = jax.tree.map(move, y.gates, drive.gates, rate.gates)
+    gates = network.map_gates(move_noisy, y.gates, moved)
+    noise = tuple(noise.move(x, dt, row) for noise, x, row in zip(network.noise, y.noise or (), dW))
     return State(y.V, gates, jax.tree.map(move, y.s, drive.s, rate.s), noise or None)
