@@ -83,7 +83,9 @@ def test_a_killed_sweep_on_disk_goes_on(tmp_path, name):
 
 def test_a_zarr_group_tells_what_it_holds(tmp_path):
     zarr = pytest.importorskip("zarr")
-    sweep(folder=tmp_path / "x.zarr", chunk=4)
+    result = sweep(folder=tmp_path / "x.zarr", chunk=4)
+    hh.save(tmp_path / "x.npz", result)
+    same(hh.load(tmp_path / "x.npz").V, result.V)
     group = zarr.open_group(tmp_path / "x.zarr", mode="r")
     assert group["V"].metadata.dimension_names == ("stimulus", "na.g, k.g", "time", "neuron")
     assert group["V"].chunks == (2, 2, 6, 1) and group["V"].attrs["units"] == "mV"
