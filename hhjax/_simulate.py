@@ -167,8 +167,9 @@ def simulate(
         with times and units, under the names of [`hh.Solution.to_xarray`][]. The run is made in
         parts, each from exactly where the last stood. A run that was killed goes on from its last
         finished part if called again with the same arguments, and equals an unbroken one to the
-        last bit; it equals one in memory where XLA compiles the loops alike. `solution.ys` then holds Zarr arrays, HDF5 datasets or memory maps, which read what is
-        indexed. Not inside `jit`, `vmap` or `grad`, and always in a scan.
+        last bit; it equals one in memory where XLA compiles the loops alike. `solution.ys` then
+        holds Zarr arrays, HDF5 datasets or memory maps, which read what is indexed. Not inside
+        `jit`, `vmap` or `grad`, and always in a scan.
     - `chunk`: steps in such a part, rounded up to whole rows of `saveat`, and to two of them; by
         default 64 MB of rows, and at most a 16th of the run.
 
