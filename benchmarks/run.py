@@ -141,7 +141,7 @@ def main(argv: list[str] | None = None) -> dict:
     for name, rate in sorted(figures["throughput"].items(), key=lambda item: -item[1]):
         print(f"{name:45}{rate:13.3g}{rate / base:18.2f}", flush=True)
     if figures["absent"]:
-        print(f"Not installed, so not measured: {', '.join(figures['absent'])}.")
+        print(f"Not installed, or failed, so not measured: {', '.join(figures['absent'])}.")
 
     few = [64] if options.quick else [1, 100, 1000, 10_000, 100_000]
     sizes = ("--steps", steps, "--repeats", repeats, "--cores", 1)
