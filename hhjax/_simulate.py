@@ -170,8 +170,9 @@ def simulate(
         last bit; it equals one in memory where XLA compiles the loops alike. `solution.ys` then
         holds Zarr arrays, HDF5 datasets or memory maps, which read what is indexed. Not inside
         `jit`, `vmap` or `grad`, and always in a scan.
-    - `chunk`: steps in such a part, rounded up to whole rows of `saveat`, and to two of them; by
-        default 64 MB of rows, and at most a 16th of the run.
+    - `chunk`: steps in such a part, rounded up to the rows of `saveat` that the loop makes at a time:
+        at least two, and up to 128 where few neurons are saved. By default 64 MB of rows, and at
+        most a 16th of the run.
 
     **Returns:** a [`hh.Solution`][].
 
