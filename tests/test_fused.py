@@ -191,7 +191,7 @@ def translate(function, *args):
 def test_translates_for_a_gpu():
     """All solvers, and derivatives of the default one, in float32."""
     single = lambda tree: jax.tree.map(lambda x: x.astype(jnp.float32), tree)
-    cells, currents = single((CELLS, CURRENTS))
+    currents, small = single((CURRENTS, hh.Network(hh.morris_lecar(), n=N)))
 
     def V(network, stimulus, solver="strang", every=3):
         saveat = diffrax.SaveAt(steps=every, fn=hh.save_V)
@@ -200,13 +200,12 @@ def test_translates_for_a_gpu():
             reduce=hh.SpikeCount(), backend="fused", throw=False,
         ).V  # fmt: skip
 
-    small = single(hh.Network(hh.morris_lecar(), n=N))
     for solver in hh.steppers.by_name:
         assert translate(lambda I: V(small, I, solver), currents) == 1
     loss = lambda network, stimulus: lambda I: (V(network, stimulus(I), every=1) ** 2).mean()
-    everything_at_once = jax.grad(loss(cells, everything))
+    everything_at_once = jax.grad(loss(small, everything))
     assert translate(everything_at_once, currents) == 2
-    assert translate(lambda I: jax.jvp(lambda I: V(cells, I), (I,), (I,)), currents) == 2
+    assert translate(lambda I: jax.jvp(lambda I: V(small, I), (I,), (I,)), currents) == 2
     thalamic = single(hh.Network(hh.thalamic_reticular(), n=N))
     assert translate(jax.grad(loss(thalamic, lambda I: I)), currents) == 2
 

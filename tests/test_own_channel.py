@@ -91,14 +91,14 @@ def test_channel_noise_beside_a_calcium_pool():
 @pytest.mark.parametrize("model", ["subunit", "tau_leap", "exact"])
 def test_channel_noise_in_several_populations(model):
     """A step moves each population as one of a network of its own, by the same random numbers."""
-    noisy = hh.with_channel_noise(hh.squid_axon(), model=model, count={"na": 600, "k": 180})
-    also = hh.with_channel_noise(CELL, model="conductance", count={"na": 6000})
+    noisy = hh.with_channel_noise(hh.squid_axon(), model=model, count={"k": 180})
+    also = hh.with_channel_noise(CELL, model="conductance", count={"k": 1800})
     kinds, sizes = {"a": noisy, "b": CELL, "c": also}, {"a": 2, "b": 1, "c": 3}
     mixed = hh.Network(kinds, n=sizes, noise=hh.CurrentNoise(2.0))
     dt, key = jnp.array(0.05), jax.random.key(3)
     stepper, current = hh.steppers.stochastic_by_name["strang_maruyama"], hh.Step(10.0)
-    assert hh.brownian_shape(mixed) == (11, 6)  # of the current, and ten transitions of m³h
-    dW = jnp.sqrt(dt) * jax.random.normal(jax.random.key(4), (11, 6))
+    assert hh.brownian_shape(mixed) == (5, 6)  # of the current, and four transitions of n⁴
+    dW = jnp.sqrt(dt) * jax.random.normal(jax.random.key(4), (5, 6))
     step = jax.jit(lambda net, y, dW: stepper.driven_step(net, 0 * dt, dt, y, current, dW, key))
     after = step(mixed, mixed.init(), dW)
     for name, part in mixed.ranges.items():
@@ -112,7 +112,7 @@ def test_channel_noise_in_several_populations(model):
             lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-10), after.gates[name], alone.gates
         )
     if model != "subunit":
-        total = sum(after.gates["a"]["na"].values())
-        assert total.tolist() == [600, 600]
+        total = sum(after.gates["a"]["k"].values())
+        assert total.tolist() == [180, 180]
     with pytest.raises(TypeError, match="give each neuron its noise"):
         hh.with_channel_noise(mixed, model=model, count=100)
