@@ -132,7 +132,8 @@ def simulate(
         which then takes fixed steps. By default `"strang"`, with noise `"strang_maruyama"`.
     - `y0`: the initial state; by default all variables at rest for `v0`. A
         [`hh.Solution`][] goes on from where that run stopped, on its grid, with the solver's
-        own state: the two halves equal the whole run to the last bit.
+        own state: the two halves equal the whole run, to the last bit where XLA compiles
+        their loops alike.
     - `v0`: initial membrane potential, mV, scalar or (n,); not used with `y0`.
     - `saveat`: a `diffrax.SaveAt` with any of t0, t1, steps=k, ts (on the grid) and
         fn(t, y, args), args being (network, stimulus). By default V at every step and at

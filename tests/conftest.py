@@ -20,6 +20,7 @@ if jaxlib.version.__version_info__[:2] <= (0, 10) and _FLAGS not in os.environ.g
 # Traced programs are millions of objects that live on; looking them through is a tenth of the time.
 gc.set_threshold(100_000, 20, 100)
 
+jax.config.update("jax_traceback_in_locations_limit", 0)  # which costs time to put into programs
 jax.config.update("jax_enable_x64", True)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_numpy_dtype_promotion", "strict")
