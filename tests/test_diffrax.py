@@ -61,6 +61,15 @@ def test_diffrax_solvers_in_our_loop(solver, reference):
     np.testing.assert_allclose(run.spike_times()[0], reference["I10"]["spike_times_ms"][:2], atol=1e-5)
 
 
+@pytest.mark.usefixtures("as_users_run_it")
+def test_an_implicit_solver_in_float32(reference):
+    """Its root finder asks for no more digits of a slope than there are."""
+    single = jax.tree.map(lambda x: x.astype(jnp.float32), AXON)
+    run = hh.simulate(single, t1=20.0, dt=0.025, stimulus=10.0, solver=diffrax.Kvaerno3())
+    assert run.V.dtype == jnp.float32
+    np.testing.assert_allclose(run.spike_times()[0], reference["I10"]["spike_times_ms"][:2], atol=1e-4)
+
+
 def test_what_a_reference_run_cannot_save_is_refused():
     for saveat in (diffrax.SaveAt(steps=True), diffrax.SaveAt(dense=True)):
         with pytest.raises(ValueError, match="`saveat` must be a diffrax.SaveAt of t0, t1, ts and fn"):
