@@ -64,3 +64,11 @@ def test_gpu_without_one(monkeypatch, capsys):
     monkeypatch.setattr("jax.default_backend", lambda: "cpu")
     assert run("gpu.py", monkeypatch) is None
     assert capsys.readouterr().out == "There is no GPU here that JAX sees: nothing was measured.\n"
+
+
+def test_firing(monkeypatch):
+    """The table has 70 Hz for the exact chain, and the current alone gives 68."""
+    arguments = ["--models", "subunit", "--cases", "600:10", "--seconds", "2.5"]
+    rows = run("firing.py", monkeypatch, *arguments)["rows"]
+    assert [row["dt"] for row in rows] == [0.02, 0.01]
+    assert all(60 < row["rate_Hz"] < 80 and row["cv_isi"] > 0 for row in rows)
