@@ -25,41 +25,48 @@ DTS = {"exact": 0.05, "tau_leap": 0.05, "conductance": 0.02, "ou_conductance": 0
 NEURONS, SKIP = 50, 100.0  # ms at the beginning that do not count
 
 
-def intervals(ts: np.ndarray, V: np.ndarray) -> tuple[np.ndarray, list[np.ndarray]]:
-    """Numbers of spikes and the intervals between them (ms) of each neuron.
+def fire(network: hh.Network, t1: float, dt: float, stimulus: float, seed: int) -> tuple:
+    """Rate of each neuron (Hz) and all intervals between spikes (ms), from `SKIP` to t1.
 
     A spike is an upward crossing of 0 mV, armed again below −40 mV, as in the table.
     """
-    times: list[list[float]] = [[] for _ in range(V.shape[1])]
+    every = round(0.2 / dt)
+    saveat = diffrax.SaveAt(steps=every, fn=hh.save_V)
+    run = hh.simulate(network, t1=t1, dt=dt, stimulus=stimulus, key=hh.fast_key(seed), saveat=saveat)
+    V = np.asarray(run.V)
+    times: list[list[float]] = [[] for _ in range(network.n)]
     armed = V[0] < 0
-    for t, v in zip(ts, V):
+    for i, v in enumerate(V):
         for j in np.nonzero(armed & (v >= 0))[0]:
-            if t > SKIP:
-                times[j].append(t)
+            if i * every * dt > SKIP:
+                times[j].append(i * every * dt)
         armed = (armed & (v < 0)) | (v < -40)
-    return np.array([len(t) for t in times]), [np.diff(t) for t in times]
+    rates = np.array([len(t) for t in times]) / (t1 - SKIP) * 1000
+    return rates, np.concatenate([np.diff(t) for t in times])
 
 
-def fire(model: str, sodium: float, current: float, dt: float, seconds: float, seed: int) -> dict:
+def standard_error(rates: np.ndarray) -> float:
+    return rates.std(ddof=1) / np.sqrt(rates.size)
+
+
+def variability(isi: np.ndarray) -> float:
+    """The coefficient of variation."""
+    return isi.std() / isi.mean()
+
+
+def figures(model: str, sodium: float, current: float, dt: float, seconds: float, seed: int) -> dict:
     """Rate (Hz) and CV with standard errors, over neurons and by bootstrap."""
-    duration = round(1000 * seconds / NEURONS)
     axons = hh.Network(hh.squid_axon(), n=NEURONS)
     noisy = hh.with_channel_noise(axons, model=model, count={"na": sodium, "k": 0.3 * sodium})
-    run = hh.simulate(
-        noisy,
-        t1=SKIP + duration,
-        dt=dt,
-        stimulus=current,
-        key=hh.fast_key(seed),
-        saveat=diffrax.SaveAt(steps=round(0.2 / dt), fn=hh.save_V),
-    )
-    counts, waits = intervals(np.asarray(run.ts), np.asarray(run.V))
-    rates, isi = counts / duration * 1000, np.concatenate(waits)
+    rates, isi = fire(noisy, SKIP + round(1000 * seconds / NEURONS), dt, current, seed)
     rng = np.random.default_rng(0)
-    cv = lambda x: x.std() / x.mean()
-    spread = np.std([cv(rng.choice(isi, isi.size)) for _ in range(300)])
-    error = rates.std(ddof=1) / np.sqrt(NEURONS)
-    return {"rate_Hz": rates.mean(), "rate_se_Hz": error, "cv_isi": cv(isi), "cv_se": spread}
+    spread = np.std([variability(rng.choice(isi, isi.size)) for _ in range(300)])
+    return {
+        "rate_Hz": rates.mean(),
+        "rate_se_Hz": standard_error(rates),
+        "cv_isi": variability(isi),
+        "cv_se": spread,
+    }
 
 
 def main(argv: list[str] | None = None) -> dict:
@@ -82,7 +89,7 @@ def main(argv: list[str] | None = None) -> dict:
         )
         for model in options.models:
             for k, dt in enumerate((DTS[model], DTS[model] / 2)):
-                got = fire(model, sodium, current, dt, options.seconds, seed=k)
+                got = figures(model, sodium, current, dt, options.seconds, seed=k)
                 off = {
                     name: (got[name] - exact[name]) / np.hypot(got[error], exact[error])
                     for name, error in (("rate_Hz", "rate_se_Hz"), ("cv_isi", "cv_se"))

@@ -88,4 +88,9 @@ def exact_channels(neuron: Neuron) -> dict[str, ExactChain]:
 
 def has_exact_channels(network: Network) -> bool:
     """Whether there are any such in any of the neurons."""
-    return any(exact_channels(neuron) for _, neuron in network.kinds)
+    return any(isinstance(channel, ExactChain) for channel in network.noisy_channels.values())
+
+
+def key_of_kind(key: Array, part: slice) -> Array:
+    """The key for draws of the neurons in `part` alone; the first kind has `key` itself."""
+    return jax.random.fold_in(key, part.start) if part.start else key

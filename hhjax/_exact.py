@@ -6,11 +6,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from ._diffusion import exact_channels
+from ._diffusion import exact_channels, key_of_kind
 from ._math import relax
 from ._network import Network
 from ._neuron import Neuron, State
-from ._noise import ExactChain, fire, propensities, without_gradient
+from ._noise import fire, propensities, without_gradient
 
 _V_STEP = 1.0  # mV that V may move within one interval of quadrature
 _EVENTS = 2.0  # transitions expected in it
@@ -35,10 +35,8 @@ def run_exact(network: Network, t: Array, dt: Array, y: State, stimulus: Any, ke
     moved = []
 
     def move(part: slice, neuron: Neuron, gates: dict) -> dict:
-        here = jax.random.fold_in(key, part.start) if part.start else key
-        channels = exact_channels(neuron)
-        C = jnp.broadcast_to(neuron.C, y.V[part].shape)
-        V, counts = _follow(channels, C, drive[part], rate[part], dt, y.V[part], gates, here)
+        own = key_of_kind(key, part)
+        V, counts = _follow(neuron, drive[part], rate[part], dt, y.V[part], gates, own)
         moved.append(V)
         return {**gates, **counts}
 
@@ -47,16 +45,10 @@ def run_exact(network: Network, t: Array, dt: Array, y: State, stimulus: Any, ke
 
 
 def _follow(
-    channels: dict[str, ExactChain],
-    C: Array,
-    drive: Array,
-    rate: Array,
-    dt: Array,
-    V: Array,
-    gates: dict,
-    key: Array,
+    neuron: Neuron, drive: Array, rate: Array, dt: Array, V: Array, gates: dict, key: Array
 ) -> tuple[Array, dict]:
-    """V and the counts of `channels` moved by `dt`, with the others' drive and rate."""
+    """V and the counts of the exact channels moved by `dt`, with the others' drive and rate."""
+    channels = exact_channels(neuron)
     if not channels:
         return relax(V, drive, rate, dt), {}
     one = jnp.ones((), V.dtype)
@@ -71,7 +63,7 @@ def _follow(
         into, out = drive, rate
         for name, channel in channels.items():
             driven, conducted = channel.linear_current(V, gates[name])
-            into, out = into + driven / C, out + conducted / C
+            into, out = into + driven / neuron.C, out + conducted / neuron.C
         flows = propensities(channels, V, gates)
         total = sum(flows)
         slope = jnp.abs(into - out * V)

@@ -14,7 +14,7 @@ from ._loop import scan, spread
 from ._network import Network
 from ._neuron import State
 from ._plan import Plan
-from ._steps import Outcome, Stand, Steps
+from ._steps import Outcome, Stand, Steps, steps_done
 from ._stimulus import Stimulus
 from .steppers import AbstractStepper
 
@@ -65,15 +65,13 @@ def _integrate(
     """
     steps = Steps(network, stimulus, stimulus, stepper, save, reduce, t0, t1, dt, last_dt, total)
     if prefers_fused(backend):
-        done = y0.i if isinstance(y0, Stand) else 0
-        ready = dataclasses.replace(steps, ready=stimulus.on_grid(t0, t1, dt, total))
+        whole = dataclasses.replace(plan, done=steps_done(y0))
         try:
-            return fused(ready, y0, v0, key, dataclasses.replace(plan, done=done), adjoint, meter)
+            return fused(_ready(steps, None), y0, v0, key, whole, adjoint, meter)
         except NotFused as error:
             if backend == "fused":
                 raise ValueError(f"`backend='fused'` is not possible here: {error}") from None
-    part = (y0.i if isinstance(y0, Stand) else 0), plan.steps
-    return scan(_ready(steps, part), y0, v0, key, plan, adjoint, meter)
+    return scan(_ready(steps, (steps_done(y0), plan.steps)), y0, v0, key, plan, adjoint, meter)
 
 
 def _ready(steps: Steps, part: tuple[Any, int] | None) -> Steps:
@@ -86,13 +84,10 @@ integrate: Callable[..., Outcome] = eqx.filter_jit(_integrate)
 
 
 @eqx.filter_jit
-def begin(steps: Steps, y0: State | Stand | None, v0: Array, count: int) -> tuple[Stand, Any]:
-    """Where a run of `steps` stands at its beginning, and what is saved there.
-
-    `count`: steps for which the stimulus is made ready.
-    """
-    part = (y0.i if isinstance(y0, Stand) else 0), count
-    steps = eqx.tree_at(lambda it: it.network, _ready(steps, part), spread(steps.network))
+def begin(steps: Steps, y0: State | Stand | None, v0: Array) -> tuple[Stand, Any]:
+    """Where a run of `steps` stands at its beginning, and what is saved there."""
+    ready = _ready(steps, (steps_done(y0), 2))  # no more of the stimulus is seen
+    steps = eqx.tree_at(lambda it: it.network, ready, spread(steps.network))
     at = steps.stand(y0, v0)
     return at, steps.row(at.i, at.z)
 
@@ -100,4 +95,4 @@ def begin(steps: Steps, y0: State | Stand | None, v0: Array, count: int) -> tupl
 @eqx.filter_jit
 def conclude(steps: Steps, at: Stand) -> Outcome:
     """The result of a run that stands at its end, without what was saved."""
-    return dataclasses.replace(steps.outcome(None, at.z, at.gathered, "scan"), gathered=at.gathered)
+    return steps.outcome(None, at.z, at.gathered, "scan")

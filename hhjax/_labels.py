@@ -74,6 +74,11 @@ def label_saved(ys: Any, lead: Sequence[str], n: int, taken: Sequence[str] = ())
     return label(ys if of_state else {"y": ys}, lead, n, of_state=of_state, taken=taken)
 
 
+def run_attrs(solver: str, t0: float, t1: float, dt: float) -> dict[str, Any]:
+    """What is told of a whole run or sweep; times in ms."""
+    return {"solver": solver, "t0": t0, "t1": t1, "dt": dt, "dt_units": "ms"}
+
+
 def label_times(ts: Any) -> dict[str, Labelled]:
     """The coordinate of what was saved."""
     return {"time": Labelled(("time",), np.asarray(ts), {"units": "ms"})}

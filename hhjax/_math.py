@@ -116,6 +116,16 @@ def _log_slope(x: Array) -> Array:
     return horner(_BERNOULLI[:terms], x * x) * x + 0.5
 
 
+def _near_and_far(x: Array, divisor: Array) -> tuple[Array, Array, Array]:
+    """Whether x is so small that a derivative is a series, x for that, and the divisor for the rest.
+
+    The double `where` keeps the branch that is not taken free of NaN and infinity, so
+    that a derivative can itself be differentiated.
+    """
+    small = jnp.abs(x) <= _SMALL
+    return small, jnp.where(small, x, 0.0), jnp.where(small, 1.0, divisor)
+
+
 def exprel(x: Float[ArrayLike, "..."]) -> Float[Array, "..."]:
     """The relative exponential (eˣ − 1)/x, with exprel(0) = 1.
 
@@ -140,10 +150,7 @@ def _exprel(x: Array) -> Array:
 def _exprel_jvp(primals: tuple, tangents: tuple) -> tuple[Array, Array]:
     (x,), (dx,) = primals, tangents
     value = _exprel(x)
-    small = jnp.abs(x) <= _SMALL
-    # The double `where` keeps the branch that is not taken free of NaN and infinity, so
-    # that this derivative can itself be differentiated.
-    large, little = jnp.where(small, 1.0, x), jnp.where(small, x, 0.0)
+    small, little, large = _near_and_far(x, x)
     # XLA computes anew, wherever it is used, what does not end in a division.
     e = _exponential(_away_from_zero(x))[1]
     slope = jnp.where(small, value * _log_slope(little), e - value) / large
@@ -174,8 +181,7 @@ def _bernoulli(x: Array) -> Array:
 def _bernoulli_jvp(primals: tuple, tangents: tuple) -> tuple[Array, Array]:
     (x,), (dx,) = primals, tangents
     value = _bernoulli(x)
-    small = jnp.abs(x) <= _SMALL
-    large, little = jnp.where(small, 1.0, x), jnp.where(small, x, 0.0)
+    small, little, large = _near_and_far(x, x)
     slope = value * jnp.where(small, -_log_slope(little), 1 - x - value) / large
     return value, slope * dx
 
@@ -214,8 +220,7 @@ def _relax_jvp(primals: tuple, tangents: tuple) -> tuple[Array, Array]:
     weight = -_exponential(-rate * dt)[0] / rate
     value = x + weight * (drive - rate * x)
     decay = 1 - rate * weight
-    small = jnp.abs(rate * dt) <= _SMALL
-    large, little = jnp.where(small, 1.0, rate), jnp.where(small, rate * dt, 0.0)
+    small, little, large = _near_and_far(rate * dt, rate)
     weight_by_rate = jnp.where(small, -dt * weight * _log_slope(-little), dt * decay - weight)
     by_rate = (drive * weight_by_rate - dt * decay * x * large) / large
     slope = decay * dx + weight * d_drive + by_rate * d_rate

@@ -12,7 +12,8 @@ from jaxtyping import Array
 from ._math import horner
 
 FAST = "hhjax_pcg3d"  # the name of the generator
-_TAG = "pcg"  # and of the type of its keys
+_TAG = "pcg"
+FAST_TYPE = f"key<{_TAG}>"  # and of its keys' type
 
 # Keys, splits and draws are hashed apart from each other.
 _SPLIT, _FOLD = np.uint32(0x9E3779B9), np.uint32(0x7F4A7C15)
@@ -149,7 +150,7 @@ _PCG3D = jax.extend.random.define_prng_impl(
 def step_keys(key: Array, first: Any, count: int) -> Array:
     """The keys of `count` steps from number `first` on: those of `jax.random.split`, of any length."""
     numbers = jnp.asarray(first, jnp.uint32) + jax.lax.iota(jnp.uint32, count)
-    if str(key.dtype) == f"key<{_TAG}>":
+    if str(key.dtype) == FAST_TYPE:
         high, low = jax.random.key_data(key)
         words = split_bits(high, low, numbers)
         return jax.random.wrap_key_data(jnp.stack(words, axis=-1), impl=_PCG3D)

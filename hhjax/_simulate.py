@@ -13,6 +13,7 @@ from jaxtyping import Array
 
 from ._diffrax import as_stepper, default_solver, solver_name
 from ._integrate import check_backend, integrate, prefers_fused
+from ._labels import run_attrs
 from ._network import Network
 from ._neuron import Neuron, State
 from ._parameters import as_float_array, cast_floats, check_parameters, is_concrete, run_dtype
@@ -232,16 +233,15 @@ def simulate(
     hint = _hint(solver, dt)
     if folder is None:
         out = integrate(*run, *what, adjoint, progress_meter, backend)
+        if throw and not is_concrete(out.finite):
+            out = eqx.error_if(out, ~out.finite, f"The run turned infinite or NaN. {hint}")
+        elif throw and not out.finite.all():
+            _raise_non_finite(run, plan.steps, done, t0, t1, dt, hint)
     else:
         fail = lambda run, steps, done: _raise_non_finite(run, steps, done, t0, t1, dt, hint)
-        about = {"solver": solver_name(stepper), "t0": t0, "t1": t1, "dt": dt, "dt_units": "ms"}
+        about = run_attrs(solver_name(stepper), t0, t1, dt)
         place: dict[str, Any] = dict(folder=folder, chunk=chunk, indices=indices - done, ts=ts, attrs=about)
         out = integrate_to_disk(run, *what, adjoint, progress_meter, fail=fail if throw else None, **place)
-    if throw and folder is None:
-        if not is_concrete(out.finite):
-            out = eqx.error_if(out, ~out.finite, f"The run turned infinite or NaN. {hint}")
-        elif not out.finite.all():
-            _raise_non_finite(run, plan.steps, done, t0, t1, dt, hint)
     progress = Progress(out.z, type(stepper).__name__, t0, dt, total, last_dt == dt)
     return Solution(jnp.asarray(ts), out.ys, out.final, out.finite, out.reduced, progress, out.backend)
 

@@ -25,6 +25,11 @@ class Stand(eqx.Module):
     gathered: Any = None
 
 
+def steps_done(y0: State | Stand | None) -> Any:
+    """How many steps came before `y0`."""
+    return y0.i if isinstance(y0, Stand) else 0
+
+
 class Outcome(eqx.Module):
     """What was saved, the final state, which neurons are finite, what was reduced, the stepper's
     own state at the end, which loop ran, and what the reducers carry if they did not begin anew."""

@@ -18,6 +18,7 @@ from jaxtyping import Array
 from ._cores import wide_vectors
 from ._coupling import AbstractCoupling
 from ._diffrax import as_stepper, default_solver, solver_name
+from ._labels import run_attrs
 from ._network import Network
 from ._neuron import Neuron
 from ._parameters import cast_floats, run_dtype
@@ -361,7 +362,7 @@ def sweep(
         inputs = (eqx.filter(dataclasses.replace(job, key=None), eqx.is_array), [x for _, _, x, _ in axes])
         told = f"{list(over)} {settings} {type(network)} {key if key is None else jax.random.key_data(key)}"
         digest = fingerprint(f"{points} {jax.tree.structure(one)} {told}", inputs)
-        about = {"solver": name, "t0": t0, "t1": t1, "dt": dt, "dt_units": "ms"}
+        about = run_attrs(name, t0, t1, dt)
         store = open_points(folder, one, size, shown, network, ts, about, digest)
     offset = int(mine[0]) if folder is not None and len(mine) else 0
     meter = progress_meter.init()

@@ -16,7 +16,7 @@ from ._integrate import begin, conclude, integrate
 from ._loop import cut_up
 from ._parameters import is_concrete
 from ._plan import Plan
-from ._steps import Outcome, Stand, Steps
+from ._steps import Outcome, Stand, Steps, steps_done
 from ._store import fingerprint, RowsOnDisk
 
 _PART_BYTES = 64_000_000  # rows of one part
@@ -83,13 +83,12 @@ def integrate_to_disk(
             "`folder` is written as the run goes on, which is not possible in jit, vmap or grad."
         )
     network, stimulus, y0, v0, *grid, key, stepper = run  # t0, t1, dt, last_dt, total
-    done = y0.i if isinstance(y0, Stand) else np.int32(0)
+    done = steps_done(y0)
     steps = Steps(network, stimulus, stimulus, stepper, save, reduce, *map(jnp.asarray, grid))
     told = eqx.tree_pformat((network, stimulus, y0, stepper, save, reduce), width=1000, short_arrays=True)
-    told = f"{re.sub(' at 0x[0-9a-f]+', '', told)}"
-    digest = fingerprint(told, (run, reduce, indices))
+    digest = fingerprint(re.sub(" at 0x[0-9a-f]+", "", told), (run, reduce, indices))
 
-    one, row = eqx.filter_eval_shape(begin, steps, y0, v0, 2)
+    one, row = eqx.filter_eval_shape(begin, steps, y0, v0)
     cuts = cut_up(plan, adjoint, one.z, row)
     stride, unit = plan.stride, cuts.rows * plan.stride
     if stride == plan.steps:  # no rows on the way
@@ -98,7 +97,7 @@ def integrate_to_disk(
     shapes = (one.i, one.z, one.gathered)
     rows = RowsOnDisk(folder, row, shapes, ts, network.n, length // stride, attrs, digest)
     if (state := rows.state()) is None:
-        at, row = begin(steps, y0, v0, 2)
+        at, row = begin(steps, y0, v0)
         state = at.i, at.z, at.gathered
         rows.write(0, jax.tree.map(lambda x: np.asarray(x)[None][: int(plan.initial)], row), state)
     at = Stand(np.asarray(state[0]), *state[1:])

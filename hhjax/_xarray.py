@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from ._labels import label, label_axes, label_neurons, label_saved, label_times, Labelled
+from ._labels import label, label_axes, label_neurons, label_saved, label_times, Labelled, run_attrs
 from ._solution import Solution
 from ._sweep import Sweep
 
@@ -47,5 +47,4 @@ def sweep_to_xarray(sweep: Sweep) -> Any:
     if sweep.ys is not None:
         variables |= label_saved(sweep.ys, (*lead, "time"), n)
         coords |= label_times(sweep.ts)
-    about = {"solver": sweep.solver, "t0": sweep.t0, "t1": sweep.t1, "dt": sweep.dt, "dt_units": "ms"}
-    return _dataset(variables, coords, about)
+    return _dataset(variables, coords, run_attrs(sweep.solver, sweep.t0, sweep.t1, sweep.dt))

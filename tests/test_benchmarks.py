@@ -7,10 +7,15 @@ from pathlib import Path
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 
 
-def run(name, monkeypatch, *arguments):
+def load(name, monkeypatch):
+    """What a benchmark defines."""
     monkeypatch.syspath_prepend(str(BENCHMARKS))
+    return runpy.run_path(str(BENCHMARKS / name))
+
+
+def run(name, monkeypatch, *arguments):
     monkeypatch.setattr(sys, "argv", [name])
-    return runpy.run_path(str(BENCHMARKS / name))["main"](list(arguments))
+    return load(name, monkeypatch)["main"](list(arguments))
 
 
 def test_solvers(monkeypatch, tmp_path):
@@ -24,8 +29,7 @@ def test_solvers(monkeypatch, tmp_path):
 
 def test_all_of_them(monkeypatch, tmp_path):
     """Every part of run.py, in this process and without peers."""
-    monkeypatch.syspath_prepend(str(BENCHMARKS))
-    module = runpy.run_path(str(BENCHMARKS / "run.py"))
+    module = load("run.py", monkeypatch)
     main = module["main"]
 
     def own(script, *arguments, cores=1):

@@ -9,6 +9,7 @@ import pytest
 
 import hhjax as hh
 
+from .test_benchmarks import load
 from .test_channel_noise import TABLE
 
 AXON = hh.squid_axon()
@@ -313,23 +314,17 @@ def test_what_cannot_be_run_is_refused():
         hh.Network(AXON, noise=hh.CurrentNoise(-1.0))
 
 
-def rate(network, t1, dt, stimulus=0.0, skip=100.0, key=5):
+@pytest.fixture
+def rate(monkeypatch):
     """Firing rate, its standard error over neurons, and the CV of the intervals, float32."""
-    network = jax.tree.map(lambda x: x.astype(jnp.float32), network)
-    every = round(0.2 / dt)
-    saveat = diffrax.SaveAt(steps=every, fn=hh.save_V)
-    V = np.asarray(
-        hh.simulate(network, t1=t1, dt=dt, stimulus=stimulus, key=hh.fast_key(key), saveat=saveat).V
-    )
-    times, armed = [[] for _ in range(V.shape[1])], V[0] < 0
-    for i, v in enumerate(V):  # armed again below −40 mV, as in the table
-        for j in np.nonzero(armed & (v >= 0))[0]:
-            times[j].append(i * every * dt)
-        armed = (armed & (v < 0)) | (v < -40)
-    times = [np.array(t)[np.array(t) > skip] if t else np.array([]) for t in times]
-    per_neuron = np.array([len(t) for t in times]) / (t1 - skip) * 1000
-    isi = np.concatenate([np.diff(t) for t in times])
-    return per_neuron.mean(), per_neuron.std(ddof=1) / np.sqrt(V.shape[1]), isi.std() / isi.mean()
+    module = load("firing.py", monkeypatch)
+
+    def of(network, t1, dt, stimulus=0.0, key=5):
+        network = jax.tree.map(lambda x: x.astype(jnp.float32), network)
+        rates, isi = module["fire"](network, t1, dt, stimulus, key)
+        return rates.mean(), module["standard_error"](rates), module["variability"](isi)
+
+    return of
 
 
 @pytest.mark.parametrize(
@@ -342,7 +337,7 @@ def rate(network, t1, dt, stimulus=0.0, skip=100.0, key=5):
         ("exact", 12, 0.05, TABLE["exact_markov"]["NNa600_I0"]),
     ],
 )
-def test_spontaneous_firing(model, neurons, dt, expected):
+def test_spontaneous_firing(rate, model, neurons, dt, expected):
     """Within 3 combined standard errors of the table (600 sodium, 180 potassium channels)."""
     noisy = hh.with_channel_noise(hh.Network(AXON, n=neurons), model=model, count={"na": 600.0, "k": 180.0})
     got, error, cv = rate(noisy, 500.0, dt)
@@ -351,7 +346,7 @@ def test_spontaneous_firing(model, neurons, dt, expected):
     assert abs(cv - expected["cv_isi"]) < 3 * np.hypot(cv / np.sqrt(intervals), expected["cv_se"]) + 0.02
 
 
-def test_firing_under_current_noise():
+def test_firing_under_current_noise(rate):
     network = hh.Network(AXON, n=150, noise=hh.CurrentNoise(2.0))
     expected = TABLE["additive_current_noise"]["I10_sig2_dt0.0025"]
     got, error, cv = rate(network, 1000.0, 0.02, stimulus=10.0)

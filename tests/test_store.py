@@ -11,19 +11,10 @@ import pytest
 import hhjax as hh
 from hhjax._store._archive import chunk_shape, rectangles
 
-from .test_sweep import run_script
+from .test_sweep import counting, run_script, Stop
 
 AXON = hh.squid_axon()
 FORMATS = ["results", "results.zarr", "results.h5"]
-
-
-class Stop(diffrax.NoProgressMeter):
-    """Interrupts what it watches halfway."""
-
-    def step(self, state, progress):
-        if float(progress) > 0.5:
-            raise KeyboardInterrupt
-        return state
 
 
 def needs(name):
@@ -169,14 +160,7 @@ def test_parts_equal_the_whole_with_noise_delays_and_uneven_times(tmp_path):
 
 
 def test_parts_compile_once(tmp_path):
-    traces = []
-
-    class Counting(hh.Leak):
-        def linear_current(self, V, gates):
-            traces.append(V)
-            return super().linear_current(V, gates)
-
-    neuron = hh.Neuron({**AXON.channels, "leak": Counting()})
+    neuron, traces = counting()
     counts = []
     for k, t1 in enumerate([6.4, 64.0, 128.0]):  # one part, ten and twenty
         simulate(neuron, t1=t1, folder=tmp_path / str(k), chunk=128)

@@ -70,7 +70,8 @@ def test_a_point_that_blows_up_is_flagged():
     assert got.finite[:, 0].tolist() == [True, False]
 
 
-def test_other_values_compile_nothing_anew():
+def counting():
+    """The axon, and a list that grows whenever it is traced."""
     traces = []
 
     class Counting(hh.Leak):
@@ -79,6 +80,11 @@ def test_other_values_compile_nothing_anew():
             return super().linear_current(V, gates)
 
     neuron = hh.Neuron({**AXON.channels, "leak": Counting()})
+    return neuron, traces
+
+
+def test_other_values_compile_nothing_anew():
+    neuron, traces = counting()
     run = lambda I, g: hh.sweep(neuron, over={"stimulus": I, "leak.g": g}, chunk=2, t1=2.0, dt=0.1)
     run(CURRENTS, GNA)
     count = len(traces)
@@ -87,13 +93,16 @@ def test_other_values_compile_nothing_anew():
     assert len(traces) - count < count / 2
 
 
-def test_a_killed_sweep_goes_on_from_its_finished_chunks(tmp_path):
-    class Stop(diffrax.NoProgressMeter):
-        def step(self, state, progress):
-            if float(progress) > 0.5:
-                raise KeyboardInterrupt
-            return state
+class Stop(diffrax.NoProgressMeter):
+    """Interrupts what it watches halfway."""
 
+    def step(self, state, progress):
+        if float(progress) > 0.5:
+            raise KeyboardInterrupt
+        return state
+
+
+def test_a_killed_sweep_goes_on_from_its_finished_chunks(tmp_path):
     every = diffrax.SaveAt(steps=300, fn=hh.save_V)
     run = lambda **options: hh.sweep(
         AXON, over={"stimulus": CURRENTS, "na.g": GNA}, chunk=2, saveat=every, **(RUN | options)

@@ -13,6 +13,7 @@ from .._diffusion import (
     channel_increments,
     exact_channels,
     has_exact_channels,
+    key_of_kind,
     white_charge,
 )
 from .._exact import run_exact
@@ -158,8 +159,8 @@ def _move_all_but_V(network: Network, dt: Array, y: State, dW: Array, key: Any) 
             if name in exact_channels(neuron):
                 moved[name] = gates[name]
             elif isinstance(channel, TauLeap):
-                here = jax.random.fold_in(key, part.start) if part.start else key
-                moved[name] = channel.move(V, gates[name], dt, jax.random.fold_in(here, i))
+                own = jax.random.fold_in(key_of_kind(key, part), i)
+                moved[name] = channel.move(V, gates[name], dt, own)
             elif isinstance(channel, AbstractLangevinChannel):
                 moved[name] = channel.move(V, gates[name], dt, rows[name])
         return moved
