@@ -50,8 +50,8 @@ def standard_error(rates: np.ndarray) -> float:
 
 
 def variability(isi: np.ndarray) -> float:
-    """The coefficient of variation."""
-    return isi.std() / isi.mean()
+    """The coefficient of variation, NaN of fewer than two intervals."""
+    return isi.std() / isi.mean() if isi.size > 1 else np.nan
 
 
 def figures(model: str, sodium: float, current: float, dt: float, seconds: float, seed: int) -> dict:
