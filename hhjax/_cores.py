@@ -16,10 +16,26 @@ def _has_avx512() -> bool:
         return False
 
 
+def on_gpu() -> bool:
+    """Whether JAX computes on a GPU."""
+    device = getattr(jax.config, "jax_default_device")
+    if device is None:
+        return jax.default_backend() == "gpu"
+    return getattr(device, "platform", device) in ("gpu", "cuda", "rocm")
+
+
 def wide_vectors() -> dict[str, int]:
     """XLA's option of 512-bit vectors, where the CPU has them and `XLA_FLAGS` does not choose."""
     name = "xla_cpu_prefer_vector_width"
     return {name: 512} if _has_avx512() and name not in os.environ.get("XLA_FLAGS", "") else {}
+
+
+_SMALL_LOOPS = "xla_cpu_small_while_loop_byte_threshold"
+
+
+def makes_small_loops() -> bool:
+    """Whether XLA was told to make one function of loops of up to a megabyte, as `use_cores` does."""
+    return _SMALL_LOOPS in os.environ.get("XLA_FLAGS", "")
 
 
 def use_cores(count: int | None = None) -> bool:
@@ -50,6 +66,6 @@ def use_cores(count: int | None = None) -> bool:
     given = os.environ.get("XLA_FLAGS", "")
     new = [f"--{name}={value}" for name, value in wide_vectors().items()]
     if "--xla_backend_extra_options" not in given:
-        new.append("--xla_backend_extra_options=xla_cpu_small_while_loop_byte_threshold=1000000")
+        new.append(f"--xla_backend_extra_options={_SMALL_LOOPS}=1000000")
     os.environ["XLA_FLAGS"] = " ".join([given, *new]).strip()
     return True

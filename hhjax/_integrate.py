@@ -6,9 +6,9 @@ from typing import Any
 
 import diffrax
 import equinox as eqx
-import jax
 from jaxtyping import Array
 
+from ._cores import on_gpu
 from ._fused import fused, NotFused
 from ._loop import scan, spread
 from ._network import Network
@@ -29,14 +29,7 @@ def check_backend(backend: Any) -> None:
 
 def prefers_fused(backend: str) -> bool:
     """Whether the kernel is tried first."""
-    return backend == "fused" or (backend == "auto" and _on_gpu())
-
-
-def _on_gpu() -> bool:
-    device = getattr(jax.config, "jax_default_device")
-    if device is None:
-        return jax.default_backend() == "gpu"
-    return getattr(device, "platform", device) in ("gpu", "cuda", "rocm")
+    return backend == "fused" or (backend == "auto" and on_gpu())
 
 
 def _integrate(

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from collections.abc import Callable
 from typing import Any
 
 import diffrax
@@ -10,10 +11,14 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
+from ._cores import makes_small_loops, on_gpu
+from ._diffrax import is_diffrax
 from ._network import Network
 from ._neuron import Neuron, State
 from ._plan import Cuts, Plan
+from ._pullback import Cut, Pulled
 from ._random import step_keys
+from ._scan import near_divisor, scan_in_chunks, take
 from ._steps import Outcome, Stand, Steps
 
 # XLA:CPU compiles a loop whose buffers are smaller than about this into one function,
@@ -21,8 +26,16 @@ from ._steps import Outcome, Stand, Steps
 # neurons saves into small chunks, and the step number is carried, not scanned over.
 _SMALL_LOOP_BYTES = 512
 
-# States kept for a gradient up to this size; above, those at segment boundaries alone.
-_KEPT_BYTES = 32_000_000
+# States kept for a gradient up to this size; above, those at segment boundaries alone. The second is
+# for a derivative of our own.
+_KEPT_BYTES, _KEPT_BY_US = 32_000_000, 80_000_000
+
+# Steps whose gradient is worked out at once, if they are of no more operations than this; only one
+# where the states are small, for the sake of small loops.
+_BLOCK, _BLOCK_OPERATIONS, _FEW_BYTES = 3, 2000, 64
+
+# States of this size make loops of a megabyte.
+_MEGABYTE_LOOP = 80_000
 
 
 class _Carry(eqx.Module):
@@ -59,6 +72,18 @@ def scan(
 
     start = _Carry(at.i, at.z, at.gathered, meter.init())
     cuts = plan.cuts or cut_up(plan, adjoint, at.z, jax.eval_shape(row, start))
+    run = _run_pulled if _is_pulled(steps, at.z, adjoint, meter) else _run
+    carry, ys = run(step, row, start, keys, plan, adjoint, cuts)
+    meter.close(carry.meter)
+    out = steps.outcome(plan.arrange(row, start, ys, carry), carry.z, carry.reduced, "scan")
+    goes_on = isinstance(y0, Stand) and y0.gathered is not None
+    return dataclasses.replace(out, gathered=carry.reduced) if goes_on else out
+
+
+def _run(
+    step: Callable, row: Callable, carry: _Carry, keys: Any, plan: Plan, adjoint: Any, cuts: Cuts
+) -> tuple[_Carry, Any]:
+    """All steps, with the derivatives that JAX makes of them."""
     segment = cuts.segment
     if isinstance(adjoint, diffrax.RecursiveCheckpointAdjoint):
         # A step computed anew for its gradient from the state alone is smaller and faster
@@ -66,21 +91,77 @@ def scan(
         step = jax.checkpoint(step, prevent_cse=False)
 
     def steps_and_row(carry: _Carry, keys: Array | None) -> tuple[_Carry, Any]:
-        carry, _ = _scan_in_chunks(step, carry, keys, plan.stride, cuts.steps, bool(segment))
+        carry, _ = scan_in_chunks(step, carry, keys, plan.stride, cuts.steps, bool(segment))
         return carry, row(carry)
 
     rows, rest = divmod(plan.steps, plan.stride)
     cut = rows * plan.stride
-    row_keys = _take(keys, slice(cut), (rows, plan.stride))
-    carry, ys = _scan_in_chunks(steps_and_row, start, row_keys, rows, cuts.rows, bool(segment))
+    row_keys = take(keys, slice(cut), (rows, plan.stride))
+    carry, ys = scan_in_chunks(steps_and_row, carry, row_keys, rows, cuts.rows, bool(segment))
     if rest:
-        rest_keys = _take(keys, slice(cut, None), (rest,))
-        most = _near_divisor(rest, min(segment or rest, rest))
-        carry, _ = _scan_in_chunks(step, carry, rest_keys, rest, most, bool(segment))
-    meter.close(carry.meter)
-    out = steps.outcome(plan.arrange(row, start, ys, carry), carry.z, carry.reduced, "scan")
-    goes_on = isinstance(y0, Stand) and y0.gathered is not None
-    return dataclasses.replace(out, gathered=carry.reduced) if goes_on else out
+        rest_keys = take(keys, slice(cut, None), (rest,))
+        most = near_divisor(rest, min(segment or rest, rest))
+        carry, _ = scan_in_chunks(step, carry, rest_keys, rest, most, bool(segment))
+    return carry, ys
+
+
+def _run_pulled(
+    step: Callable, row: Callable, carry: _Carry, keys: Any, plan: Plan, adjoint: Any, cuts: Cuts
+) -> tuple[_Carry, Any]:
+    """All steps, with a derivative of our own, see `_pullback.py`."""
+    every = plan.stride == 1
+
+    def step_and_row(carry: _Carry, key: Array | None) -> tuple[_Carry, Any]:
+        carry, _ = step(carry, key)
+        return carry, row(carry)
+
+    pulled = Pulled(step_and_row if every else step, carry, None if keys is None else keys[0])
+    few = _nbytes(carry.z) <= _FEW_BYTES
+    block = 1 if few else max(min(_BLOCK, _BLOCK_OPERATIONS // pulled.operations), 1)
+    within = plan.steps if every else plan.stride
+    blocks, size = math.ceil(plan.steps / block), _nbytes(carry)
+    kept = min(_blocks_between(adjoint, blocks, size), math.ceil(within / block))
+    if every:
+        _, carry, ys = pulled.scan(pulled.params, carry, keys, plan.steps, Cut(cuts.rows, block, kept))
+        return carry, ys
+
+    def steps_and_row(state: tuple, keys: Array | None) -> tuple[tuple, Any]:
+        params, carry = state
+        params, carry, _ = pulled.scan(params, carry, keys, plan.stride, Cut(cuts.steps, block, kept))
+        return (params, carry), row(carry)
+
+    rows, rest = divmod(plan.steps, plan.stride)
+    cut = rows * plan.stride
+    row_keys = take(keys, slice(cut), (rows, plan.stride))
+    many = bool(cuts.segment) and blocks * size > 2 * kept * _KEPT_BY_US
+    (params, carry), ys = scan_in_chunks(
+        steps_and_row, (pulled.params, carry), row_keys, rows, cuts.rows, many
+    )
+    if rest:
+        rest_keys = take(keys, slice(cut, None), (rest,))
+        _, carry, _ = pulled.scan(params, carry, rest_keys, rest, Cut(rest, block, kept))
+    return carry, ys
+
+
+def _blocks_between(adjoint: diffrax.RecursiveCheckpointAdjoint, blocks: int, state_bytes: int) -> int:
+    """Blocks from one state kept for a gradient to the next."""
+    if adjoint.checkpoints is not None:
+        return math.ceil(blocks / adjoint.checkpoints)
+    return min(math.ceil(blocks * state_bytes / _KEPT_BY_US), math.ceil(math.sqrt(blocks)))
+
+
+def _is_pulled(
+    steps: Steps, z: Any, adjoint: diffrax.AbstractAdjoint, meter: diffrax.AbstractProgressMeter
+) -> bool:
+    """Whether the derivative is to be our own."""
+    recursive = isinstance(adjoint, diffrax.RecursiveCheckpointAdjoint)
+    silent = isinstance(meter, diffrax.NoProgressMeter)
+    arrays = (x for x in jax.tree.leaves((steps, z)) if isinstance(x, jax.Array))
+    whole = all(jax.typeof(x).sharding.mesh.empty for x in arrays)
+    # In one function with the loop over time, XLA would take one neuron at a time.
+    swallowed = makes_small_loops() and _nbytes(z) < _MEGABYTE_LOOP
+    ours = not on_gpu() and not is_diffrax(steps.stepper)
+    return recursive and silent and whole and ours and not swallowed
 
 
 def spread(network: Network) -> Network:
@@ -107,8 +188,8 @@ def cut_up(plan: Plan, adjoint: diffrax.AbstractAdjoint, z: Any, row: Any) -> Cu
         segment = _segment_length(adjoint, plan.steps, _nbytes(z))
     rows, stride = plan.steps // plan.stride, plan.stride
     most = segment // stride if segment else _SMALL_LOOP_BYTES // _nbytes(row)
-    steps = _near_divisor(stride, min(segment or stride, stride))
-    return Cuts(segment, steps, _near_divisor(rows, min(max(most, 1), rows)))
+    steps = near_divisor(stride, min(segment or stride, stride))
+    return Cuts(segment, steps, near_divisor(rows, min(max(most, 1), rows)))
 
 
 def _segment_length(adjoint: diffrax.RecursiveCheckpointAdjoint, steps: int, state_bytes: int) -> int | None:
@@ -120,47 +201,3 @@ def _segment_length(adjoint: diffrax.RecursiveCheckpointAdjoint, steps: int, sta
 
 def _nbytes(tree: Any) -> int:
     return max(sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(tree)), 1)
-
-
-def _take(keys: Array | None, part: slice, shape: tuple[int, ...]) -> Array | None:
-    return None if keys is None else keys[part].reshape(shape + keys.shape[1:])
-
-
-def _scan(f: Any, carry: Any, keys: Array | None, length: int) -> tuple[Any, Any]:
-    if length == 1:
-        carry, y = f(carry, None if keys is None else keys[0])
-        return carry, jax.tree.map(lambda x: x[None], y)
-    return jax.lax.scan(f, carry, keys, length=length)
-
-
-def _scan_in_chunks(
-    f: Any, carry: Any, keys: Array | None, length: int, chunk: int, checkpoint: bool
-) -> tuple[Any, Any]:
-    """`lax.scan` over `length` calls of f, as a scan over scans of `chunk` calls.
-
-    With `checkpoint`, a gradient keeps the carry at the chunks' boundaries and runs each
-    chunk again.
-    """
-    chunk = min(chunk, length)
-    if chunk == 1 or (chunk == length and not checkpoint):
-        return _scan(f, carry, keys, length)
-    inner = lambda carry, keys: _scan(f, carry, keys, chunk)
-    if checkpoint:
-        inner = jax.checkpoint(inner, prevent_cse=False)
-    count, rest = divmod(length, chunk)
-    cut = count * chunk
-    carry, ys = _scan(inner, carry, _take(keys, slice(cut), (count, chunk)), count)
-    ys = jax.tree.map(lambda x: x.reshape((cut,) + x.shape[2:]), ys)
-    if rest:
-        carry, tail = _scan(f, carry, _take(keys, slice(cut, None), (rest,)), rest)
-        ys = jax.tree.map(lambda *parts: jnp.concatenate(parts), ys, tail)
-    return carry, ys
-
-
-def _near_divisor(length: int, chunk: int) -> int:
-    """The largest divisor of `length` between half of `chunk` and `chunk`, else `chunk`.
-
-    A divisor leaves no rest, for which f would be compiled once more.
-    """
-    divisors = (k for k in range(chunk, chunk // 2, -1) if length % k == 0)
-    return next(divisors, chunk)

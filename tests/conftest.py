@@ -29,6 +29,14 @@ matplotlib.use("Agg")
 DATA = json.loads((Path(__file__).parent / "data" / "hodgkin_huxley_1952.json").read_text())
 
 
+@pytest.fixture(autouse=True, scope="session")
+def quick_to_compile():
+    """Gradients that go back one step at a time; tests/test_pullback.py takes more."""
+    from hhjax import _loop
+
+    _loop._BLOCK = 1
+
+
 @pytest.fixture
 def as_users_run_it():
     """Without the run-time type checks of the test command, whose errors would come first."""

@@ -16,21 +16,13 @@ from jax.core import Tracer
 from jax.extend.core import Literal
 from jax.interpreters import partial_eval
 
+from .._jaxprs import CALLS, ELEMENTWISE, inner_jaxpr
 from ._elements import as_elements, BLOCK, LANES, MOST
 from ._errors import NotFused
 from ._moves import Mover, MOVES
 from ._rules import RULES
 
-# What Pallas translates to Triton among that which acts on each element by itself.
-_SIMPLE = frozenset(
-    "abs acos acosh add add_any and asin asinh atan atan2 atanh bitcast_convert_type cbrt ceil clamp "
-    "convert_element_type cos cosh div eq erf_inv exp exp2 expm1 floor ge gt integer_pow is_finite le log "
-    "log1p logistic lt max min mul ne neg nextafter not or pow rem rsqrt select_n shift_left "
-    "shift_right_arithmetic shift_right_logical sign sin sinh sqrt square stop_gradient sub tan tanh "
-    "xor".split()
-)
 _SAME = frozenset(["copy", "copy_p", "optimization_barrier", "reshard", "sharding_constraint"])
-_CALLS = frozenset(["jit", "closed_call", "custom_jvp_call", "custom_vjp_call", "checkpoint", "remat2"])
 _FOLDS = {
     "reduce_sum": jnp.add,
     "reduce_prod": jnp.multiply,
@@ -142,13 +134,12 @@ class _Evaluator:
     def apply(self, equation: Any, values: list[np.ndarray]) -> list[np.ndarray]:
         name, params = equation.primitive.name, equation.params
         out = [x.aval for x in equation.outvars]
-        if name in _SIMPLE:
+        if name in ELEMENTWISE:
             return [self.each(equation.primitive, params, values)]
         if name in _SAME:
             return values
-        if name in _CALLS:
-            inner = params.get("jaxpr") or params.get("call_jaxpr") or params["fun_jaxpr"]
-            return self.run(inner, getattr(inner, "consts", ()), values)
+        if name in CALLS:
+            return self.run(*inner_jaxpr(equation), values)
         if name in MOVES:
             shapes = [x.aval.shape for x in equation.invars]
             mover = Mover(LANES, lambda: self.refuse(name))

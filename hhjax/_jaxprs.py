@@ -1,0 +1,26 @@
+"""What is known of JAX's operations by name, for those who look into traced functions."""
+
+from typing import Any
+
+# What acts on each element by itself, as far as Pallas translates it to Triton.
+ELEMENTWISE = frozenset(
+    "abs acos acosh add add_any and asin asinh atan atan2 atanh bitcast_convert_type cbrt ceil clamp "
+    "convert_element_type cos cosh div eq erf_inv exp exp2 expm1 floor ge gt integer_pow is_finite le log "
+    "log1p logistic lt max min mul ne neg nextafter not or pow rem rsqrt select_n shift_left "
+    "shift_right_arithmetic shift_right_logical sign sin sinh sqrt square stop_gradient sub tan tanh "
+    "xor".split()
+)
+CALLS = frozenset(["jit", "closed_call", "custom_jvp_call", "custom_vjp_call", "checkpoint", "remat2"])
+
+
+def inner_jaxpr(equation: Any) -> tuple[Any, Any]:
+    """The jaxpr that a call calls, and its constants."""
+    params = equation.params
+    inner = params.get("jaxpr") or params.get("call_jaxpr") or params["fun_jaxpr"]
+    return getattr(inner, "jaxpr", inner), getattr(inner, "consts", ())
+
+
+def count_operations(jaxpr: Any) -> int:
+    """The operations in a jaxpr and the calls in it."""
+    inner = lambda e: count_operations(inner_jaxpr(e)[0]) if e.primitive.name in CALLS else 1
+    return sum(map(inner, jaxpr.eqns))

@@ -1,0 +1,205 @@
+"""A function's elementwise work in one loop over the elements, for XLA on the CPU.
+
+XLA:CPU makes a loop of its own for every array that it cannot leave out, about 50 in the gradient of
+a step, and each reads and writes memory again. Only a reduction with several results is one loop
+whatever it works out, so that is what the work is written as.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.extend.core import jaxpr_as_fun, Literal
+from jax.extend.core.primitives import div_p, mul_p
+from jax.interpreters import partial_eval
+
+from ._jaxprs import CALLS, ELEMENTWISE, inner_jaxpr
+
+# What is worth a loop, and what XLA makes one function of: past 2,000 operations it begins to do
+# things many times.
+_FEWEST, MOST = 8, 1700
+
+
+class OneLoop:
+    """`fn` of arrays like `args` (or their shapes), with what is elementwise in as few loops as can be.
+
+    Operations between elements, such as a product with a matrix, stand between the loops. Derivatives
+    are those of `fn` itself.
+
+    **Arguments:** `fixed`: how many of the `args`, the first ones, are the same in every step of a loop
+    over time that this stands in. XLA takes out of that what depends on them alone.
+
+    **Fields:** `operations`: how many the largest loop would have, of which only `MOST` are done in one.
+    """
+
+    def __init__(self, fn: Callable[..., Sequence[Any]], args: Sequence[Any], fixed: int = 0):
+        self.plain = jax.make_jaxpr(fn)(*args)
+        inlined = lambda *args: _Inliner().run(self.plain.jaxpr, self.plain.consts, args)
+        closed = jax.make_jaxpr(inlined)(*args)
+        wanted = [True] * len(closed.jaxpr.outvars)
+        self.jaxpr, self.used = partial_eval.dce_jaxpr(closed.jaxpr, wanted)
+        self.consts = closed.consts
+        # In each stage first what is not elementwise, then one loop for each shape.
+        self.stages: list[tuple[list, dict[tuple, list]]] = []
+        self.scalars: dict[Any, Any] = {}  # what stands for their arrays in a loop
+        self._arrange({*self.jaxpr.constvars, *closed.jaxpr.invars[:fixed]})
+        sizes = [len(equations) for _, loops in self.stages for equations in loops.values()]
+        self.operations = max(sizes, default=0)
+
+    def _arrange(self, steady: set) -> None:
+        stage = {v: 0 for v in (*self.jaxpr.constvars, *self.jaxpr.invars)}
+        looped: set = set()
+        for equation in self.jaxpr.eqns:
+            shape = _loop_shape(equation)
+            sources = _variables(equation.invars)
+            if steady.issuperset(sources):
+                steady.update(equation.outvars)
+                shape = None
+            if equation.primitive.name == "broadcast_in_dim" and _aval(equation.invars[0]).shape == ():
+                self.scalars[equation.outvars[0]] = equation.invars[0]
+                shape = None
+            at = max((stage[v] + (shape is None and v in looped) for v in sources), default=0)
+            while len(self.stages) <= at:
+                self.stages.append(([], {}))
+            if shape is None:
+                self.stages[at][0].append(equation)
+            else:
+                self.stages[at][1].setdefault(shape, []).append(equation)
+                looped.update(equation.outvars)
+            stage.update({v: at for v in equation.outvars})
+
+    def __call__(self, *args: Any) -> list[Any]:
+        @jax.custom_jvp
+        def looped(*args: Any) -> list[Any]:
+            return self._run(args)
+
+        @looped.defjvp
+        def _(primals: Sequence[Any], tangents: Sequence[Any]) -> Any:
+            return jax.jvp(jaxpr_as_fun(self.plain), primals, tangents)
+
+        return looped(*args)
+
+    def _run(self, args: Sequence[Any]) -> list[Any]:
+        known = dict(zip(self.jaxpr.constvars, self.consts))
+        known.update(zip(self.jaxpr.invars, (x for x, used in zip(args, self.used) if used)))
+        for others, loops in self.stages:
+            for equation in others:
+                _evaluate(equation, known)
+            for shape, equations in loops.items():
+                for start in range(0, len(equations), MOST):
+                    self._loop(shape, equations[start : start + MOST], known)
+        return [_value(v, known) for v in self.jaxpr.outvars]
+
+    def _loop(self, shape: tuple[int, ...], equations: list, known: dict) -> None:
+        """Add to what is `known` the results of a loop that are needed outside of it."""
+        if len(equations) < _FEWEST:
+            for equation in equations:
+                _evaluate(equation, known)
+            return
+        made = dict.fromkeys(v for equation in equations for v in equation.outvars)
+        inside = set(map(id, equations))
+        needed = set(_variables(self.jaxpr.outvars))
+        needed.update(v for e in self.jaxpr.eqns if id(e) not in inside for v in _variables(e.invars))
+        results = [v for v in made if v in needed]
+        element = lambda v: v if isinstance(v, Literal) else self.scalars.get(v, v)
+        read = _variables([element(v) for equation in equations for v in equation.invars])
+        sources = [v for v in dict.fromkeys(read) if v not in made]
+
+        def work(*elements: Any) -> list[Any]:
+            here = dict(zip(sources, elements))
+            for equation in equations:
+                _evaluate(equation, here, element)
+            return [here[v] for v in results]
+
+        values = [jnp.broadcast_to(known[v], shape) for v in sources]
+        known.update(zip(results, _as_reduction(work, values, [v.aval.dtype for v in results])))
+
+
+def _as_reduction(work: Callable, values: list, dtypes: list) -> list:
+    """`work` on every element of `values`, as a reduction over two rows that are alike.
+
+    What is combined are pairs (x, work(x)), of which the last is taken, if there is one: a monoid.
+    """
+    count = len(values)
+
+    def last(before: tuple, after: tuple) -> tuple:
+        there = after[0]
+        pairs = zip(before[1 : count + 1], after[1 : count + 1])
+        x = [jnp.where(there, new, old) for old, new in pairs]
+        return (before[0] | there, *x, *work(*x))
+
+    rows = [jnp.broadcast_to(x[None], (2, *x.shape)) for x in values]
+    there = jnp.ones(rows[0].shape, bool)
+    results = [jnp.zeros(rows[0].shape, dtype) for dtype in dtypes]
+    none = [jnp.zeros((), x.dtype) for x in (there, *rows, *results)]
+    out = jax.lax.reduce((there, *rows, *results), tuple(none), last, (0,))
+    # Without this, the translation of a reduction of which not all is used takes seconds.
+    return list(jax.lax.optimization_barrier(out)[count + 1 :])
+
+
+def _loop_shape(equation: Any) -> tuple[int, ...] | None:
+    """The shape over which an operation is elementwise, `None` if it is not."""
+    shape = equation.outvars[0].aval.shape
+    alike = all(getattr(v.aval, "shape", None) in (shape, ()) for v in equation.invars)
+    return shape if equation.primitive.name in ELEMENTWISE and shape and alike else None
+
+
+def _variables(of: Sequence[Any]) -> list[Any]:
+    return [v for v in of if not isinstance(v, Literal)]
+
+
+def _aval(v: Any) -> Any:
+    return v.aval
+
+
+def _value(v: Any, known: dict) -> Any:
+    return _aval(v).dtype.type(v.val) if isinstance(v, Literal) else known[v]
+
+
+def _evaluate(equation: Any, known: dict, stands_for: Callable = lambda v: v) -> None:
+    primitive = equation.primitive
+    out = primitive.bind(*(_value(stands_for(v), known) for v in equation.invars), **equation.params)
+    known.update(zip(equation.outvars, out if primitive.multiple_results else [out]))
+
+
+class _Inliner:
+    """Goes through a jaxpr and the calls in it, does the same thing once only, and divides as rarely."""
+
+    def __init__(self) -> None:
+        self.done: dict[Any, tuple[list, list]] = {}
+
+    def run(self, jaxpr: Any, consts: Sequence[Any], args: Sequence[Any]) -> list[Any]:
+        known = dict(zip(jaxpr.constvars, consts))
+        known.update(zip(jaxpr.invars, args))
+        for equation in jaxpr.eqns:
+            values = [_value(v, known) for v in equation.invars]
+            name = equation.primitive.name
+            if name in CALLS:
+                out = self.run(*inner_jaxpr(equation), values)
+            elif name == "div" and jnp.issubdtype(values[1].dtype, jnp.floating):
+                out = [self.quotient(*values)]
+            elif name == "mul" and any(map(_is_one, values)):
+                out = [values[1] if _is_one(values[0]) else values[0]]
+            else:
+                out = self.bind(equation.primitive, equation.params, values)
+            known.update(zip(equation.outvars, out))
+        return [_value(v, known) for v in jaxpr.outvars]
+
+    def quotient(self, x: Any, y: Any) -> Any:
+        one = y.dtype.type(1)
+        by_y = one / y if isinstance(y, np.generic) else self.bind(div_p, {}, [one, y])[0]
+        return by_y if _is_one(x) else self.bind(mul_p, {}, [x, by_y])[0]
+
+    def bind(self, primitive: Any, params: dict, values: list[Any]) -> list[Any]:
+        same = lambda x: (x.dtype.char, x.tobytes()) if isinstance(x, np.generic) else id(x)
+        key = primitive, str(params), *map(same, values)
+        if key not in self.done:
+            out = primitive.bind(*values, **params)
+            self.done[key] = values, out if primitive.multiple_results else [out]
+        return self.done[key][1]
+
+
+def _is_one(x: Any) -> bool:
+    return isinstance(x, np.generic) and bool(x == 1)

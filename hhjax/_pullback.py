@@ -1,0 +1,426 @@
+"""A loop whose reverse-mode derivative takes several steps at a time, in one loop over the elements.
+
+For the steps of a run on the CPU. JAX's own derivative of a loop works through about 50 arrays at
+every step, and adds what it finds for each parameter to what it has. Here a block of steps is worked
+out anew from the state before it, gone through backwards and added up, all at once for each neuron.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.core import Tracer
+from jax.extend.core import ClosedJaxpr, jaxpr_as_fun, Literal, Primitive
+from jax.interpreters import ad, batching, mlir
+
+from ._jaxprs import count_operations
+from ._one_loop import MOST, OneLoop
+from ._scan import scan, scan_in_chunks, take
+
+
+@dataclasses.dataclass(frozen=True)
+class Cut:
+    """How a loop is cut up.
+
+    **Fields:** `chunk`: calls in an inner loop; `block`: calls whose derivative is worked out at once;
+    `kept`: blocks from one carry that is kept for a gradient to the next.
+    """
+
+    chunk: int
+    block: int
+    kept: int
+
+
+class Pulled:
+    """Loops of `f(carry, x) -> (carry, y)`, for arguments like these.
+
+    **Fields:** `params`: all that `f` refers to and may be differentiated by. These go through `scan`
+    unchanged, so that the derivatives by them are added up on the way back; `operations`: about how
+    many `f` takes.
+    """
+
+    def __init__(self, f: Callable[[Any, Any], tuple[Any, Any]], carry: Any, x: Any):
+        closed, (_, y) = jax.make_jaxpr(f, return_shape=True)(carry, x)
+        self.jaxpr, self.structure = closed.jaxpr, jax.tree.structure(y)
+        self.operations = count_operations(self.jaxpr)
+        is_param = [isinstance(x, Tracer) and _moves(x) for x in closed.consts]
+        self.consts = [x for x, param in zip(closed.consts, is_param) if not param]
+        self.params = [x for x, param in zip(closed.consts, is_param) if param]
+        # The jaxpr's constants and arguments from our order of them.
+        self.order = [
+            *sorted(range(len(is_param)), key=lambda k: is_param[k]),
+            *range(len(is_param), len(is_param) + len(self.jaxpr.invars)),
+        ]
+
+    def scan(self, params: Any, carry: Any, xs: Any, length: int, cut: Cut) -> tuple[Any, Any, Any]:
+        """The params, the carry and the ys after `length` calls of `f`, as by `lax.scan`."""
+        leaves, structure = jax.tree.flatten(carry)
+        jaxpr, order, rows = self.jaxpr, self.order, jax.tree.leaves(xs)
+
+        def run(*flat: Any) -> list[Any]:
+            given = [x for _, x in sorted(zip(order, flat), key=lambda pair: pair[0])]
+            consts, args = _split(given, len(jaxpr.constvars))
+            return jaxpr_as_fun(ClosedJaxpr(jaxpr, consts))(*args)
+
+        sizes = len(self.consts), len(params), len(leaves), len(rows)
+        place = {k: at for at, k in enumerate(order)}
+        sources = tuple(frozenset(place[k] for k in ks) for ks in _sources(jaxpr))
+        avals = tuple(v.aval for v in jaxpr.outvars)
+        loop = _Loop(run, sizes, sources, avals, length, cut)
+        out = call_p.bind(*self.consts, *params, *leaves, *rows, loop=loop)
+        params, carry, ys = _split(out, len(params), len(leaves))
+        return params, jax.tree.unflatten(structure, carry), jax.tree.unflatten(self.structure, ys)
+
+
+def _split(xs: Sequence[Any], *sizes: int) -> list[list[Any]]:
+    """Lists of these sizes, and of the rest."""
+    parts, start = [], 0
+    for size in sizes:
+        parts.append(list(xs[start : start + size]))
+        start += size
+    return [*parts, list(xs[start:])]
+
+
+def _moves(x: Any) -> bool:
+    return jnp.issubdtype(x.dtype, jnp.floating)
+
+
+def _sources(jaxpr: Any) -> list[frozenset[int]]:
+    """Which constants and arguments each result comes from."""
+    known = {v: frozenset([k]) for k, v in enumerate([*jaxpr.constvars, *jaxpr.invars])}
+    of = lambda vs: frozenset().union(*(known[v] for v in vs if not isinstance(v, Literal)))
+    for equation in jaxpr.eqns:
+        known.update({v: of(equation.invars) for v in equation.outvars})
+    return [of([v]) for v in jaxpr.outvars]
+
+
+def _with_rows(aval: Any, count: int) -> Any:
+    return aval.update(shape=(count, *aval.shape))
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Loop:
+    """`length` calls of `run`, which gives what is carried and a row of results.
+
+    **Fields:** `sizes`: how many constants, parameters, carried arrays and further ones, of which each
+    call takes a row, `run` takes; `sources`, `avals`: of each of its results the arguments that it
+    comes from, and its shape and type; `keeps`: whether the loop gives the carries that a gradient
+    begins from as well.
+    """
+
+    run: Callable[..., list[Any]]
+    sizes: tuple[int, int, int, int]
+    sources: tuple[frozenset[int], ...]
+    avals: tuple[Any, ...]
+    length: int
+    cut: Cut
+    keeps: bool = False
+
+    @property
+    def carried(self) -> range:
+        """Which arguments are carried."""
+        return range(sum(self.sizes[:2]), sum(self.sizes[:3]))
+
+    @property
+    def stretches(self) -> list[tuple[slice, int]]:
+        """The calls from one kept carry to the next, for the most of the loop and what remains of it."""
+        length = self.cut.block * self.cut.kept
+        cut = self.length - self.length % length
+        parts = [(slice(0, cut), length), (slice(cut, self.length), self.length - cut)]
+        return [(part, length) for part, length in parts if part.stop > part.start]
+
+    def place(self, k: int) -> int:
+        """Where an argument has a batch axis: in rows after that of the rows."""
+        return int(k >= self.carried.stop)
+
+    def result_place(self, k: int) -> int:
+        """Where a result of `run` has one in the loop's."""
+        return int(k >= len(self.carried))
+
+    def reached(self, args: Iterable[int]) -> tuple[set[int], list[int]]:
+        """The arguments that come to depend on some of them in the course of the loop, with these, and
+        the results that do."""
+        args = set(args)
+        while True:
+            results = [k for k, sources in enumerate(self.sources) if sources & args]
+            grown = args | {self.carried[k] for k in results if k < len(self.carried)}
+            if grown == args:
+                return args, results
+            args = grown
+
+    def shapes(self, results: Iterable[int]) -> list[Any]:
+        """The shapes and types of results of the whole loop."""
+        rows = lambda k: _with_rows(self.avals[k], self.length) if self.result_place(k) else self.avals[k]
+        return [rows(k) for k in results]
+
+    def body(self, fixed: Sequence[Any]) -> Callable[[list, list], tuple[list, list]]:
+        """A call, from constants and parameters."""
+
+        def f(carry: list, x: list) -> tuple[list, list]:
+            carry, y = _split(self.run(*fixed, *carry, *x), len(self.carried))
+            return carry, y
+
+        return f
+
+    def forward(self, *args: Any) -> list[Any]:
+        """The parameters, what is carried at the end, rows of results and, if it `keeps`, the carries."""
+        consts, params, carry, xs = _split(args, *self.sizes[:3])
+        f = self.body([*consts, *params])
+        if not self.keeps:
+            carry, ys = scan_in_chunks(f, carry, xs, self.length, self.cut.chunk)
+            return [*params, *carry, *ys]
+
+        def stretch(length: int, carry: list, xs: list) -> tuple[list, Any]:
+            after, ys = scan(f, carry, xs, length)
+            return after, (ys, carry)
+
+        parts, kept = [], []
+        for part, length in self.stretches:
+            count, keep = (part.stop - part.start) // length, functools.partial(stretch, length)
+            chunk = max(self.cut.chunk // length, 1)
+            carry, (ys, starts) = scan_in_chunks(keep, carry, take(xs, part, (count, length)), count, chunk)
+            parts.append([y.reshape(-1, *y.shape[2:]) for y in ys])
+            kept += starts
+        ys = [jnp.concatenate(rows) for rows in zip(*parts)]
+        return [*params, *carry, *ys, *kept]
+
+    def batched(self, args: Iterable[int], size: int) -> tuple["_Loop", set[int], list[int]]:
+        """The same loop with a batch axis in some arguments; then which come to have one and which
+        results do."""
+        args, results = self.reached(args)
+        if not args:
+            return self, args, results
+        out = [0 if k in results else None for k in range(len(self.avals))]
+        run = jax.vmap(
+            self.run, [0 if k in args else None for k in range(sum(self.sizes))], out, axis_size=size
+        )
+        avals = tuple(_with_rows(x, size) if k in results else x for k, x in enumerate(self.avals))
+        return dataclasses.replace(self, run=run, avals=avals), args, results
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Change:
+    """What the results of a loop change by if its arguments do.
+
+    **Fields:** `params`, `carried`: which of them change; `rows`: which rows of results do.
+    """
+
+    loop: _Loop
+    params: tuple[int, ...]
+    carried: tuple[int, ...]
+    rows: tuple[int, ...]
+
+    @property
+    def moving(self) -> list[int]:
+        """Which arguments change."""
+        first = self.loop.sizes[0]
+        return [*(first + k for k in self.params), *(self.loop.carried[k] for k in self.carried)]
+
+    @property
+    def results(self) -> list[int]:
+        """Which results of `run` do."""
+        return [*self.carried, *(len(self.loop.carried) + k for k in self.rows)]
+
+    def along(self, args: Sequence[Any], fn: Callable) -> tuple[Callable, list[Any]]:
+        """`fn(fixed, carry)` as a function of what changes of these arguments."""
+
+        def of_moving(*moving: Any) -> Any:
+            given = list(args)
+            for k, x in zip(self.moving, moving):
+                given[k] = x
+            fixed, carry = _split(given, self.loop.carried.start)
+            return fn(fixed, carry)
+
+        return of_moving, [args[k] for k in self.moving]
+
+    def push(self, *args: Any) -> list[Any]:
+        """The change of parameters, carried arrays and rows, from the arguments, the kept carries and the
+        changes."""
+        given, xs, _ = _split(args, self.loop.carried.stop, self.loop.sizes[3])
+        changes = list(args[len(args) - len(self.moving) :])
+
+        def results(fixed: list, carry: list) -> list:
+            loop = self.loop
+            carry, ys = scan_in_chunks(loop.body(fixed), carry, xs, loop.length, loop.cut.chunk)
+            return [*(carry[k] for k in self.carried), *(ys[k] for k in self.rows)]
+
+        fn, at = self.along(given, results)
+        return [*changes[: len(self.params)], *jax.jvp(fn, at, changes)[1]]
+
+    def pull(self, *args: Any) -> list[Any]:
+        """The transpose: the cotangents of what changes, from the arguments, the kept carries and the
+        cotangents of what does."""
+        loop, carried = self.loop, len(self.loop.carried)
+        fixed, _, xs, rest = _split(args, loop.carried.start, *loop.sizes[2:])
+        kept, sums, ct_carry, ct_ys = _split(
+            rest, len(loop.stretches) * carried, len(self.params), len(self.carried)
+        )
+        state = sums, ct_carry
+        for k, (part, length) in reversed(list(enumerate(loop.stretches))):
+            starts, count = kept[k * carried : (k + 1) * carried], (part.stop - part.start) // length
+            for block in (k for k in range(loop.cut.block, 0, -1) if length % k == 0):
+                rows = take((xs, ct_ys), part, (count, length // block, block))
+                at = [_without(x, 1) for x in starts], *jax.tree.map(lambda x: _without(x, 2), rows)
+                pulled = self._pulled(fixed, block, state, at)
+                if pulled.operations <= MOST:
+                    break
+            back = functools.partial(self._back, fixed, length // block, block, pulled)
+            state, _ = jax.lax.scan(back, state, (starts, *rows), reverse=True)
+        sums, ct_carry = state
+        return [*sums, *ct_carry]
+
+    def _back(self, fixed: list, blocks: int, block: int, pulled: OneLoop, state: Any, at: Any) -> Any:
+        """Back over the steps from one kept carry to the next."""
+        carry, xs, ct_ys = at
+
+        def back(state: Any, at: Any) -> tuple[Any, None]:
+            (sums, ct_carry), (carry, xs, ct_ys) = state, at
+            out = pulled(*fixed, *carry, *xs, *ct_ys, *ct_carry, *sums)
+            return tuple(_split(out, len(sums))), None
+
+        def go(carry: list, xs: list) -> tuple[list, list]:
+            after, _ = scan(self.loop.body(fixed), carry, xs, block)
+            return after, after
+
+        if blocks == 1:
+            return back(state, (carry, *jax.tree.map(lambda x: x[0], (xs, ct_ys))))
+        _, later = scan(go, carry, jax.tree.map(lambda x: x[:-1], xs), blocks - 1)
+        starts = [jnp.concatenate([x[None], xs]) for x, xs in zip(carry, later)]
+        return jax.lax.scan(back, state, (starts, xs, ct_ys), reverse=True)
+
+    def _pulled(self, fixed: list, block: int, state: Any, at: Any) -> OneLoop:
+        """Cotangents before a block of steps from those after it, `state`, and what is there."""
+        (sums, ct_carry), (carry, xs, ct_ys) = state, at
+        counts = len(fixed), len(carry), len(xs), len(ct_ys), len(ct_carry)
+
+        def pulled(*args: Any) -> list[Any]:
+            fixed, carry, xs, ct_ys, ct_carry, sums = _split(args, *counts)
+
+            def results(fixed: list, carry: list) -> Any:
+                f, rows = self.loop.body(fixed), []
+                for k in range(block):
+                    carry, y = f(carry, [x[k] for x in xs])
+                    rows.append([y[k] for k in self.rows])
+                return [carry[k] for k in self.carried], rows
+
+            fn, at = self.along([*fixed, *carry], results)
+            out = jax.vjp(fn, *at)[1]((ct_carry, [[ct[k] for ct in ct_ys] for k in range(block)]))
+            ct_params, ct_carry = _split(out, len(sums))
+            return [*(x + ct for x, ct in zip(sums, ct_params)), *ct_carry]
+
+        return OneLoop(pulled, [*fixed, *carry, *xs, *ct_ys, *ct_carry, *sums], fixed=len(fixed))
+
+
+def _without(x: Any, axes: int) -> jax.ShapeDtypeStruct:
+    """An array like `x` without its first axes."""
+    return jax.ShapeDtypeStruct(x.shape[axes:], x.dtype)
+
+
+def _call_shapes(*args: Any, loop: _Loop) -> list[Any]:
+    _, params, carry, _ = _split(args, *loop.sizes[:3])
+    kept = []
+    for part, length in loop.stretches if loop.keeps else []:
+        kept += [_with_rows(x, (part.stop - part.start) // length) for x in carry]
+    return [*params, *loop.shapes(range(len(loop.avals))), *kept]
+
+
+def _push_shapes(*args: Any, change: _Change) -> list[Any]:
+    params = args[len(args) - len(change.moving) :][: len(change.params)]
+    return [*params, *change.loop.shapes(change.results)]
+
+
+def _primitive(name: str, evaluate: Callable[..., list[Any]], shapes: Callable[..., list[Any]]) -> Primitive:
+    primitive = Primitive(f"hhjax_{name}")
+    primitive.multiple_results = True
+    primitive.def_impl(evaluate)
+    primitive.def_abstract_eval(shapes)
+    mlir.register_lowering(primitive, mlir.lower_fun(evaluate, multiple_results=True))
+    return primitive
+
+
+call_p = _primitive("call", lambda *args, loop: loop.forward(*args), _call_shapes)
+push_p = _primitive("push", lambda *args, change: change.push(*args), _push_shapes)
+
+
+def _in_front(x: Any, axis: int | None, place: int, size: int) -> Any:
+    """`x` with a batch axis in this place."""
+    if axis is not None:
+        return jnp.moveaxis(x, axis, place)
+    return jnp.broadcast_to(jnp.expand_dims(x, place), (*x.shape[:place], size, *x.shape[place:]))
+
+
+def _size(args: Sequence[Any], axes: Sequence[Any]) -> int:
+    return next(x.shape[axis] for x, axis in zip(args, axes) if axis is not None)
+
+
+def _batch_call(args: Sequence[Any], axes: Sequence[Any], loop: _Loop) -> tuple[list[Any], list[Any]]:
+    size = _size(args, axes)
+    wide, inside, results = loop.batched((k for k, axis in enumerate(axes) if axis is not None), size)
+    full = lambda k: _in_front(args[k], axes[k], loop.place(k), size)
+    out = call_p.bind(*(full(k) if k in inside else x for k, x in enumerate(args)), loop=wide)
+    params = [0 if k in inside else None for k in range(loop.sizes[0], loop.carried.start)]
+    places = [loop.result_place(k) if k in results else None for k in range(len(loop.avals))]
+    kept = [1 if k in inside else None for k in loop.carried]
+    return out, [*params, *places, *kept * (len(loop.stretches) if loop.keeps else 0)]
+
+
+def _batch_push(args: Sequence[Any], axes: Sequence[Any], change: _Change) -> tuple[list[Any], list[Any]]:
+    loop, size = change.loop, _size(args, axes)
+    count, first = sum(loop.sizes), len(args) - len(change.moving)
+    kept = [*loop.carried] * len(loop.stretches)
+    # What moves has a value and a change for each member of the batch.
+    batched = {*change.moving, *(k for k, axis in enumerate(axes[:count]) if axis is not None)}
+    batched.update(k for k, axis in zip(kept, axes[count:first]) if axis is not None)
+    wide, inside, _ = loop.batched(batched, size)
+    full = lambda k, place: _in_front(args[k], axes[k], place, size)
+    given = [full(k, loop.place(k)) if k in inside else args[k] for k in range(count)]
+    given += [full(count + at, 1) if k in inside else args[count + at] for at, k in enumerate(kept)]
+    changes = [full(k, 0) for k in range(first, len(args))]
+    out = push_p.bind(*given, *changes, change=dataclasses.replace(change, loop=wide))
+    return out, [*[0] * len(change.params), *map(loop.result_place, change.results)]
+
+
+batching.primitive_batchers[call_p] = _batch_call
+batching.primitive_batchers[push_p] = _batch_push
+
+
+def _call_jvp(primals: Sequence[Any], tangents: Sequence[Any], loop: _Loop) -> tuple[list[Any], list[Any]]:
+    moves = [k for k, x in enumerate(tangents) if not isinstance(x, ad.Zero)]
+    params = range(loop.sizes[0], loop.carried.start)
+    if loop.keeps or any(k not in params and k not in loop.carried for k in moves):
+        tangents = tuple(map(ad.instantiate_zeros, tangents))
+        return jax.jvp(loop.forward, tuple(primals), tangents)
+    inside, results = loop.reached(moves)
+    change = _Change(
+        loop,
+        tuple(k - params.start for k in params if k in moves),
+        tuple(at for at, k in enumerate(loop.carried) if k in inside and _moves(primals[k])),
+        tuple(k - len(loop.carried) for k in results if loop.result_place(k) and _moves(loop.avals[k])),
+    )
+    out = call_p.bind(*primals, loop=dataclasses.replace(loop, keeps=True))
+    out, kept = _split(out, len(params) + len(loop.avals))
+    changes = [ad.instantiate_zeros(tangents[k]) for k in change.moving]
+    pushed = push_p.bind(*primals, *kept, *changes, change=change)
+    d_out: list[Any] = [ad.Zero(jax.typeof(x).to_tangent_aval()) for x in out]
+    for k, x in zip([*change.params, *(len(params) + k for k in change.results)], pushed):
+        d_out[k] = x
+    return out, d_out
+
+
+def _push_jvp(primals: Sequence[Any], tangents: Sequence[Any], change: _Change) -> Any:
+    return jax.jvp(change.push, tuple(primals), tuple(map(ad.instantiate_zeros, tangents)))
+
+
+def _push_transpose(cts: Sequence[Any], *args: Any, change: _Change) -> list[Any]:
+    first = len(args) - len(change.moving)
+    found = change.pull(*args[:first], *map(ad.instantiate_zeros, cts))
+    pairs = zip(args[first:], found, strict=True)
+    return [None] * first + [ct if ad.is_undefined_primal(x) else None for x, ct in pairs]
+
+
+ad.primitive_jvps[call_p] = _call_jvp
+ad.primitive_jvps[push_p] = _push_jvp
+ad.primitive_transposes[push_p] = _push_transpose

@@ -1,0 +1,129 @@
+"""The derivative of the loop of steps that is our own, against those of JAX."""
+
+import diffrax
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import hhjax as hh
+from hhjax import _loop
+from hhjax._one_loop import MOST, OneLoop
+from hhjax._pullback import Cut, Pulled
+
+AXON = hh.squid_axon()
+# The tests run with XLA's older emitters, users with these.
+AS_USERS = {"xla_cpu_use_fusion_emitters": True, "xla_backend_optimization_level": 3}
+DIRECT, OURS = diffrax.DirectAdjoint(), diffrax.RecursiveCheckpointAdjoint()
+
+
+def compiled(fn, *args):
+    return jax.jit(fn).lower(*args).compile(compiler_options=AS_USERS)(*args)
+
+
+def agree(got, wanted, rtol):
+    for x, y in zip(jax.tree.leaves(got), jax.tree.leaves(wanted), strict=True):
+        np.testing.assert_allclose(x, y, rtol=rtol, atol=rtol * np.abs(y).max())
+
+
+def mixed(x, y, k, scale):
+    """Floats and whole numbers, elementwise and not, with more than one shape."""
+    for _ in range(4):
+        x, y = jnp.where(k > 2, jnp.sin(x) / y, x * scale), y + jnp.exp(-x * x) / y
+    z = jnp.outer(x, y) @ (x / 3)
+    for _ in range(4):
+        z, y = jnp.tanh(z / 5.0), y / (2 + z * z)
+    return [z, y, k * 2 + 1, jnp.outer(z, x) ** 2, (x > y) | (z < 0)]
+
+
+def test_work_in_one_loop_is_what_it_was():
+    x, y = jnp.linspace(0.1, 1.0, 7), jnp.linspace(1.0, 2.0, 7)
+    args = x, y, jnp.arange(7), jnp.asarray(0.3)
+    loop = OneLoop(mixed, args)
+    agree(compiled(loop, *args), mixed(*args), 1e-14)
+    slope = lambda fn: jax.grad(lambda x: sum(jnp.sum(part) for part in fn(x, *args[1:])[:2]))
+    agree(compiled(slope(loop), x), slope(mixed)(x), 1e-13)
+    rows = jnp.stack([x, x[::-1], x**2])
+    over = lambda fn: jax.vmap(fn, (0, None, None, None))(rows, *args[1:])
+    agree(compiled(lambda: over(loop)), over(mixed), 1e-14)
+
+
+def test_more_work_than_one_loop_takes_is_cut_up():
+    def long(x, y):
+        for k in range(MOST // 2):
+            x, y = y * 0.5 + x * (k % 3), jnp.sin(x)
+        return [x, y]
+
+    x = jnp.linspace(0.0, 1.0, 5)
+    loop = OneLoop(long, (x, x))
+    assert loop.operations > MOST
+    agree(jax.jit(loop)(x, x), long(x, x), 1e-12)
+
+
+@pytest.mark.parametrize("cut", [Cut(4, 3, 1), Cut(40, 2, 3)])
+def test_a_loop_is_a_scan_however_it_is_cut(cut):
+    """Values, gradients and batches of a loop of 17 calls, with what moves from the second call on."""
+    xs, w = jnp.linspace(0.0, 1.0, 17), jnp.array([[0.2, 0.1], [-0.3, 0.4]])
+
+    def outcome(p, a, own):
+        start = jnp.int32(0), a, jnp.zeros(2)
+
+        def f(carry, x):
+            k, a, b = carry
+            new = jnp.tanh(a @ w * x) + 0.1 * b
+            return (k + 1, new, a * p + b), (new.sum() * p, k)
+
+        if own:
+            loop = Pulled(f, start, xs[0])
+            _, carry, ys = loop.scan(loop.params, start, xs, 17, cut)
+        else:
+            carry, ys = jax.lax.scan(f, start, xs)
+        return carry[2].sum() + (ys[0] ** 2).sum() + (ys[1].astype(float) * ys[0]).sum()
+
+    a = jnp.array([0.5, -0.2])
+    check = lambda of, *at: agree(jax.jit(of(True))(*at), jax.jit(of(False))(*at), 1e-12)
+    check(lambda own: jax.value_and_grad(lambda p, a: outcome(p, a, own), (0, 1)), 0.7, a)
+    check(lambda own: jax.jacfwd(lambda p: outcome(p, a, own)), 0.7)
+    check(
+        lambda own: jax.vmap(jax.grad(lambda p, a: outcome(p, a, own)), (0, None)), jnp.array([0.3, 0.7]), a
+    )
+    many = lambda own: lambda p: jax.vmap(lambda a: outcome(p, a, own))(jnp.stack([a, 2 * a])).sum()
+    check(lambda own: jax.grad(many(own)), 0.7)
+    check(lambda own: jax.hessian(lambda p: outcome(p, a, own)), 0.7)
+    check(lambda own: jax.grad(jax.grad(lambda p: outcome(p, a, own))), 0.7)
+
+
+@pytest.mark.parametrize("n, coupled", [(1, False), (37, False), (5, True)])
+def test_gradients_as_users_compile_them(n, coupled, monkeypatch):
+    """By every parameter, over a spike, at a number of steps that no block divides."""
+    monkeypatch.setattr(_loop, "_BLOCK", 3)
+    E = jnp.linspace(0.0, 0.3, n * n).reshape(n, n)
+    network = hh.Network(AXON, n=n, coupling=hh.GradedSynapse(E) if coupled else None)
+    currents = jnp.linspace(9.0, 15.0, n)
+
+    def loss(network, currents, adjoint):
+        run = hh.simulate(network, t1=5.03, dt=0.03, stimulus=currents, adjoint=adjoint)
+        return jnp.mean(run.V**2) + run.final.V[0]
+
+    slopes = lambda adjoint: jax.grad(lambda *at: loss(*at, adjoint), (0, 1))
+    agree(compiled(slopes(OURS), network, currents), slopes(DIRECT)(network, currents), 1e-11)
+
+
+def test_a_gradient_by_what_a_stimulus_refers_to():
+    def loss(height, adjoint):
+        return hh.simulate(AXON, t1=2.0, dt=0.05, stimulus=lambda t: height * t, adjoint=adjoint).V.mean()
+
+    assert float(jax.grad(loss)(3.0, OURS)) == pytest.approx(float(jax.grad(loss)(3.0, DIRECT)), rel=1e-12)
+
+
+def test_a_nan_stays_one_in_a_gradient():
+    """What turned NaN must not come back as a number."""
+
+    def loss(g, V0):
+        neuron = eqx.tree_at(lambda axon: axon.channels["na"].g, AXON, g)
+        y0 = eqx.tree_at(lambda y: y.V, hh.Network(neuron).init(), V0)
+        return hh.simulate(neuron, t1=0.5, dt=0.05, y0=y0, throw=False).final.V[0]
+
+    slope = lambda V0: float(compiled(jax.grad(loss), jnp.asarray(120.0), jnp.array([V0])))
+    assert slope(-40.0) > 0 and np.isnan(slope(np.nan))
