@@ -116,6 +116,8 @@ def _run_pulled(
         return carry, row(carry)
 
     pulled = Pulled(step_and_row if every else step, carry, None if keys is None else keys[0])
+    if pulled.jaxpr.effects:  # such as to print something
+        return _run(step, row, carry, keys, plan, adjoint, cuts)
     few = _nbytes(carry.z) <= _FEW_BYTES
     block = 1 if few else max(min(_BLOCK, _BLOCK_OPERATIONS // pulled.operations), 1)
     within = plan.steps if every else plan.stride

@@ -117,6 +117,16 @@ def test_a_gradient_by_what_a_stimulus_refers_to():
     assert float(jax.grad(loss)(3.0, OURS)) == pytest.approx(float(jax.grad(loss)(3.0, DIRECT)), rel=1e-12)
 
 
+def test_what_a_step_prints_is_printed(capfd):
+    def loud(t):
+        jax.debug.print("at {}", t)
+        return 10.0 * t
+
+    hh.simulate(AXON, t1=0.1, dt=0.05, stimulus=loud).V.block_until_ready()
+    jax.effects_barrier()
+    assert capfd.readouterr().out.count("at 0.0") == 2  # 0.025 and 0.075
+
+
 def test_a_nan_stays_one_in_a_gradient():
     """What turned NaN must not come back as a number."""
 
