@@ -162,8 +162,10 @@ def _is_pulled(
     whole = all(jax.typeof(x).sharding.mesh.empty for x in arrays)
     # In one function with the loop over time, XLA would take one neuron at a time.
     swallowed = makes_small_loops() and _nbytes(z) < _MEGABYTE_LOOP
-    ours = not on_gpu() and not is_diffrax(steps.stepper)
-    return recursive and silent and whole and ours and not swallowed
+    foreign = on_gpu() or is_diffrax(steps.stepper)
+    # In the loop of a Markov scheme's many states XLA does not use vectors.
+    wide = bool(steps.network.noisy_channels)
+    return recursive and silent and whole and not (swallowed or foreign or wide)
 
 
 def spread(network: Network) -> Network:

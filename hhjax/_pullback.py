@@ -263,55 +263,58 @@ class _Change:
             starts, count = kept[k * carried : (k + 1) * carried], (part.stop - part.start) // length
             for block in (k for k in range(loop.cut.block, 0, -1) if length % k == 0):
                 rows = take((xs, ct_ys), part, (count, length // block, block))
-                at = [_without(x, 1) for x in starts], *jax.tree.map(lambda x: _without(x, 2), rows)
-                pulled = self._pulled(fixed, block, state, at)
+                # One array for each step of a block: XLA makes one loop only of what is read at one place.
+                rows = [jax.tree.map(lambda x: x[:, :, k], rows) for k in range(block)]
+                at = [_without(x, 1) for x in starts], jax.tree.map(lambda x: _without(x, 2), rows)
+                pulled = self._pulled(fixed, state, at)
                 if pulled.operations <= MOST:
                     break
-            back = functools.partial(self._back, fixed, length // block, block, pulled)
-            state, _ = jax.lax.scan(back, state, (starts, *rows), reverse=True)
+            back = functools.partial(self._back, fixed, length // block, pulled)
+            state, _ = jax.lax.scan(back, state, (starts, rows), reverse=True)
         sums, ct_carry = state
         return [*sums, *ct_carry]
 
-    def _back(self, fixed: list, blocks: int, block: int, pulled: OneLoop, state: Any, at: Any) -> Any:
+    def _back(self, fixed: list, blocks: int, pulled: OneLoop, state: Any, at: Any) -> Any:
         """Back over the steps from one kept carry to the next."""
-        carry, xs, ct_ys = at
+        carry, rows = at
 
         def back(state: Any, at: Any) -> tuple[Any, None]:
-            (sums, ct_carry), (carry, xs, ct_ys) = state, at
-            out = pulled(*fixed, *carry, *xs, *ct_ys, *ct_carry, *sums)
+            sums, _ = state
+            out = pulled(*fixed, *jax.tree.leaves((at, state)))
             return tuple(_split(out, len(sums))), None
 
-        def go(carry: list, xs: list) -> tuple[list, list]:
-            after, _ = scan(self.loop.body(fixed), carry, xs, block)
+        def go(carry: list, rows: list) -> tuple[list, list]:
+            xs = jax.tree.map(lambda *each: jnp.stack(each), *(xs for xs, _ in rows))
+            after, _ = scan(self.loop.body(fixed), carry, xs, len(rows))
             return after, after
 
         if blocks == 1:
-            return back(state, (carry, *jax.tree.map(lambda x: x[0], (xs, ct_ys))))
-        _, later = scan(go, carry, jax.tree.map(lambda x: x[:-1], xs), blocks - 1)
+            return back(state, (carry, jax.tree.map(lambda x: x[0], rows)))
+        _, later = scan(go, carry, jax.tree.map(lambda x: x[:-1], rows), blocks - 1)
         starts = [jnp.concatenate([x[None], xs]) for x, xs in zip(carry, later)]
-        return jax.lax.scan(back, state, (starts, xs, ct_ys), reverse=True)
+        return jax.lax.scan(back, state, (starts, rows), reverse=True)
 
-    def _pulled(self, fixed: list, block: int, state: Any, at: Any) -> OneLoop:
+    def _pulled(self, fixed: list, state: Any, at: Any) -> OneLoop:
         """Cotangents before a block of steps from those after it, `state`, and what is there."""
-        (sums, ct_carry), (carry, xs, ct_ys) = state, at
-        counts = len(fixed), len(carry), len(xs), len(ct_ys), len(ct_carry)
+        given, structure = jax.tree.flatten((at, state))
 
         def pulled(*args: Any) -> list[Any]:
-            fixed, carry, xs, ct_ys, ct_carry, sums = _split(args, *counts)
+            fixed_here, rest = _split(args, len(fixed))
+            (carry, rows), (sums, ct_carry) = jax.tree.unflatten(structure, rest)
 
             def results(fixed: list, carry: list) -> Any:
-                f, rows = self.loop.body(fixed), []
-                for k in range(block):
-                    carry, y = f(carry, [x[k] for x in xs])
-                    rows.append([y[k] for k in self.rows])
-                return [carry[k] for k in self.carried], rows
+                f, ys = self.loop.body(fixed), []
+                for xs, _ in rows:
+                    carry, y = f(carry, xs)
+                    ys.append([y[k] for k in self.rows])
+                return [carry[k] for k in self.carried], ys
 
-            fn, at = self.along([*fixed, *carry], results)
-            out = jax.vjp(fn, *at)[1]((ct_carry, [[ct[k] for ct in ct_ys] for k in range(block)]))
+            fn, where = self.along([*fixed_here, *carry], results)
+            out = jax.vjp(fn, *where)[1]((ct_carry, [ct_y for _, ct_y in rows]))
             ct_params, ct_carry = _split(out, len(sums))
             return [*(x + ct for x, ct in zip(sums, ct_params)), *ct_carry]
 
-        return OneLoop(pulled, [*fixed, *carry, *xs, *ct_ys, *ct_carry, *sums], fixed=len(fixed))
+        return OneLoop(pulled, [*fixed, *given], fixed=len(fixed))
 
 
 def _without(x: Any, axes: int) -> jax.ShapeDtypeStruct:
