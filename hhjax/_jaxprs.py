@@ -1,5 +1,6 @@
-"""What is known of JAX's operations by name, for those who look into traced functions."""
+"""What those who look into traced functions, and make operations of them, have in common."""
 
+from collections.abc import Sequence
 from typing import Any
 
 # What acts on each element by itself, as far as Pallas translates it to Triton.
@@ -24,3 +25,17 @@ def count_operations(jaxpr: Any) -> int:
     """The operations in a jaxpr and the calls in it."""
     inner = lambda e: count_operations(inner_jaxpr(e)[0]) if e.primitive.name in CALLS else 1
     return sum(map(inner, jaxpr.eqns))
+
+
+def aval(variable: Any) -> Any:
+    """The shape and type of a variable of a jaxpr."""
+    return variable.aval
+
+
+def split(xs: Sequence[Any], *counts: int) -> list[list[Any]]:
+    """Lists of these lengths, and of the rest."""
+    parts, start = [], 0
+    for count in counts:
+        parts.append(list(xs[start : start + count]))
+        start += count
+    return [*parts, list(xs[start:])]

@@ -15,7 +15,7 @@ from jax.extend.core import jaxpr_as_fun, Literal
 from jax.extend.core.primitives import div_p, mul_p
 from jax.interpreters import partial_eval
 
-from ._jaxprs import CALLS, ELEMENTWISE, inner_jaxpr
+from ._jaxprs import aval, CALLS, ELEMENTWISE, inner_jaxpr
 
 # What is worth a loop, and what XLA makes one function of: past 2,000 operations it begins to do
 # things many times.
@@ -57,7 +57,7 @@ class OneLoop:
             if steady.issuperset(sources):
                 steady.update(equation.outvars)
                 shape = None
-            if equation.primitive.name == "broadcast_in_dim" and _aval(equation.invars[0]).shape == ():
+            if equation.primitive.name == "broadcast_in_dim" and aval(equation.invars[0]).shape == ():
                 self.scalars[equation.outvars[0]] = equation.invars[0]
                 shape = None
             at = max((stage[v] + (shape is None and v in looped) for v in sources), default=0)
@@ -150,12 +150,8 @@ def _variables(of: Sequence[Any]) -> list[Any]:
     return [v for v in of if not isinstance(v, Literal)]
 
 
-def _aval(v: Any) -> Any:
-    return v.aval
-
-
 def _value(v: Any, known: dict) -> Any:
-    return _aval(v).dtype.type(v.val) if isinstance(v, Literal) else known[v]
+    return aval(v).dtype.type(v.val) if isinstance(v, Literal) else known[v]
 
 
 def _evaluate(equation: Any, known: dict, stands_for: Callable = lambda v: v) -> None:

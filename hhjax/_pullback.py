@@ -16,7 +16,7 @@ from jax.core import Tracer
 from jax.extend.core import ClosedJaxpr, jaxpr_as_fun, Literal, Primitive
 from jax.interpreters import ad, batching, mlir
 
-from ._jaxprs import count_operations
+from ._jaxprs import count_operations, split
 from ._one_loop import MOST, OneLoop
 from ._scan import scan, scan_in_chunks, take
 
@@ -49,39 +49,27 @@ class Pulled:
         is_param = [isinstance(x, Tracer) and _moves(x) for x in closed.consts]
         self.consts = [x for x, param in zip(closed.consts, is_param) if not param]
         self.params = [x for x, param in zip(closed.consts, is_param) if param]
-        # The jaxpr's constants and arguments from our order of them.
-        self.order = [
-            *sorted(range(len(is_param)), key=lambda k: is_param[k]),
-            *range(len(is_param), len(is_param) + len(self.jaxpr.invars)),
-        ]
+        # Where the jaxpr's constants and arguments stand if the parameters come after other constants.
+        order = sorted(range(len(is_param)), key=lambda k: is_param[k])
+        self.place = [*map(order.index, range(len(order)))]
+        self.place += range(len(order), len(order) + len(self.jaxpr.invars))
 
     def scan(self, params: Any, carry: Any, xs: Any, length: int, cut: Cut) -> tuple[Any, Any, Any]:
         """The params, the carry and the ys after `length` calls of `f`, as by `lax.scan`."""
         leaves, structure = jax.tree.flatten(carry)
-        jaxpr, order, rows = self.jaxpr, self.order, jax.tree.leaves(xs)
+        jaxpr, place, rows = self.jaxpr, self.place, jax.tree.leaves(xs)
 
         def run(*flat: Any) -> list[Any]:
-            given = [x for _, x in sorted(zip(order, flat), key=lambda pair: pair[0])]
-            consts, args = _split(given, len(jaxpr.constvars))
+            consts, args = split([flat[k] for k in place], len(jaxpr.constvars))
             return jaxpr_as_fun(ClosedJaxpr(jaxpr, consts))(*args)
 
         sizes = len(self.consts), len(params), len(leaves), len(rows)
-        place = {k: at for at, k in enumerate(order)}
         sources = tuple(frozenset(place[k] for k in ks) for ks in _sources(jaxpr))
         avals = tuple(v.aval for v in jaxpr.outvars)
         loop = _Loop(run, sizes, sources, avals, length, cut)
         out = call_p.bind(*self.consts, *params, *leaves, *rows, loop=loop)
-        params, carry, ys = _split(out, len(params), len(leaves))
+        params, carry, ys = split(out, len(params), len(leaves))
         return params, jax.tree.unflatten(structure, carry), jax.tree.unflatten(self.structure, ys)
-
-
-def _split(xs: Sequence[Any], *sizes: int) -> list[list[Any]]:
-    """Lists of these sizes, and of the rest."""
-    parts, start = [], 0
-    for size in sizes:
-        parts.append(list(xs[start : start + size]))
-        start += size
-    return [*parts, list(xs[start:])]
 
 
 def _moves(x: Any) -> bool:
@@ -160,14 +148,14 @@ class _Loop:
         """A call, from constants and parameters."""
 
         def f(carry: list, x: list) -> tuple[list, list]:
-            carry, y = _split(self.run(*fixed, *carry, *x), len(self.carried))
+            carry, y = split(self.run(*fixed, *carry, *x), len(self.carried))
             return carry, y
 
         return f
 
     def forward(self, *args: Any) -> list[Any]:
         """The parameters, what is carried at the end, rows of results and, if it `keeps`, the carries."""
-        consts, params, carry, xs = _split(args, *self.sizes[:3])
+        consts, params, carry, xs = split(args, *self.sizes[:3])
         f = self.body([*consts, *params])
         if not self.keeps:
             carry, ys = scan_in_chunks(f, carry, xs, self.length, self.cut.chunk)
@@ -231,7 +219,7 @@ class _Change:
             given = list(args)
             for k, x in zip(self.moving, moving):
                 given[k] = x
-            fixed, carry = _split(given, self.loop.carried.start)
+            fixed, carry = split(given, self.loop.carried.start)
             return fn(fixed, carry)
 
         return of_moving, [args[k] for k in self.moving]
@@ -239,7 +227,7 @@ class _Change:
     def push(self, *args: Any) -> list[Any]:
         """The change of parameters, carried arrays and rows, from the arguments, the kept carries and the
         changes."""
-        given, xs, _ = _split(args, self.loop.carried.stop, self.loop.sizes[3])
+        given, xs, _ = split(args, self.loop.carried.stop, self.loop.sizes[3])
         changes = list(args[len(args) - len(self.moving) :])
 
         def results(fixed: list, carry: list) -> list:
@@ -254,8 +242,8 @@ class _Change:
         """The transpose: the cotangents of what changes, from the arguments, the kept carries and the
         cotangents of what does."""
         loop, carried = self.loop, len(self.loop.carried)
-        fixed, _, xs, rest = _split(args, loop.carried.start, *loop.sizes[2:])
-        kept, sums, ct_carry, ct_ys = _split(
+        fixed, _, xs, rest = split(args, loop.carried.start, *loop.sizes[2:])
+        kept, sums, ct_carry, ct_ys = split(
             rest, len(loop.stretches) * carried, len(self.params), len(self.carried)
         )
         state = sums, ct_carry
@@ -281,7 +269,7 @@ class _Change:
         def back(state: Any, at: Any) -> tuple[Any, None]:
             sums, _ = state
             out = pulled(*fixed, *jax.tree.leaves((at, state)))
-            return tuple(_split(out, len(sums))), None
+            return tuple(split(out, len(sums))), None
 
         def go(carry: list, rows: list) -> tuple[list, list]:
             xs = jax.tree.map(lambda *each: jnp.stack(each), *(xs for xs, _ in rows))
@@ -299,7 +287,7 @@ class _Change:
         given, structure = jax.tree.flatten((at, state))
 
         def pulled(*args: Any) -> list[Any]:
-            fixed_here, rest = _split(args, len(fixed))
+            fixed_here, rest = split(args, len(fixed))
             (carry, rows), (sums, ct_carry) = jax.tree.unflatten(structure, rest)
 
             def results(fixed: list, carry: list) -> Any:
@@ -311,7 +299,7 @@ class _Change:
 
             fn, where = self.along([*fixed_here, *carry], results)
             out = jax.vjp(fn, *where)[1]((ct_carry, [ct_y for _, ct_y in rows]))
-            ct_params, ct_carry = _split(out, len(sums))
+            ct_params, ct_carry = split(out, len(sums))
             return [*(x + ct for x, ct in zip(sums, ct_params)), *ct_carry]
 
         return OneLoop(pulled, [*fixed, *given], fixed=len(fixed))
@@ -323,7 +311,7 @@ def _without(x: Any, axes: int) -> jax.ShapeDtypeStruct:
 
 
 def _call_shapes(*args: Any, loop: _Loop) -> list[Any]:
-    _, params, carry, _ = _split(args, *loop.sizes[:3])
+    _, params, carry, _ = split(args, *loop.sizes[:3])
     kept = []
     for part, length in loop.stretches if loop.keeps else []:
         kept += [_with_rows(x, (part.stop - part.start) // length) for x in carry]
@@ -404,7 +392,7 @@ def _call_jvp(primals: Sequence[Any], tangents: Sequence[Any], loop: _Loop) -> t
         tuple(k - len(loop.carried) for k in results if loop.result_place(k) and _moves(loop.avals[k])),
     )
     out = call_p.bind(*primals, loop=dataclasses.replace(loop, keeps=True))
-    out, kept = _split(out, len(params) + len(loop.avals))
+    out, kept = split(out, len(params) + len(loop.avals))
     changes = [ad.instantiate_zeros(tangents[k]) for k in change.moving]
     pushed = push_p.bind(*primals, *kept, *changes, change=change)
     d_out: list[Any] = [ad.Zero(jax.typeof(x).to_tangent_aval()) for x in out]

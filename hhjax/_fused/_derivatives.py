@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
+from .._jaxprs import split
 from ._launch import (
     at_row,
     clear,
@@ -16,7 +17,6 @@ from ._launch import (
     NUMBER,
     read_all,
     reader,
-    split,
     write_all,
     write_records,
 )

@@ -6,6 +6,7 @@ from typing import Any
 import jax.experimental.pallas as pl
 from jaxtyping import Array
 
+from .._jaxprs import split
 from ._launch import (
     at_row,
     clear,
@@ -15,7 +16,6 @@ from ._launch import (
     NUMBER,
     read_all,
     reader,
-    split,
     write_all,
     write_records,
 )

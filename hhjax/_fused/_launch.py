@@ -75,11 +75,6 @@ def launch(
     return [cut(kind, x) for (kind, _), x in zip(out, results)]
 
 
-def split(xs: Sequence[Any], *counts: int) -> list[list[Any]]:
-    ends = np.cumsum((0,) + counts)
-    return [list(xs[a:b]) for a, b in zip(ends[:-1], ends[1:], strict=True)] + [list(xs[ends[-1] :])]
-
-
 def loop(count: Any, body: Callable, carry: Any) -> Any:
     return jax.lax.fori_loop(NUMBER(0), count, body, carry)
 

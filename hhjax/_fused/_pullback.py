@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
+from .._jaxprs import split
 from ._derivatives import Moved, Moving, pick
 from ._elements import BLOCK
 from ._launch import (
@@ -19,7 +20,6 @@ from ._launch import (
     read_all,
     read_records,
     reader,
-    split,
     wide,
     write,
     write_all,

@@ -11,13 +11,13 @@ from jaxtyping import Array
 
 from .._connectivity import Sparse
 from .._diffrax import is_diffrax
+from .._jaxprs import split
 from .._network import Network
 from .._plan import Plan
 from .._reduce import Log
 from .._steps import Outcome, Steps
 from ._draw import check_key
 from ._errors import NotFused
-from ._launch import split
 from ._make import make_program
 from ._primitives import run_p
 from ._program import pack, unpack

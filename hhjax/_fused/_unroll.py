@@ -16,7 +16,7 @@ from jax.core import Tracer
 from jax.extend.core import Literal
 from jax.interpreters import partial_eval
 
-from .._jaxprs import CALLS, ELEMENTWISE, inner_jaxpr
+from .._jaxprs import aval, CALLS, ELEMENTWISE, inner_jaxpr
 from ._elements import as_elements, BLOCK, LANES, MOST
 from ._errors import NotFused
 from ._moves import Mover, MOVES
@@ -53,11 +53,6 @@ _KNOWN: dict[str, Callable] = {
 }
 
 
-def _aval(variable: Any) -> Any:
-    """The shape and type of a variable of a jaxpr."""
-    return variable.aval
-
-
 class Unrolled:
     """`fn` of `args` (shapes in any structure) as a function of lists of elements.
 
@@ -84,7 +79,7 @@ class Unrolled:
         leaves = self.structure.flatten_up_to(args)
         evaluator = _Evaluator(self.what, self.strict, self.lanes, lane, n)
         given = [x for x, used in zip(leaves, self.used) if used]
-        arrays = [as_elements(x, _aval(v).shape) for x, v in zip(given, self.jaxpr.invars)]
+        arrays = [as_elements(x, aval(v).shape) for x, v in zip(given, self.jaxpr.invars)]
         out = evaluator.run(self.jaxpr, self.consts, arrays)
         return jax.tree.unflatten(self.out_structure, [list(x.ravel()) for x in out])
 
@@ -119,7 +114,7 @@ class _Evaluator:
         def value(x: Any) -> np.ndarray:
             if not isinstance(x, Literal):
                 return known[x]
-            return as_elements([_aval(x).dtype.type(x.val)], ())
+            return as_elements([aval(x).dtype.type(x.val)], ())
 
         for equation in jaxpr.eqns:
             if any(getattr(x.aval, "shape", ()).count(LANES) > 1 for x in equation.outvars):
