@@ -161,19 +161,57 @@ class _Loop:
             carry, ys = scan_in_chunks(f, carry, xs, self.length, self.cut.chunk)
             return [*params, *carry, *ys]
 
-        def stretch(length: int, carry: list, xs: list) -> tuple[list, Any]:
-            after, ys = scan(f, carry, xs, length)
-            return after, (ys, carry)
-
-        parts, kept = [], []
+        fixed, parts, kept = [*consts, *params], [], []
         for part, length in self.stretches:
-            count, keep = (part.stop - part.start) // length, functools.partial(stretch, length)
+            count = (part.stop - part.start) // length
+            rows, calls = self.in_blocks(
+                xs, part, length, lambda rows: self.calls(fixed, carry, _shapes(rows, 2))
+            )
+            go = functools.partial(self.go, calls, fixed)
+
+            def stretch(carry: list, rows: list) -> tuple[list, Any]:
+                after, ys = scan(go, carry, rows, length // len(rows))
+                return after, (ys, carry)
+
             chunk = max(self.cut.chunk // length, 1)
-            carry, (ys, starts) = scan_in_chunks(keep, carry, take(xs, part, (count, length)), count, chunk)
-            parts.append([y.reshape(-1, *y.shape[2:]) for y in ys])
+            carry, (ys, starts) = scan_in_chunks(stretch, carry, rows, count, chunk)
+            parts.append([y.reshape(-1, *y.shape[3:]) for y in ys])
             kept += starts
         ys = [jnp.concatenate(rows) for rows in zip(*parts)]
         return [*params, *carry, *ys, *kept]
+
+    def in_blocks(
+        self, xs: Any, part: slice, length: int, make: Callable[[list], OneLoop]
+    ) -> tuple[list, OneLoop]:
+        """The rows of `part` for each call of a block, of shape (stretches, blocks in one), and what is
+        made of those of a block, which is as long as it may be for one loop."""
+        for block in (k for k in range(self.cut.block, 0, -1) if length % k == 0):
+            shape = ((part.stop - part.start) // length, length // block, block)
+            # One array for each call: XLA makes one loop only of what is read at one place.
+            rows = [jax.tree.map(lambda x: x[:, :, k], take(xs, part, shape)) for k in range(block)]
+            made = make(rows)
+            if made.operations <= MOST:
+                break
+        return rows, made
+
+    def calls(self, fixed: list, carry: list, rows: list) -> OneLoop:
+        """A call for each of the rows, in one loop over the elements."""
+        given, structure = jax.tree.flatten((carry, rows))
+
+        def calls(*args: Any) -> list[Any]:
+            fixed_here, rest = split(args, len(fixed))
+            (carry, rows), ys = jax.tree.unflatten(structure, rest), []
+            for xs in rows:
+                carry, y = self.body(fixed_here)(carry, xs)
+                ys += y
+            return [*carry, *ys]
+
+        return OneLoop(calls, [*fixed, *given], fixed=len(fixed))
+
+    def go(self, calls: OneLoop, fixed: list, carry: list, rows: list) -> tuple[list, list]:
+        """The carry after some calls, and their results in rows."""
+        carry, ys = split(calls(*fixed, *carry, *jax.tree.leaves(rows)), len(carry))
+        return carry, [jnp.stack(ys[k :: len(ys) // len(rows)]) for k in range(len(ys) // len(rows))]
 
     def batched(self, args: Iterable[int], size: int) -> tuple["_Loop", set[int], list[int]]:
         """The same loop with a batch axis in some arguments; then which come to have one and which
@@ -249,15 +287,11 @@ class _Change:
         state = sums, ct_carry
         for k, (part, length) in reversed(list(enumerate(loop.stretches))):
             starts, count = kept[k * carried : (k + 1) * carried], (part.stop - part.start) // length
-            for block in (k for k in range(loop.cut.block, 0, -1) if length % k == 0):
-                rows = take((xs, ct_ys), part, (count, length // block, block))
-                # One array for each step of a block: XLA makes one loop only of what is read at one place.
-                rows = [jax.tree.map(lambda x: x[:, :, k], rows) for k in range(block)]
-                at = [_without(x, 1) for x in starts], jax.tree.map(lambda x: _without(x, 2), rows)
-                pulled = self._pulled(fixed, state, at)
-                if pulled.operations <= MOST:
-                    break
-            back = functools.partial(self._back, fixed, length // block, pulled)
+            at = _shapes(starts, 1)
+            rows, pulled = loop.in_blocks(
+                (xs, ct_ys), part, length, lambda rows: self._pulled(fixed, state, (at, _shapes(rows, 2)))
+            )
+            back = functools.partial(self._back, fixed, length // len(rows), pulled)
             state, _ = jax.lax.scan(back, state, (starts, rows), reverse=True)
         sums, ct_carry = state
         return [*sums, *ct_carry]
@@ -271,14 +305,16 @@ class _Change:
             out = pulled(*fixed, *jax.tree.leaves((at, state)))
             return tuple(split(out, len(sums))), None
 
-        def go(carry: list, rows: list) -> tuple[list, list]:
-            xs = jax.tree.map(lambda *each: jnp.stack(each), *(xs for xs, _ in rows))
-            after, _ = scan(self.loop.body(fixed), carry, xs, len(rows))
-            return after, after
-
         if blocks == 1:
             return back(state, (carry, jax.tree.map(lambda x: x[0], rows)))
-        _, later = scan(go, carry, jax.tree.map(lambda x: x[:-1], rows), blocks - 1)
+        xs = [jax.tree.map(lambda x: x[:-1], xs) for xs, _ in rows]
+        calls = self.loop.calls(fixed, carry, _shapes(xs, 1))
+
+        def go(carry: list, xs: list) -> tuple[list, list]:
+            after, _ = self.loop.go(calls, fixed, carry, xs)
+            return after, after
+
+        _, later = scan(go, carry, xs, blocks - 1)
         starts = [jnp.concatenate([x[None], xs]) for x, xs in zip(carry, later)]
         return jax.lax.scan(back, state, (starts, rows), reverse=True)
 
@@ -305,9 +341,9 @@ class _Change:
         return OneLoop(pulled, [*fixed, *given], fixed=len(fixed))
 
 
-def _without(x: Any, axes: int) -> jax.ShapeDtypeStruct:
-    """An array like `x` without its first axes."""
-    return jax.ShapeDtypeStruct(x.shape[axes:], x.dtype)
+def _shapes(xs: Any, axes: int) -> Any:
+    """The shapes and types of arrays without their first axes."""
+    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[axes:], x.dtype), xs)
 
 
 def _call_shapes(*args: Any, loop: _Loop) -> list[Any]:
