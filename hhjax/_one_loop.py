@@ -19,7 +19,7 @@ from ._jaxprs import aval, CALLS, ELEMENTWISE, inner_jaxpr
 
 # What is worth a loop, and what XLA makes one function of: past 2,000 operations it begins to do
 # things many times.
-_FEWEST, MOST = 8, 1700
+_FEWEST, MOST = 8, 3300
 
 
 class OneLoop:
