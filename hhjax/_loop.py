@@ -30,9 +30,9 @@ _SMALL_LOOP_BYTES = 512
 # for a derivative of our own.
 _KEPT_BYTES, _KEPT_BY_US = 32_000_000, 95_000_000
 
-# Steps whose gradient is worked out at once, at least and at most; only one where the states are small,
+# Steps whose gradient is worked out at once, at least and at most; only one where a state is so small,
 # for the sake of small loops.
-_BLOCK, _FEW_BYTES = (4, 16), 64
+_BLOCK, _FEW_BYTES = (4, 16), 28
 
 # States of this size make loops of a megabyte.
 _MEGABYTE_LOOP = 80_000

@@ -17,9 +17,10 @@ from jax.interpreters import partial_eval
 
 from ._jaxprs import aval, CALLS, ELEMENTWISE, inner_jaxpr
 
-# What is worth a loop, and what XLA makes one function of: past 2,000 operations it begins to do
-# things many times.
-_FEWEST, MOST = 8, 3300
+# What is worth a loop. XLA makes functions of up to 2,000 operations, and of what lies before the last
+# 2,000 one for each value that is used twice, which LLVM may leave as calls: then there are no vectors.
+# Up to `MOST` it did not in any of ten models; more is done in parts.
+_FEWEST, MOST, _PART = 8, 3300, 1700
 
 
 class OneLoop:
@@ -29,14 +30,17 @@ class OneLoop:
     are those of `fn` itself.
 
     **Arguments:** `fixed`: how many of the `args`, the first ones, are the same in every step of a loop
-    over time that this stands in. XLA takes out of that what depends on them alone.
+    over time that this stands in. XLA takes out of that what depends on them alone; `reciprocals`:
+    whether to divide but once by a number, and multiply, which rounds once more.
 
-    **Fields:** `operations`: how many the largest loop would have, of which only `MOST` are done in one.
+    **Fields:** `operations`: how many the largest loop has, if they are not more than `MOST`.
     """
 
-    def __init__(self, fn: Callable[..., Sequence[Any]], args: Sequence[Any], fixed: int = 0):
+    def __init__(
+        self, fn: Callable[..., Sequence[Any]], args: Sequence[Any], fixed: int = 0, reciprocals: bool = False
+    ):
         self.plain = jax.make_jaxpr(fn)(*args)
-        inlined = lambda *args: _Inliner().run(self.plain.jaxpr, self.plain.consts, args)
+        inlined = lambda *args: _Inliner(reciprocals).run(self.plain.jaxpr, self.plain.consts, args)
         closed = jax.make_jaxpr(inlined)(*args)
         wanted = [True] * len(closed.jaxpr.outvars)
         self.jaxpr, self.used = partial_eval.dce_jaxpr(closed.jaxpr, wanted)
@@ -88,8 +92,9 @@ class OneLoop:
             for equation in others:
                 _evaluate(equation, known)
             for shape, equations in loops.items():
-                for start in range(0, len(equations), MOST):
-                    self._loop(shape, equations[start : start + MOST], known)
+                size = len(equations) if len(equations) <= MOST else _PART
+                for start in range(0, len(equations), size):
+                    self._loop(shape, equations[start : start + size], known)
         return [_value(v, known) for v in self.jaxpr.outvars]
 
     def _loop(self, shape: tuple[int, ...], equations: list, known: dict) -> None:
@@ -161,9 +166,10 @@ def _evaluate(equation: Any, known: dict, stands_for: Callable = lambda v: v) ->
 
 
 class _Inliner:
-    """Goes through a jaxpr and the calls in it, does the same thing once only, and divides as rarely."""
+    """Goes through a jaxpr and the calls in it, and does the same thing once only."""
 
-    def __init__(self) -> None:
+    def __init__(self, reciprocals: bool) -> None:
+        self.reciprocals = reciprocals
         self.done: dict[Any, tuple[list, list]] = {}
 
     def run(self, jaxpr: Any, consts: Sequence[Any], args: Sequence[Any]) -> list[Any]:
@@ -174,7 +180,7 @@ class _Inliner:
             name = equation.primitive.name
             if name in CALLS:
                 out = self.run(*inner_jaxpr(equation), values)
-            elif name == "div" and jnp.issubdtype(values[1].dtype, jnp.floating):
+            elif self.reciprocals and name == "div" and jnp.issubdtype(values[1].dtype, jnp.floating):
                 out = [self.quotient(*values)]
             elif name == "mul" and any(map(_is_one, values)):
                 out = [values[1] if _is_one(values[0]) else values[0]]

@@ -22,6 +22,10 @@ from ._one_loop import MOST, OneLoop
 from ._scan import near_divisor, scan, scan_in_chunks, take
 
 
+# Operations for which it is worth it to work out several calls at once, if only to have fewer loops.
+_LEAST = 2600
+
+
 @dataclasses.dataclass(frozen=True)
 class Cut:
     """How a loop is cut up.
@@ -39,7 +43,8 @@ class Cut:
     def within(self, operations: int) -> tuple[int, int]:
         """Calls whose derivative is worked out at once if one is of so many operations, and how many
         times that from one kept carry to the next."""
-        block = min(max(self.apart, self.least), self.most, max(MOST // max(operations, 1), 1))
+        block, most = min(self.least, _LEAST // operations), min(self.most, MOST // operations)
+        block = max(min(max(self.apart, block), most), block, 1)
         return block, math.ceil(self.apart / block)
 
 
@@ -165,12 +170,13 @@ class _Loop:
     def forward(self, *args: Any) -> list[Any]:
         """The parameters, what is carried at the end, rows of results and, if there is a `block`, the carries."""
         consts, params, carry, xs = split(args, *self.sizes[:3])
-        f = self.body([*consts, *params])
+        fixed, parts, kept = [*consts, *params], [], []
         if not self.block:
-            carry, ys = scan_in_chunks(f, carry, xs, self.length, self.cut.chunk)
+            calls = self.calls(fixed, carry, [_shapes(xs, 1)])
+            call = lambda carry, x: split(calls(*fixed, *carry, *x), len(carry))
+            carry, ys = scan_in_chunks(call, carry, xs, self.length, self.cut.chunk)
             return [*params, *carry, *ys]
 
-        fixed, parts, kept = [*consts, *params], [], []
         for part, length in self.stretches:
             rows = self.in_blocks(xs, part, length)
             go = functools.partial(self.go, self.calls(fixed, carry, _shapes(rows, 2)), fixed)
@@ -317,7 +323,7 @@ class _Change:
 
     def cut(self, args: Sequence[Any]) -> "_Change":
         """The same for a loop that keeps what the transpose needs."""
-        loop, operations = self.loop, 0
+        loop, operations = self.loop, 1
         if loop.cut.most > 1:
             fixed, carry, xs = split(args, loop.carried.start, len(loop.carried))
             state = [args[k] for k in self.moving[: len(self.params)]], [args[k] for k in self.moving[len(self.params) :]]
@@ -347,7 +353,7 @@ class _Change:
             ct_params, ct_carry = split(out, len(sums))
             return [*(x + ct for x, ct in zip(sums, ct_params)), *ct_carry]
 
-        return OneLoop(pulled, [*fixed, *given], fixed=len(fixed))
+        return OneLoop(pulled, [*fixed, *given], fixed=len(fixed), reciprocals=True)
 
 
 def _shapes(xs: Any, axes: int) -> Any:

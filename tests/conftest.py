@@ -34,7 +34,7 @@ def quick_to_compile():
     """Gradients that go back one step at a time; tests/test_pullback.py takes more."""
     from hhjax import _loop
 
-    _loop._BLOCK = 1
+    _loop._BLOCK = 1, 1
 
 
 @pytest.fixture
