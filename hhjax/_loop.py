@@ -121,26 +121,27 @@ def _run_pulled(
     least, most = (1, 1) if _nbytes(carry.z) <= _FEW_BYTES else _BLOCK
     size = _nbytes(carry)
     apart = _steps_between(adjoint, plan.steps, size, least)
-    cut = Cut(cuts.rows if every else cuts.steps, min(apart, plan.steps if every else plan.stride), least, most)
     if every:
+        cut = Cut(cuts.rows, min(apart, plan.steps), least, most)
         _, carry, ys = pulled.scan(pulled.params, carry, keys, plan.steps, cut)
         return carry, ys
 
     def steps_and_row(state: tuple, keys: Array | None) -> tuple[tuple, Any]:
         params, carry = state
-        params, carry, _ = pulled.scan(params, carry, keys, plan.stride, cut)
+        params, carry, _ = pulled.scan(params, carry, keys, plan.stride, inner)
         return (params, carry), row(carry)
 
+    inner = Cut(cuts.steps, min(apart, plan.stride), least, most)
     rows, rest = divmod(plan.steps, plan.stride)
     cut = rows * plan.stride
     row_keys = take(keys, slice(cut), (rows, plan.stride))
-    many = bool(cuts.segment) and plan.steps * size > 2 * cut.apart * _KEPT_BY_US
+    many = bool(cuts.segment) and plan.steps * size > 2 * inner.apart * _KEPT_BY_US
     (params, carry), ys = scan_in_chunks(
         steps_and_row, (pulled.params, carry), row_keys, rows, cuts.rows, many
     )
     if rest:
         rest_keys = take(keys, slice(cut, None), (rest,))
-        _, carry, _ = pulled.scan(params, carry, rest_keys, rest, dataclasses.replace(cut, chunk=rest))
+        _, carry, _ = pulled.scan(params, carry, rest_keys, rest, dataclasses.replace(inner, chunk=rest))
     return carry, ys
 
 

@@ -21,7 +21,6 @@ from ._jaxprs import split
 from ._one_loop import MOST, OneLoop
 from ._scan import near_divisor, scan, scan_in_chunks, take
 
-
 # Operations for which it is worth it to work out several calls at once, if only to have fewer loops.
 _LEAST = 2600
 
@@ -168,12 +167,12 @@ class _Loop:
         return f
 
     def forward(self, *args: Any) -> list[Any]:
-        """The parameters, what is carried at the end, rows of results and, if there is a `block`, the carries."""
+        """The parameters, what is carried at the end, rows of results and, with a `block`, the carries."""
         consts, params, carry, xs = split(args, *self.sizes[:3])
         fixed, parts, kept = [*consts, *params], [], []
         if not self.block:
             calls = self.calls(fixed, carry, [_shapes(xs, 1)])
-            call = lambda carry, x: split(calls(*fixed, *carry, *x), len(carry))
+            call = lambda carry, x: tuple(split(calls(*fixed, *carry, *x), len(carry)))
             carry, ys = scan_in_chunks(call, carry, xs, self.length, self.cut.chunk)
             return [*params, *carry, *ys]
 
@@ -326,10 +325,10 @@ class _Change:
         loop, operations = self.loop, 1
         if loop.cut.most > 1:
             fixed, carry, xs = split(args, loop.carried.start, len(loop.carried))
-            state = [args[k] for k in self.moving[: len(self.params)]], [args[k] for k in self.moving[len(self.params) :]]
             ct_ys = [loop.avals[k] for k in self.results[len(self.carried) :]]
-            one = self._pulled(fixed, _shapes(state, 0), (_shapes(carry, 0), [(_shapes(xs, 1), _shapes(ct_ys, 0))]))
-            operations = one.operations
+            at = _shapes(carry, 0), [(_shapes(xs, 1), _shapes(ct_ys, 0))]
+            state = tuple(split(_shapes([args[k] for k in self.moving], 0), len(self.params)))
+            operations = max(self._pulled(fixed, state, at).operations, 1)
         block, kept = loop.cut.within(operations)
         return dataclasses.replace(self, loop=dataclasses.replace(loop, block=block, kept=kept))
 

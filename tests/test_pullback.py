@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 import hhjax as hh
-from hhjax import _loop
 from hhjax._one_loop import MOST, OneLoop
 from hhjax._pullback import Cut, Pulled
 
@@ -95,9 +94,8 @@ def test_a_loop_is_a_scan_however_it_is_cut(cut):
 
 
 @pytest.mark.parametrize("n, coupled", [(1, False), (37, False), (5, True)])
-def test_gradients_as_users_compile_them(n, coupled, monkeypatch):
+def test_gradients_as_users_compile_them(n, coupled, usual_blocks):
     """By every parameter, over a spike, at a number of steps that no block divides."""
-    monkeypatch.setattr(_loop, "_BLOCK", (3, 3))
     E = jnp.linspace(0.0, 0.3, n * n).reshape(n, n)
     network = hh.Network(AXON, n=n, coupling=hh.GradedSynapse(E) if coupled else None)
     currents = jnp.linspace(9.0, 15.0, n)
