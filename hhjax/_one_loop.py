@@ -6,7 +6,7 @@ whatever it works out, so that is what the work is written as.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, no_type_check
 
 import jax
 import jax.numpy as jnp
@@ -45,6 +45,10 @@ class OneLoop:
         wanted = [True] * len(closed.jaxpr.outvars)
         self.jaxpr, self.used = partial_eval.dce_jaxpr(closed.jaxpr, wanted)
         self.consts = closed.consts
+        self.users: dict[Any, set[int]] = {v: {-1} for v in _variables(self.jaxpr.outvars)}
+        for equation in self.jaxpr.eqns:
+            for v in _variables(equation.invars):
+                self.users.setdefault(v, set()).add(id(equation))
         # In each stage first what is not elementwise, then one loop for each shape.
         self.stages: list[tuple[list, dict[tuple, list]]] = []
         self.scalars: dict[Any, Any] = {}  # what stands for their arrays in a loop
@@ -105,9 +109,7 @@ class OneLoop:
             return
         made = dict.fromkeys(v for equation in equations for v in equation.outvars)
         inside = set(map(id, equations))
-        needed = set(_variables(self.jaxpr.outvars))
-        needed.update(v for e in self.jaxpr.eqns if id(e) not in inside for v in _variables(e.invars))
-        results = [v for v in made if v in needed]
+        results = [v for v in made if not inside.issuperset(self.users.get(v, ()))]
         element = lambda v: v if isinstance(v, Literal) else self.scalars.get(v, v)
         read = _variables([element(v) for equation in equations for v in equation.invars])
         sources = [v for v in dict.fromkeys(read) if v not in made]
@@ -126,24 +128,32 @@ def _as_reduction(work: Callable, values: list, dtypes: list) -> list:
     """`work` on every element of `values`, as a reduction over two rows that are alike.
 
     What is combined are pairs (x, work(x)), of which the last is taken, if there is one: a monoid.
+    XLA refuses floats of several precisions in it, so all of them are of the highest.
     """
-    count = len(values)
+    count, given = len(values), [x.dtype for x in values]
+    floats = [dtype for dtype in (*given, *dtypes) if jnp.issubdtype(dtype, jnp.floating)]
+    with jax.numpy_dtype_promotion("standard"):
+        widest = jnp.result_type(*floats or [bool])
+    highest = lambda dtype: widest if dtype in floats else dtype
+    as_given = lambda xs, dtypes: [x.astype(dtype) for x, dtype in zip(xs, dtypes)]
 
     def last(before: tuple, after: tuple) -> tuple:
         there = after[0]
         pairs = zip(before[1 : count + 1], after[1 : count + 1])
         x = [jnp.where(there, new, old) for old, new in pairs]
-        return (before[0] | there, *x, *work(*x))
+        return (before[0] | there, *x, *as_given(work(*as_given(x, given)), map(highest, dtypes)))
 
-    rows = [jnp.broadcast_to(x[None], (2, *x.shape)) for x in values]
+    rows = [jnp.broadcast_to(x.astype(highest(x.dtype))[None], (2, *x.shape)) for x in values]
     there = jnp.ones(rows[0].shape, bool)
-    results = [jnp.zeros(rows[0].shape, dtype) for dtype in dtypes]
+    results = [jnp.zeros(rows[0].shape, highest(dtype)) for dtype in dtypes]
     none = [jnp.zeros((), x.dtype) for x in (there, *rows, *results)]
     out = jax.lax.reduce((there, *rows, *results), tuple(none), last, (0,))
     # Without this, the translation of a reduction of which not all is used takes seconds.
-    return list(jax.lax.optimization_barrier(out)[count + 1 :])
+    return as_given(jax.lax.optimization_barrier(out)[count + 1 :], dtypes)
 
 
+# What is called for each operation is not for the run-time type checks of the tests, which take longer.
+@no_type_check
 def _loop_shape(equation: Any) -> tuple[int, ...] | None:
     """The shape over which an operation is elementwise, `None` if it is not."""
     shape = equation.outvars[0].aval.shape
@@ -151,20 +161,29 @@ def _loop_shape(equation: Any) -> tuple[int, ...] | None:
     return shape if equation.primitive.name in ELEMENTWISE and shape and alike else None
 
 
+@no_type_check
 def _variables(of: Sequence[Any]) -> list[Any]:
     return [v for v in of if not isinstance(v, Literal)]
 
 
+@no_type_check
 def _value(v: Any, known: dict) -> Any:
     return aval(v).dtype.type(v.val) if isinstance(v, Literal) else known[v]
 
 
+@no_type_check
+def _is_one(x: Any) -> bool:
+    return isinstance(x, np.generic) and bool(x == 1)
+
+
+@no_type_check
 def _evaluate(equation: Any, known: dict, stands_for: Callable = lambda v: v) -> None:
     primitive = equation.primitive
     out = primitive.bind(*(_value(stands_for(v), known) for v in equation.invars), **equation.params)
     known.update(zip(equation.outvars, out if primitive.multiple_results else [out]))
 
 
+@no_type_check
 class _Inliner:
     """Goes through a jaxpr and the calls in it, and does the same thing once only."""
 
@@ -201,7 +220,3 @@ class _Inliner:
             out = primitive.bind(*values, **params)
             self.done[key] = values, out if primitive.multiple_results else [out]
         return self.done[key][1]
-
-
-def _is_one(x: Any) -> bool:
-    return isinstance(x, np.generic) and bool(x == 1)
