@@ -28,11 +28,11 @@ _SMALL_LOOP_BYTES = 512
 
 # States kept for a gradient up to this size; above, those at segment boundaries alone. The second is
 # for a derivative of our own.
-_KEPT_BYTES, _KEPT_BY_US = 32_000_000, 80_000_000
+_KEPT_BYTES, _KEPT_BY_US = 32_000_000, 95_000_000
 
-# Steps whose gradient is worked out at once, if they are of no more operations than this; only one
-# where the states are small, for the sake of small loops.
-_BLOCK, _BLOCK_OPERATIONS, _FEW_BYTES = 3, 2000, 64
+# Steps whose gradient is worked out at once, at least and at most; only one where a state is so small,
+# for the sake of small loops.
+_BLOCK, _FEW_BYTES = (4, 16), 28
 
 # States of this size make loops of a megabyte.
 _MEGABYTE_LOOP = 80_000
@@ -118,38 +118,41 @@ def _run_pulled(
     pulled = Pulled(step_and_row if every else step, carry, None if keys is None else keys[0])
     if pulled.jaxpr.effects:  # such as to print something
         return _run(step, row, carry, keys, plan, adjoint, cuts)
-    few = _nbytes(carry.z) <= _FEW_BYTES
-    block = 1 if few else max(min(_BLOCK, _BLOCK_OPERATIONS // pulled.operations), 1)
-    within = plan.steps if every else plan.stride
-    blocks, size = math.ceil(plan.steps / block), _nbytes(carry)
-    kept = min(_blocks_between(adjoint, blocks, size), math.ceil(within / block))
+    least, most = (1, 1) if _nbytes(carry.z) <= _FEW_BYTES else _BLOCK
+    size = _nbytes(carry)
+    apart = _steps_between(adjoint, plan.steps, size, least)
     if every:
-        _, carry, ys = pulled.scan(pulled.params, carry, keys, plan.steps, Cut(cuts.rows, block, kept))
+        cut = Cut(cuts.rows, min(apart, plan.steps), least, most)
+        _, carry, ys = pulled.scan(pulled.params, carry, keys, plan.steps, cut)
         return carry, ys
 
     def steps_and_row(state: tuple, keys: Array | None) -> tuple[tuple, Any]:
         params, carry = state
-        params, carry, _ = pulled.scan(params, carry, keys, plan.stride, Cut(cuts.steps, block, kept))
+        params, carry, _ = pulled.scan(params, carry, keys, plan.stride, inner)
         return (params, carry), row(carry)
 
+    inner = Cut(cuts.steps, min(apart, plan.stride), least, most)
     rows, rest = divmod(plan.steps, plan.stride)
     cut = rows * plan.stride
     row_keys = take(keys, slice(cut), (rows, plan.stride))
-    many = bool(cuts.segment) and blocks * size > 2 * kept * _KEPT_BY_US
+    many = bool(cuts.segment) and plan.steps * size > 2 * inner.apart * _KEPT_BY_US
     (params, carry), ys = scan_in_chunks(
         steps_and_row, (pulled.params, carry), row_keys, rows, cuts.rows, many
     )
     if rest:
         rest_keys = take(keys, slice(cut, None), (rest,))
-        _, carry, _ = pulled.scan(params, carry, rest_keys, rest, Cut(rest, block, kept))
+        _, carry, _ = pulled.scan(params, carry, rest_keys, rest, dataclasses.replace(inner, chunk=rest))
     return carry, ys
 
 
-def _blocks_between(adjoint: diffrax.RecursiveCheckpointAdjoint, blocks: int, state_bytes: int) -> int:
-    """Blocks from one state kept for a gradient to the next."""
+def _steps_between(
+    adjoint: diffrax.RecursiveCheckpointAdjoint, steps: int, state_bytes: int, block: int
+) -> int:
+    """Steps from one state kept for a gradient to the next."""
     if adjoint.checkpoints is not None:
-        return math.ceil(blocks / adjoint.checkpoints)
-    return min(math.ceil(blocks * state_bytes / _KEPT_BY_US), math.ceil(math.sqrt(blocks)))
+        return math.ceil(steps / adjoint.checkpoints)
+    # States within a stretch are kept too while that is gone through, one for each block.
+    return max(min(math.ceil(steps * state_bytes / _KEPT_BY_US), math.ceil(math.sqrt(steps * block))), 1)
 
 
 def _is_pulled(

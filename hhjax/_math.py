@@ -4,7 +4,9 @@ All have a removable singularity, and all state their derivative themselves: the
 autodiff makes of a quotient loses its digits there, and costs more everywhere.
 """
 
+import functools
 import math
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -14,7 +16,7 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
 _SMALL = 0.5  # below, the derivatives are series
-_TINY = 1e-20  # stands for zero in a denominator: nothing is lost in the quotient
+_TINY = 1e-18  # stands for zero in a denominator: nothing is lost in the quotient, and x² is normal
 
 
 class _Format(NamedTuple):
@@ -61,34 +63,35 @@ def horner(coefficients: list[float], x: Array) -> Array:
 
 
 @jax.custom_jvp
-def _exponential(x: Array) -> tuple[Array, Array]:
-    """e^x − 1 and e^x, each to 1.5 ulp, from one polynomial and without a branch.
+def _exponential(x: Array) -> tuple[Array, Array, Array]:
+    """e^x − 1 − x, e^x − 1 and e^x from one polynomial and without a branch, the last two to 1.5 ulp.
 
-    x = k·ln 2 + r with |r| <= ln(2)/2, so that e^x − 1 = 2^k (e^r − 1) + (2^k − 1).
+    x = k·ln 2 + r with |r| <= ln(2)/2, so that e^x − 1 = 2^k (e^r − 1 − r) + 2^k r + 2^k − 1. The first
+    is right to a few ulp of e^x − 1, and where k = 0, that is near 0, of itself.
     """
     if x.dtype not in _FORMATS:
-        e, power = _exponential(x.astype(jnp.float32))
-        return e.astype(x.dtype), power.astype(x.dtype)
+        return tuple(y.astype(x.dtype) for y in _exponential(x.astype(jnp.float32)))
     form = _FORMATS[x.dtype]
-    x = jnp.where(x < form.lowest, form.lowest, x)  # in this order NaN stays NaN
-    x = jnp.where(x > form.highest, form.highest, x)
+    within = jnp.where(x < form.lowest, form.lowest, x)  # in this order NaN stays NaN
+    within = jnp.where(within > form.highest, form.highest, within)
     # Adding 1.5·2^mantissa rounds to a whole number, which then stands in the last bits.
     magic = np.asarray(1.5 * 2.0**form.mantissa, x.dtype)
-    bits = jax.lax.bitcast_convert_type(x * (1 / math.log(2)) + magic, form.integer)
+    bits = jax.lax.bitcast_convert_type(within * (1 / math.log(2)) + magic, form.integer)
     k = bits - magic.view(form.integer)
     high, low = form.ln2
-    r = x - k.astype(x.dtype) * high
+    r = within - k.astype(x.dtype) * high
     r = r - k.astype(x.dtype) * low
-    small = (r * r) * (horner(form.series, r) * r + 0.5) + r
     power = jax.lax.bitcast_convert_type((k + form.bias) << form.mantissa, x.dtype)
-    return power * small + (power - 1), power * small + power
+    curved = power * ((r * r) * (horner(form.series, r) * r + 0.5))
+    straight = power * r + (power - 1)
+    return curved + (straight - x), curved + straight, curved + (power * r + power)
 
 
 @_exponential.defjvp
 def _exponential_jvp(primals: tuple, tangents: tuple) -> tuple[tuple, tuple]:
-    values = _exponential(*primals)
-    slope = values[1] * tangents[0]
-    return values, (slope, slope)
+    values = _, less_one, value = _exponential(*primals)
+    by_one, by_value = less_one * tangents[0], value * tangents[0]
+    return values, (by_one, by_value, by_value)
 
 
 def _away_from_zero(x: Array) -> Array:
@@ -116,14 +119,25 @@ def _log_slope(x: Array) -> Array:
     return horner(_BERNOULLI[:terms], x * x) * x + 0.5
 
 
-def _near_and_far(x: Array, divisor: Array) -> tuple[Array, Array, Array]:
-    """Whether x is so small that a derivative is a series, x for that, and the divisor for the rest.
+def _near_and_far(x: Array) -> tuple[Array, Array, Array]:
+    """Whether x is so small that a derivative is a series, x for that, and x for the rest.
 
     The double `where` keeps the branch that is not taken free of NaN and infinity, so
     that a derivative can itself be differentiated.
     """
     small = jnp.abs(x) <= _SMALL
-    return small, jnp.where(small, x, 0.0), jnp.where(small, 1.0, divisor)
+    return small, jnp.where(small, x, 0.0), jnp.where(small, 1.0, x)
+
+
+def _differentiated_as(same: Callable[[Array], Array]) -> Callable:
+    """For a function with the values of `same`, but in a form whose derivatives lose their digits."""
+
+    def wrap(quick: Callable[[Array], Array]) -> Callable[[Array], Array]:
+        function = jax.custom_jvp(quick)
+        function.defjvp(functools.partial(jax.jvp, same))
+        return function
+
+    return wrap
 
 
 def exprel(x: Float[ArrayLike, "..."]) -> Float[Array, "..."]:
@@ -143,18 +157,24 @@ def exprel(x: Float[ArrayLike, "..."]) -> Float[Array, "..."]:
 @jax.custom_jvp
 def _exprel(x: Array) -> Array:
     x = _away_from_zero(x)
-    return _exponential(x)[0] / x
+    return _exponential(x)[1] / x
+
+
+def _exprel_slope_again(x: Array) -> Array:
+    value, (small, little, large) = _exprel(x), _near_and_far(x)
+    return jnp.where(small, value * _log_slope(little), _exponential(x)[2] - value) / large
+
+
+@_differentiated_as(_exprel_slope_again)
+def _exprel_slope(x: Array) -> Array:
+    x = _away_from_zero(x)
+    curved, less_one, _ = _exponential(x)
+    return (less_one - curved / x) / x
 
 
 @_exprel.defjvp
 def _exprel_jvp(primals: tuple, tangents: tuple) -> tuple[Array, Array]:
-    (x,), (dx,) = primals, tangents
-    value = _exprel(x)
-    small, little, large = _near_and_far(x, x)
-    # XLA computes anew, wherever it is used, what does not end in a division.
-    e = _exponential(_away_from_zero(x))[1]
-    slope = jnp.where(small, value * _log_slope(little), e - value) / large
-    return value, slope * dx
+    return _exprel(*primals), _exprel_slope(*primals) * tangents[0]
 
 
 def vtrap(x: Float[ArrayLike, "*s"], y: ArrayLike) -> Float[Array, "*s"]:
@@ -174,16 +194,24 @@ def vtrap(x: Float[ArrayLike, "*s"], y: ArrayLike) -> Float[Array, "*s"]:
 def _bernoulli(x: Array) -> Array:
     """x/(eˣ − 1), whose Taylor series has the Bernoulli numbers."""
     x = _away_from_zero(x)
-    return x / _exponential(x)[0]
+    return x / _exponential(x)[1]
+
+
+def _bernoulli_slope_again(x: Array) -> Array:
+    value, (small, little, large) = _bernoulli(x), _near_and_far(x)
+    return value * jnp.where(small, -_log_slope(little), 1 - x - value) / large
+
+
+@_differentiated_as(_bernoulli_slope_again)
+def _bernoulli_slope(x: Array) -> Array:
+    x = _away_from_zero(x)
+    curved, less_one, _ = _exponential(x)
+    return (curved / less_one - x) / less_one
 
 
 @_bernoulli.defjvp
 def _bernoulli_jvp(primals: tuple, tangents: tuple) -> tuple[Array, Array]:
-    (x,), (dx,) = primals, tangents
-    value = _bernoulli(x)
-    small, little, large = _near_and_far(x, x)
-    slope = value * jnp.where(small, -_log_slope(little), 1 - x - value) / large
-    return value, slope * dx
+    return _bernoulli(*primals), _bernoulli_slope(*primals) * tangents[0]
 
 
 def relax(
@@ -208,20 +236,16 @@ def relax(
 @jax.custom_jvp
 def _relax(x: Array, drive: Array, rate: Array, dt: Array) -> Array:
     rate = _away_from_zero(rate)
-    return x + _exponential(-rate * dt)[0] * (x - drive / rate)
+    return x + _exponential(-rate * dt)[1] * (x - drive / rate)
 
 
 @_relax.defjvp
 def _relax_jvp(primals: tuple, tangents: tuple) -> tuple[Array, Array]:
     (x, drive, rate, dt), (dx, d_drive, d_rate, d_dt) = primals, tangents
-    # x(dt) = x·decay + drive·weight, with weight = dt·exprel(−rate·dt). XLA computes anew,
-    # wherever it is used, what does not end in a division: so all is said by the weight.
-    rate = _away_from_zero(rate)
-    weight = -_exponential(-rate * dt)[0] / rate
-    value = x + weight * (drive - rate * x)
-    decay = 1 - rate * weight
-    small, little, large = _near_and_far(rate * dt, rate)
-    weight_by_rate = jnp.where(small, -dt * weight * _log_slope(-little), dt * decay - weight)
-    by_rate = (drive * weight_by_rate - dt * decay * x * large) / large
+    # x(dt) = x·decay + drive·weight, with weight = dt·exprel(−rate·dt).
+    z, flow = rate * -dt, drive - rate * x
+    ratio = _exprel(z)
+    decay, weight = 1 + z * ratio, dt * ratio
+    by_rate = -dt * (drive * (dt * _exprel_slope(z)) + decay * x)
     slope = decay * dx + weight * d_drive + by_rate * d_rate
-    return value, slope + (drive - rate * x) * decay * d_dt
+    return x + weight * flow, slope + flow * decay * d_dt

@@ -6,7 +6,7 @@ whatever it works out, so that is what the work is written as.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, no_type_check
 
 import jax
 import jax.numpy as jnp
@@ -17,9 +17,10 @@ from jax.interpreters import partial_eval
 
 from ._jaxprs import aval, CALLS, ELEMENTWISE, inner_jaxpr
 
-# What is worth a loop, and what XLA makes one function of: past 2,000 operations it begins to do
-# things many times.
-_FEWEST, MOST = 8, 1700
+# What is worth a loop. XLA makes functions of up to 2,000 operations, and of what lies before the last
+# 2,000 one for each value that is used twice, which LLVM may leave as calls: then there are no vectors.
+# Up to `MOST` it did not in any of ten models; more is done in parts.
+_FEWEST, MOST, _PART = 8, 3300, 1700
 
 
 class OneLoop:
@@ -29,18 +30,25 @@ class OneLoop:
     are those of `fn` itself.
 
     **Arguments:** `fixed`: how many of the `args`, the first ones, are the same in every step of a loop
-    over time that this stands in. XLA takes out of that what depends on them alone.
+    over time that this stands in. XLA takes out of that what depends on them alone; `reciprocals`:
+    whether to divide but once by a number, and multiply, which rounds once more.
 
-    **Fields:** `operations`: how many the largest loop would have, of which only `MOST` are done in one.
+    **Fields:** `operations`: how many the largest loop has, if they are not more than `MOST`.
     """
 
-    def __init__(self, fn: Callable[..., Sequence[Any]], args: Sequence[Any], fixed: int = 0):
+    def __init__(
+        self, fn: Callable[..., Sequence[Any]], args: Sequence[Any], fixed: int = 0, reciprocals: bool = False
+    ):
         self.plain = jax.make_jaxpr(fn)(*args)
-        inlined = lambda *args: _Inliner().run(self.plain.jaxpr, self.plain.consts, args)
+        inlined = lambda *args: _Inliner(reciprocals).run(self.plain.jaxpr, self.plain.consts, args)
         closed = jax.make_jaxpr(inlined)(*args)
         wanted = [True] * len(closed.jaxpr.outvars)
         self.jaxpr, self.used = partial_eval.dce_jaxpr(closed.jaxpr, wanted)
         self.consts = closed.consts
+        self.users: dict[Any, set[int]] = {v: {-1} for v in _variables(self.jaxpr.outvars)}
+        for equation in self.jaxpr.eqns:
+            for v in _variables(equation.invars):
+                self.users.setdefault(v, set()).add(id(equation))
         # In each stage first what is not elementwise, then one loop for each shape.
         self.stages: list[tuple[list, dict[tuple, list]]] = []
         self.scalars: dict[Any, Any] = {}  # what stands for their arrays in a loop
@@ -88,8 +96,9 @@ class OneLoop:
             for equation in others:
                 _evaluate(equation, known)
             for shape, equations in loops.items():
-                for start in range(0, len(equations), MOST):
-                    self._loop(shape, equations[start : start + MOST], known)
+                size = len(equations) if len(equations) <= MOST else _PART
+                for start in range(0, len(equations), size):
+                    self._loop(shape, equations[start : start + size], known)
         return [_value(v, known) for v in self.jaxpr.outvars]
 
     def _loop(self, shape: tuple[int, ...], equations: list, known: dict) -> None:
@@ -100,9 +109,7 @@ class OneLoop:
             return
         made = dict.fromkeys(v for equation in equations for v in equation.outvars)
         inside = set(map(id, equations))
-        needed = set(_variables(self.jaxpr.outvars))
-        needed.update(v for e in self.jaxpr.eqns if id(e) not in inside for v in _variables(e.invars))
-        results = [v for v in made if v in needed]
+        results = [v for v in made if not inside.issuperset(self.users.get(v, ()))]
         element = lambda v: v if isinstance(v, Literal) else self.scalars.get(v, v)
         read = _variables([element(v) for equation in equations for v in equation.invars])
         sources = [v for v in dict.fromkeys(read) if v not in made]
@@ -121,24 +128,32 @@ def _as_reduction(work: Callable, values: list, dtypes: list) -> list:
     """`work` on every element of `values`, as a reduction over two rows that are alike.
 
     What is combined are pairs (x, work(x)), of which the last is taken, if there is one: a monoid.
+    XLA refuses floats of several precisions in it, so all of them are of the highest.
     """
-    count = len(values)
+    count, given = len(values), [x.dtype for x in values]
+    floats = [dtype for dtype in (*given, *dtypes) if jnp.issubdtype(dtype, jnp.floating)]
+    with jax.numpy_dtype_promotion("standard"):
+        widest = jnp.result_type(*floats or [bool])
+    highest = lambda dtype: widest if dtype in floats else dtype
+    as_given = lambda xs, dtypes: [x.astype(dtype) for x, dtype in zip(xs, dtypes)]
 
     def last(before: tuple, after: tuple) -> tuple:
         there = after[0]
         pairs = zip(before[1 : count + 1], after[1 : count + 1])
         x = [jnp.where(there, new, old) for old, new in pairs]
-        return (before[0] | there, *x, *work(*x))
+        return (before[0] | there, *x, *as_given(work(*as_given(x, given)), map(highest, dtypes)))
 
-    rows = [jnp.broadcast_to(x[None], (2, *x.shape)) for x in values]
+    rows = [jnp.broadcast_to(x.astype(highest(x.dtype))[None], (2, *x.shape)) for x in values]
     there = jnp.ones(rows[0].shape, bool)
-    results = [jnp.zeros(rows[0].shape, dtype) for dtype in dtypes]
+    results = [jnp.zeros(rows[0].shape, highest(dtype)) for dtype in dtypes]
     none = [jnp.zeros((), x.dtype) for x in (there, *rows, *results)]
     out = jax.lax.reduce((there, *rows, *results), tuple(none), last, (0,))
     # Without this, the translation of a reduction of which not all is used takes seconds.
-    return list(jax.lax.optimization_barrier(out)[count + 1 :])
+    return as_given(jax.lax.optimization_barrier(out)[count + 1 :], dtypes)
 
 
+# What is called for each operation is not for the run-time type checks of the tests, which take longer.
+@no_type_check
 def _loop_shape(equation: Any) -> tuple[int, ...] | None:
     """The shape over which an operation is elementwise, `None` if it is not."""
     shape = equation.outvars[0].aval.shape
@@ -146,24 +161,34 @@ def _loop_shape(equation: Any) -> tuple[int, ...] | None:
     return shape if equation.primitive.name in ELEMENTWISE and shape and alike else None
 
 
+@no_type_check
 def _variables(of: Sequence[Any]) -> list[Any]:
     return [v for v in of if not isinstance(v, Literal)]
 
 
+@no_type_check
 def _value(v: Any, known: dict) -> Any:
     return aval(v).dtype.type(v.val) if isinstance(v, Literal) else known[v]
 
 
+@no_type_check
+def _is_one(x: Any) -> bool:
+    return isinstance(x, np.generic) and bool(x == 1)
+
+
+@no_type_check
 def _evaluate(equation: Any, known: dict, stands_for: Callable = lambda v: v) -> None:
     primitive = equation.primitive
     out = primitive.bind(*(_value(stands_for(v), known) for v in equation.invars), **equation.params)
     known.update(zip(equation.outvars, out if primitive.multiple_results else [out]))
 
 
+@no_type_check
 class _Inliner:
-    """Goes through a jaxpr and the calls in it, does the same thing once only, and divides as rarely."""
+    """Goes through a jaxpr and the calls in it, and does the same thing once only."""
 
-    def __init__(self) -> None:
+    def __init__(self, reciprocals: bool) -> None:
+        self.reciprocals = reciprocals
         self.done: dict[Any, tuple[list, list]] = {}
 
     def run(self, jaxpr: Any, consts: Sequence[Any], args: Sequence[Any]) -> list[Any]:
@@ -174,7 +199,7 @@ class _Inliner:
             name = equation.primitive.name
             if name in CALLS:
                 out = self.run(*inner_jaxpr(equation), values)
-            elif name == "div" and jnp.issubdtype(values[1].dtype, jnp.floating):
+            elif self.reciprocals and name == "div" and jnp.issubdtype(values[1].dtype, jnp.floating):
                 out = [self.quotient(*values)]
             elif name == "mul" and any(map(_is_one, values)):
                 out = [values[1] if _is_one(values[0]) else values[0]]
@@ -195,7 +220,3 @@ class _Inliner:
             out = primitive.bind(*values, **params)
             self.done[key] = values, out if primitive.multiple_results else [out]
         return self.done[key][1]
-
-
-def _is_one(x: Any) -> bool:
-    return isinstance(x, np.generic) and bool(x == 1)

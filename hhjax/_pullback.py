@@ -7,6 +7,7 @@ out anew from the state before it, gone through backwards and added up, all at o
 
 import dataclasses
 import functools
+import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -16,36 +17,46 @@ from jax.core import Tracer
 from jax.extend.core import ClosedJaxpr, jaxpr_as_fun, Literal, Primitive
 from jax.interpreters import ad, batching, mlir
 
-from ._jaxprs import count_operations, split
+from ._jaxprs import split
 from ._one_loop import MOST, OneLoop
-from ._scan import scan, scan_in_chunks, take
+from ._scan import near_divisor, scan, scan_in_chunks, take
+
+# Operations for which it is worth it to work out several calls at once, if only to have fewer loops.
+_LEAST = 2600
 
 
 @dataclasses.dataclass(frozen=True)
 class Cut:
     """How a loop is cut up.
 
-    **Fields:** `chunk`: calls in an inner loop; `block`: calls whose derivative is worked out at once;
-    `kept`: blocks from one carry that is kept for a gradient to the next.
+    **Fields:** `chunk`: calls in an inner loop; `apart`: calls from one carry that is kept for a gradient
+    to the next, or a few more; `least`, `most`: calls whose derivative is worked out at once, if XLA can
+    do so many: more than the least where carries are far apart, for there calls are made anew.
     """
 
     chunk: int
-    block: int
-    kept: int
+    apart: int
+    least: int
+    most: int
+
+    def within(self, operations: int) -> tuple[int, int]:
+        """Calls whose derivative is worked out at once if one is of so many operations, and how many
+        times that from one kept carry to the next."""
+        block, most = min(self.least, _LEAST // operations), min(self.most, MOST // operations)
+        block = max(min(max(self.apart, block), most), block, 1)
+        return block, math.ceil(self.apart / block)
 
 
 class Pulled:
     """Loops of `f(carry, x) -> (carry, y)`, for arguments like these.
 
     **Fields:** `params`: all that `f` refers to and may be differentiated by. These go through `scan`
-    unchanged, so that the derivatives by them are added up on the way back; `operations`: about how
-    many `f` takes.
+    unchanged, so that the derivatives by them are added up on the way back.
     """
 
     def __init__(self, f: Callable[[Any, Any], tuple[Any, Any]], carry: Any, x: Any):
         closed, (_, y) = jax.make_jaxpr(f, return_shape=True)(carry, x)
         self.jaxpr, self.structure = closed.jaxpr, jax.tree.structure(y)
-        self.operations = count_operations(self.jaxpr)
         is_param = [isinstance(x, Tracer) and _moves(x) for x in closed.consts]
         self.consts = [x for x, param in zip(closed.consts, is_param) if not param]
         self.params = [x for x, param in zip(closed.consts, is_param) if param]
@@ -95,8 +106,9 @@ class _Loop:
 
     **Fields:** `sizes`: how many constants, parameters, carried arrays and further ones, of which each
     call takes a row, `run` takes; `sources`, `avals`: of each of its results the arguments that it
-    comes from, and its shape and type; `keeps`: whether the loop gives the carries that a gradient
-    begins from as well.
+    comes from, and its shape and type; `block`, `kept`: calls whose derivative is worked out at once,
+    and how many times that from one carry that a gradient begins from to the next. The loop gives these
+    carries as well, unless `block` is 0.
     """
 
     run: Callable[..., list[Any]]
@@ -105,7 +117,8 @@ class _Loop:
     avals: tuple[Any, ...]
     length: int
     cut: Cut
-    keeps: bool = False
+    block: int = 0
+    kept: int = 1
 
     @property
     def carried(self) -> range:
@@ -115,7 +128,7 @@ class _Loop:
     @property
     def stretches(self) -> list[tuple[slice, int]]:
         """The calls from one kept carry to the next, for the most of the loop and what remains of it."""
-        length = self.cut.block * self.cut.kept
+        length = self.block * self.kept
         cut = self.length - self.length % length
         parts = [(slice(0, cut), length), (slice(cut, self.length), self.length - cut)]
         return [(part, length) for part, length in parts if part.stop > part.start]
@@ -154,26 +167,56 @@ class _Loop:
         return f
 
     def forward(self, *args: Any) -> list[Any]:
-        """The parameters, what is carried at the end, rows of results and, if it `keeps`, the carries."""
+        """The parameters, what is carried at the end, rows of results and, with a `block`, the carries."""
         consts, params, carry, xs = split(args, *self.sizes[:3])
-        f = self.body([*consts, *params])
-        if not self.keeps:
-            carry, ys = scan_in_chunks(f, carry, xs, self.length, self.cut.chunk)
+        fixed, parts, kept = [*consts, *params], [], []
+        if not self.block:
+            calls = self.calls(fixed, carry, [_shapes(xs, 1)])
+            call = lambda carry, x: tuple(split(calls(*fixed, *carry, *x), len(carry)))
+            carry, ys = scan_in_chunks(call, carry, xs, self.length, self.cut.chunk)
             return [*params, *carry, *ys]
 
-        def stretch(length: int, carry: list, xs: list) -> tuple[list, Any]:
-            after, ys = scan(f, carry, xs, length)
-            return after, (ys, carry)
-
-        parts, kept = [], []
         for part, length in self.stretches:
-            count, keep = (part.stop - part.start) // length, functools.partial(stretch, length)
-            chunk = max(self.cut.chunk // length, 1)
-            carry, (ys, starts) = scan_in_chunks(keep, carry, take(xs, part, (count, length)), count, chunk)
-            parts.append([y.reshape(-1, *y.shape[2:]) for y in ys])
+            rows = self.in_blocks(xs, part, length)
+            go = functools.partial(self.go, self.calls(fixed, carry, _shapes(rows, 2)), fixed)
+
+            def stretch(carry: list, rows: list) -> tuple[list, Any]:
+                after, ys = scan(go, carry, rows, length // len(rows))
+                return after, (ys, carry)
+
+            count = (part.stop - part.start) // length
+            chunk = near_divisor(count, max(self.cut.chunk // length, 1)) if self.cut.most == 1 else count
+            carry, (ys, starts) = scan_in_chunks(stretch, carry, rows, count, chunk)
+            parts.append([y.reshape(-1, *y.shape[3:]) for y in ys])
             kept += starts
         ys = [jnp.concatenate(rows) for rows in zip(*parts)]
         return [*params, *carry, *ys, *kept]
+
+    def in_blocks(self, xs: Any, part: slice, length: int) -> list[Any]:
+        """The rows of `part` for each call of a block, of shape (stretches, blocks in one)."""
+        block = 1 if length % self.block else self.block  # where few calls remain, quick to compile
+        rows = take(xs, part, ((part.stop - part.start) // length, length // block, block))
+        # One array for each call: XLA makes one loop only of what is read at one place.
+        return [jax.tree.map(lambda x: x[:, :, k], rows) for k in range(block)]
+
+    def calls(self, fixed: list, carry: list, rows: list) -> OneLoop:
+        """A call for each of the rows, in one loop over the elements."""
+        given, structure = jax.tree.flatten((carry, rows))
+
+        def calls(*args: Any) -> list[Any]:
+            fixed_here, rest = split(args, len(fixed))
+            (carry, rows), ys = jax.tree.unflatten(structure, rest), []
+            for xs in rows:
+                carry, y = self.body(fixed_here)(carry, xs)
+                ys += y
+            return [*carry, *ys]
+
+        return OneLoop(calls, [*fixed, *given], fixed=len(fixed))
+
+    def go(self, calls: OneLoop, fixed: list, carry: list, rows: list) -> tuple[list, list]:
+        """The carry after some calls, and their results in rows."""
+        carry, ys = split(calls(*fixed, *carry, *jax.tree.leaves(rows)), len(carry))
+        return carry, [jnp.stack(ys[k :: len(ys) // len(rows)]) for k in range(len(ys) // len(rows))]
 
     def batched(self, args: Iterable[int], size: int) -> tuple["_Loop", set[int], list[int]]:
         """The same loop with a batch axis in some arguments; then which come to have one and which
@@ -248,16 +291,9 @@ class _Change:
         )
         state = sums, ct_carry
         for k, (part, length) in reversed(list(enumerate(loop.stretches))):
-            starts, count = kept[k * carried : (k + 1) * carried], (part.stop - part.start) // length
-            for block in (k for k in range(loop.cut.block, 0, -1) if length % k == 0):
-                rows = take((xs, ct_ys), part, (count, length // block, block))
-                # One array for each step of a block: XLA makes one loop only of what is read at one place.
-                rows = [jax.tree.map(lambda x: x[:, :, k], rows) for k in range(block)]
-                at = [_without(x, 1) for x in starts], jax.tree.map(lambda x: _without(x, 2), rows)
-                pulled = self._pulled(fixed, state, at)
-                if pulled.operations <= MOST:
-                    break
-            back = functools.partial(self._back, fixed, length // block, pulled)
+            starts, rows = kept[k * carried : (k + 1) * carried], loop.in_blocks((xs, ct_ys), part, length)
+            pulled = self._pulled(fixed, state, (_shapes(starts, 1), _shapes(rows, 2)))
+            back = functools.partial(self._back, fixed, length // len(rows), pulled)
             state, _ = jax.lax.scan(back, state, (starts, rows), reverse=True)
         sums, ct_carry = state
         return [*sums, *ct_carry]
@@ -271,16 +307,30 @@ class _Change:
             out = pulled(*fixed, *jax.tree.leaves((at, state)))
             return tuple(split(out, len(sums))), None
 
-        def go(carry: list, rows: list) -> tuple[list, list]:
-            xs = jax.tree.map(lambda *each: jnp.stack(each), *(xs for xs, _ in rows))
-            after, _ = scan(self.loop.body(fixed), carry, xs, len(rows))
-            return after, after
-
         if blocks == 1:
             return back(state, (carry, jax.tree.map(lambda x: x[0], rows)))
-        _, later = scan(go, carry, jax.tree.map(lambda x: x[:-1], rows), blocks - 1)
+        xs = [jax.tree.map(lambda x: x[:-1], xs) for xs, _ in rows]
+        calls = self.loop.calls(fixed, carry, _shapes(xs, 1))
+
+        def go(carry: list, xs: list) -> tuple[list, list]:
+            after, _ = self.loop.go(calls, fixed, carry, xs)
+            return after, after
+
+        _, later = scan(go, carry, xs, blocks - 1)
         starts = [jnp.concatenate([x[None], xs]) for x, xs in zip(carry, later)]
         return jax.lax.scan(back, state, (starts, rows), reverse=True)
+
+    def cut(self, args: Sequence[Any]) -> "_Change":
+        """The same for a loop that keeps what the transpose needs."""
+        loop, operations = self.loop, 1
+        if loop.cut.most > 1:
+            fixed, carry, xs = split(args, loop.carried.start, len(loop.carried))
+            ct_ys = [loop.avals[k] for k in self.results[len(self.carried) :]]
+            at = _shapes(carry, 0), [(_shapes(xs, 1), _shapes(ct_ys, 0))]
+            state = tuple(split(_shapes([args[k] for k in self.moving], 0), len(self.params)))
+            operations = max(self._pulled(fixed, state, at).operations, 1)
+        block, kept = loop.cut.within(operations)
+        return dataclasses.replace(self, loop=dataclasses.replace(loop, block=block, kept=kept))
 
     def _pulled(self, fixed: list, state: Any, at: Any) -> OneLoop:
         """Cotangents before a block of steps from those after it, `state`, and what is there."""
@@ -302,18 +352,18 @@ class _Change:
             ct_params, ct_carry = split(out, len(sums))
             return [*(x + ct for x, ct in zip(sums, ct_params)), *ct_carry]
 
-        return OneLoop(pulled, [*fixed, *given], fixed=len(fixed))
+        return OneLoop(pulled, [*fixed, *given], fixed=len(fixed), reciprocals=True)
 
 
-def _without(x: Any, axes: int) -> jax.ShapeDtypeStruct:
-    """An array like `x` without its first axes."""
-    return jax.ShapeDtypeStruct(x.shape[axes:], x.dtype)
+def _shapes(xs: Any, axes: int) -> Any:
+    """The shapes and types of arrays without their first axes."""
+    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[axes:], x.dtype), xs)
 
 
 def _call_shapes(*args: Any, loop: _Loop) -> list[Any]:
     _, params, carry, _ = split(args, *loop.sizes[:3])
     kept = []
-    for part, length in loop.stretches if loop.keeps else []:
+    for part, length in loop.stretches if loop.block else []:
         kept += [_with_rows(x, (part.stop - part.start) // length) for x in carry]
     return [*params, *loop.shapes(range(len(loop.avals))), *kept]
 
@@ -355,7 +405,7 @@ def _batch_call(args: Sequence[Any], axes: Sequence[Any], loop: _Loop) -> tuple[
     params = [0 if k in inside else None for k in range(loop.sizes[0], loop.carried.start)]
     places = [loop.result_place(k) if k in results else None for k in range(len(loop.avals))]
     kept = [1 if k in inside else None for k in loop.carried]
-    return out, [*params, *places, *kept * (len(loop.stretches) if loop.keeps else 0)]
+    return out, [*params, *places, *kept * (len(loop.stretches) if loop.block else 0)]
 
 
 def _batch_push(args: Sequence[Any], axes: Sequence[Any], change: _Change) -> tuple[list[Any], list[Any]]:
@@ -381,7 +431,7 @@ batching.primitive_batchers[push_p] = _batch_push
 def _call_jvp(primals: Sequence[Any], tangents: Sequence[Any], loop: _Loop) -> tuple[list[Any], list[Any]]:
     moves = [k for k, x in enumerate(tangents) if not isinstance(x, ad.Zero)]
     params = range(loop.sizes[0], loop.carried.start)
-    if loop.keeps or any(k not in params and k not in loop.carried for k in moves):
+    if loop.block or any(k not in params and k not in loop.carried for k in moves):
         tangents = tuple(map(ad.instantiate_zeros, tangents))
         return jax.jvp(loop.forward, tuple(primals), tangents)
     inside, results = loop.reached(moves)
@@ -391,7 +441,8 @@ def _call_jvp(primals: Sequence[Any], tangents: Sequence[Any], loop: _Loop) -> t
         tuple(at for at, k in enumerate(loop.carried) if k in inside and _moves(primals[k])),
         tuple(k - len(loop.carried) for k in results if loop.result_place(k) and _moves(loop.avals[k])),
     )
-    out = call_p.bind(*primals, loop=dataclasses.replace(loop, keeps=True))
+    change = change.cut(primals)
+    out = call_p.bind(*primals, loop=change.loop)
     out, kept = split(out, len(params) + len(loop.avals))
     changes = [ad.instantiate_zeros(tangents[k]) for k in change.moving]
     pushed = push_p.bind(*primals, *kept, *changes, change=change)

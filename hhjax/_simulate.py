@@ -143,10 +143,10 @@ def simulate(
     - `reduce`: what to gather without saving it: a reducer such as [`hh.SpikeCount`][], or a
         dict, list or tuple of them. The results are in `solution.reduced`.
     - `adjoint`: how a reverse-mode gradient remembers the run.
-        `diffrax.RecursiveCheckpointAdjoint()` keeps the state of every third step (of every one
-        for few neurons) or, where that would take more than 80 MB (for each member of a `vmap`),
-        of fewer, down to √steps of them, and computes the rest anew; with `checkpoints=k` it
-        keeps about k states. `diffrax.DirectAdjoint()` keeps everything.
+        `diffrax.RecursiveCheckpointAdjoint()` keeps the state of every fourth step or so (of every
+        one for a single neuron) or, where that would take more than 95 MB (for each member of a
+        `vmap`), of fewer, down to about √steps of them, and computes the rest anew; with
+        `checkpoints=k` it keeps about k states. `diffrax.DirectAdjoint()` keeps everything.
         `diffrax.ForwardMode()` keeps nothing extra, for `jax.jvp` and `jax.jacfwd`; these work,
         and agree, under all three.
     - `progress_meter`: one of diffrax's, such as `diffrax.TqdmProgressMeter()`.

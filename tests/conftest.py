@@ -31,10 +31,17 @@ DATA = json.loads((Path(__file__).parent / "data" / "hodgkin_huxley_1952.json").
 
 @pytest.fixture(autouse=True, scope="session")
 def quick_to_compile():
-    """Gradients that go back one step at a time; tests/test_pullback.py takes more."""
+    """Gradients that go back one step at a time. Gives the usual numbers of steps."""
     from hhjax import _loop
 
-    _loop._BLOCK = 1
+    usual, _loop._BLOCK = _loop._BLOCK, (1, 1)
+    return usual
+
+
+@pytest.fixture
+def usual_blocks(quick_to_compile, monkeypatch):
+    """Gradients that go back as many steps at a time as users' do."""
+    monkeypatch.setattr("hhjax._loop._BLOCK", quick_to_compile)
 
 
 @pytest.fixture

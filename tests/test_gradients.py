@@ -103,7 +103,7 @@ def test_every_adjoint_gives_the_same_values_and_slopes(saveat):
         assert float(along) == pytest.approx(float(slope), rel=1e-10)
 
 
-def test_memory_of_a_gradient_is_bounded():
+def test_memory_of_a_gradient_is_bounded(usual_blocks):
     """10,000 neurons, 4,000 steps, float32: under 100 MB beyond the forward run."""
     n = 10_000
     network = jax.tree.map(lambda x: x.astype(jnp.float32), hh.Network(AXON, n=n))

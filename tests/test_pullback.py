@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 import hhjax as hh
-from hhjax import _loop
 from hhjax._one_loop import MOST, OneLoop
 from hhjax._pullback import Cut, Pulled
 
@@ -61,7 +60,7 @@ def test_more_work_than_one_loop_takes_is_cut_up():
     agree(jax.jit(loop)(x, x), long(x, x), 1e-12)
 
 
-@pytest.mark.parametrize("cut", [Cut(4, 3, 1), Cut(40, 2, 3)])
+@pytest.mark.parametrize("cut", [Cut(4, 1, 3, 3), Cut(40, 6, 1, 2), Cut(3, 5, 1, 1)])
 def test_a_loop_is_a_scan_however_it_is_cut(cut):
     """Values, gradients and batches of a loop of 17 calls, with what moves from the second call on."""
     xs, w = jnp.linspace(0.0, 1.0, 17), jnp.array([[0.2, 0.1], [-0.3, 0.4]])
@@ -95,9 +94,8 @@ def test_a_loop_is_a_scan_however_it_is_cut(cut):
 
 
 @pytest.mark.parametrize("n, coupled", [(1, False), (37, False), (5, True)])
-def test_gradients_as_users_compile_them(n, coupled, monkeypatch):
+def test_gradients_as_users_compile_them(n, coupled, usual_blocks):
     """By every parameter, over a spike, at a number of steps that no block divides."""
-    monkeypatch.setattr(_loop, "_BLOCK", 3)
     E = jnp.linspace(0.0, 0.3, n * n).reshape(n, n)
     network = hh.Network(AXON, n=n, coupling=hh.GradedSynapse(E) if coupled else None)
     currents = jnp.linspace(9.0, 15.0, n)
