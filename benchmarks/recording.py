@@ -1,28 +1,26 @@
 """How well a fitted model predicts the other half of a real recording.
 
-    python benchmarks/recording.py RECORDING.abf [--json FILE]
+    python benchmarks/recording.py RECORDING.abf [--json FILE] [--seed NUMBER] [--generations NUMBER]
 
-Fits every second sweep and predicts the rest. The model has the currents of a cortical cell (sodium
-with slow inactivation, delayed and slow potassium, leak) and an inward rectifier, with kinetics that
-are free and start where earlier fits of the same half ended. The leak drifts: every fitted sweep gets
-one of its own (the sweeps are neurons of an uncoupled network), a predicted sweep its neighbours' mean.
+Fits every second sweep and predicts the rest. The model has the currents of a cortical cell (sodium with
+slow inactivation, delayed, slow and after-spike potassium, leak) and an inward rectifier, in a membrane of
+free area and with free kinetics. The cell drifts: a potassium leak grows with the number of the sweep, by a
+law of four numbers for all sweeps. No sweep has a parameter of its own; each starts at its first V.
 
-1. All parameters, with V held near the data by nudging at 1/ms: the residual is then the current
-   that the model lacks, and has a good slope whatever the parameters.
-2. The leak reversal of every sweep from a table of the free-running model's spike counts.
-3. All parameters of the free-running model, by spike times and counts in each part of the command
-   and by V below threshold. Steps 2 and 3 come twice.
+Least squares stop where spikes come and go. An evolution strategy (CMA-ES, N. Hansen, arXiv:1604.00772)
+does not: the candidates times the sweeps are the neurons of one uncoupled network, and the centre of the
+last generation, not its best candidate, is the result. It starts where earlier searches on the same half
+ended, displaced by 0.1 %. This and its draws depend on the seed: several show how far figures are chance.
 
 Printed besides: how far apart two recorded sweeps are, of the cell itself.
 """
 
 import argparse
-import functools
 import time
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import diffrax
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -37,16 +35,16 @@ Number = Float[Array, "..."]
 class Sodium(hh.Channel):
     """Transient sodium current with fast (h) and slow (s) inactivation."""
 
-    Vm: Number = hh.param(-17.0)
-    km: Number = hh.param(7.4)
-    tm: Number = hh.param(0.055)
-    Vh: Number = hh.param(-20.5)
-    kh: Number = hh.param(11.6)
-    th_open: Number = hh.param(0.11)
-    th: Number = hh.param(45.0)
-    Vs: Number = hh.param(-36.0)
-    ks: Number = hh.param(5.1)
-    ts: Number = hh.param(62.0)
+    Vm: Number = hh.param()
+    km: Number = hh.param()
+    tm: Number = hh.param()
+    Vh: Number = hh.param()
+    kh: Number = hh.param()
+    th_open: Number = hh.param()
+    th: Number = hh.param()
+    Vs: Number = hh.param()
+    ks: Number = hh.param()
+    ts: Number = hh.param()
     gates: ClassVar = {"m": 3, "h": 1, "s": 1}
 
     def rates(self, V: Array) -> dict[str, hh.InfTau]:
@@ -76,71 +74,149 @@ class Potassium(OneGate):
     gates: ClassVar = {"p": 2}
 
 
-def start(sweeps: int) -> tuple[hh.Network, hh.Electrode]:
-    late = np.clip(np.linspace(-0.6, 1.0, sweeps), 0.0, None)
-    channels = {
-        "na": Sodium(g=7.5, E=70.0),
-        "k": Potassium(g=30.0, E=-56.0, V_half=29.0, k=15.0, tau=0.7, slower=2.5),
-        "m": OneGate(g=0.044, E=-61.0, V_half=-32.0, k=4.1, tau=150.0),
-        "h": OneGate(g=0.012, E=-67.0, V_half=-63.0, k=-3.2, tau=75.0),
-        "leak": hh.Leak(g=0.008 + 0.018 * late, E=-12.0 - 50.0 * late),
-    }
-    return hh.Network(hh.Neuron(channels), n=sweeps), hh.Electrode(area=3900.0)
+class Drift(hh.Channel):
+    """A leak that begins at one sweep, over `width` sweeps, and then grows by g with each."""
+
+    sweep: Number = hh.param()
+    begin: Number = hh.param()
+    width: Number = hh.param()
+
+    def rates(self, V: Array) -> dict[str, hh.InfTau]:
+        return {}
+
+    def open_fraction(self, V: Array, gates: dict[str, Array]) -> Array:
+        return self.width * jax.nn.softplus((self.sweep - self.begin) / self.width)
 
 
-BOUNDS = {
-    "na": {"g": (1.0, 500.0), "E": (35.0, 80.0), "Vm": (-45.0, 10.0), "km": (1.5, 8.0), "tm": (0.05, 1.5),
-           "Vh": (-80.0, -20.0), "kh": (2.0, 15.0), "th_open": (0.1, 5.0), "th": (0.5, 100.0),
-           "Vs": (-60.0, 20.0), "ks": (5.0, 20.0), "ts": (60.0, 2000.0)},
-    "k": {"g": (0.3, 300.0), "E": (-110.0, -55.0), "V_half": (-50.0, 30.0), "k": (2.0, 25.0),
-          "tau": (0.1, 10.0), "slower": (0.2, 50.0)},
-    "m": {"g": (1e-4, 2.0), "E": (-110.0, -60.0), "V_half": (-65.0, 30.0), "k": (4.0, 20.0),
-          "tau": (10.0, 1500.0)},
-    "h": {"g": (1e-5, 0.2), "E": (-110.0, -20.0), "V_half": (-120.0, -60.0), "k": (-20.0, -2.0),
-          "tau": (1.0, 1000.0)},
-    "leak": {"g": (0.002, 0.2), "E": (-90.0, 40.0)},
-    "electrode": {"area": (1500.0, 12_000.0)},
+CHANNELS = {
+    "na": Sodium,
+    "k": Potassium,
+    "m": OneGate,
+    "ahp": OneGate,
+    "h": OneGate,
+    "leak": hh.Leak,
+    "drift": Drift,
+}
+# The least value, the start and the greatest value.
+FREE = {
+    "na": {"g": (1.0, 7.714, 500.0), "E": (35.0, 76.93, 90.0), "Vm": (-45.0, -20.03, 10.0),
+        "km": (1.5, 7.354, 12.0), "tm": (0.02, 0.05002, 1.5), "Vh": (-80.0, -19.37, -5.0),
+        "kh": (2.0, 8.043, 15.0), "th_open": (0.02, 0.1339, 5.0), "th": (0.5, 71.0, 100.0),
+        "Vs": (-60.0, -34.68, 20.0), "ks": (3.0, 5.363, 20.0), "ts": (30.0, 64.17, 3000.0)},
+    "k": {"g": (0.3, 11.25, 300.0), "E": (-110.0, -55.48, -50.0), "V_half": (-50.0, 29.22, 50.0),
+        "k": (2.0, 18.33, 25.0), "tau": (0.1, 0.2842, 10.0), "slower": (0.2, 4.025, 50.0)},
+    "m": {"g": (0.0001, 0.02693, 2.0), "E": (-110.0, -61.71, -50.0), "V_half": (-65.0, -38.71, 30.0),
+        "k": (2.5, 3.381, 20.0), "tau": (10.0, 140.3, 1500.0)},
+    "ahp": {"g": (0.0001, 0.02198, 5.0), "E": (-110.0, -79.36, -60.0), "V_half": (-45.0, -9.889, 30.0),
+        "k": (2.0, 6.299, 20.0), "tau": (30.0, 53.48, 3000.0)},
+    "h": {"g": (1e-05, 0.01242, 0.2), "E": (-110.0, -56.66, -20.0), "V_half": (-120.0, -59.64, -40.0),
+        "k": (-20.0, -2.598, -1.5), "tau": (1.0, 100.4, 1000.0)},
+    "leak": {"g": (0.002, 0.003567, 0.1), "E": (-90.0, 35.68, 60.0)},
+    "drift": {"g": (0.0001, 0.00154, 0.02), "E": (-110.0, -85.75, -50.0), "begin": (-5.0, 4.558, 15.0),
+        "width": (0.1, 0.789, 5.0)},
+    "electrode": {"area": (1500.0, 4358.0, 12000.0)},
+    "gates": {"shift": (-20.0, -0.6759, 20.0)},
 }  # fmt: skip
+LOW, START, HIGH = np.array([triple for fields in FREE.values() for triple in fields.values()]).T
 
 
-def free(network: hh.Network, electrode: hh.Electrode) -> dict:
-    parts = network.neuron.channels | {"electrode": electrode}
-    return {(name, field): getattr(parts[name], field) for name, fields in BOUNDS.items() for field in fields}
+def build(values: Array, sweeps: np.ndarray) -> tuple[hh.Network, hh.Electrode, Array]:
+    """Every candidate, a row of `values`, in every sweep, as uncoupled neurons; and `shift`."""
+    columns = iter(jnp.repeat(values.T, len(sweeps), axis=1))
+    parts = {name: {field: next(columns) for field in fields} for name, fields in FREE.items()}
+    electrode, shift = hh.Electrode(**parts.pop("electrode")), parts.pop("gates")["shift"]
+    parts["drift"]["sweep"] = jnp.tile(jnp.asarray(sweeps, values.dtype), len(values))
+    channels = {name: CHANNELS[name](**fields) for name, fields in parts.items()}
+    return hh.Network(hh.Neuron(channels), n=electrode.area.size), electrode, shift
 
 
-def near_spikes(ts: Array, V: Array, before: float = 2.5, after: float = 5.0) -> np.ndarray:
-    """Which samples of V, (times, n), are part of a spike, with `before` and `after` it (ms)."""
-    near = np.zeros(V.shape, bool)
-    for neuron, times in enumerate(np.asarray(hh.spike_times(ts, V))):
-        for spike in times[~np.isnan(times)]:
-            near[(ts > spike - before) & (ts < spike + after), neuron] = True
-    return near
+def runner(data: hh.Recording, sweeps: np.ndarray) -> Callable:
+    """A function from candidates to V, mV, (times, candidates × sweeps).
+
+    A sweep starts at the recorded V, somewhere between two spikes; the gates start at rest `shift` above it.
+    """
+
+    @jax.jit
+    def run(values: Array) -> Array:
+        network, electrode, shift = build(values, sweeps)
+        tile = lambda x: jnp.tile(jnp.asarray(x, values.dtype), len(values))
+        v0 = tile(data.V[0, 0])
+        return hh.simulate(
+            network,
+            t1=data.dt * (len(data.ts) - 1),
+            dt=data.dt,
+            stimulus=electrode.stimulus(hh.Sampled(data.ts, tile(data.current[0]))),
+            y0=network.init(v0 + shift).replace_V(v0),
+            saveat=diffrax.SaveAt(t0=True, steps=1, fn=hh.save_V),
+            throw=False,
+        ).V
+
+    return run
 
 
-def with_spike_counts(model: Any, data: hh.Recording, shifts: np.ndarray) -> Any:
-    """The model with the leak reversal of each sweep shifted (mV) to the right number of spikes."""
-    network, electrode = model
-    reversal = lambda n: n.neuron.channels["leak"].E
-    moved = lambda shift: (eqx.tree_at(reversal, network, reversal(network) + shift), electrode)
-    off = []
-    for shift in shifts:
-        score = hh.score(hh.replay(moved(shift), data, dt=data.dt), data)
-        off.append(np.abs(score.spikes_model - score.spikes_data)[0] + 0.1 * np.abs(shift))
-    return moved(jnp.asarray(shifts[np.argmin(off, axis=0)]))
+def misfit(data: hh.Recording, edges: list[float]) -> Callable:
+    """A function from the V of candidates to how far each is from the data, about 1 where it is near.
 
-
-def below_threshold(ts: Array, V: Array, target: Array) -> Array:
-    """Residuals in units of 4 mV, of V up to about −28 mV."""
+    It adds the mean square of the difference of V up to about −28 mV, in units of 4 mV; 0.2 times that of
+    the number of spikes in each part of the command; and 0.3 times that of spike times in each part, first
+    with first, in units of 4 ms and a tenth of the time since the part began, none counted as more than 9.
+    """
+    ts, target = jnp.asarray(data.ts), jnp.asarray(data.V[0])
+    parts = list(zip(edges, edges[1:]))
     cut = lambda V: -28.0 - 5.0 * jax.nn.softplus((-28.0 - V) / 5.0)
-    error = (cut(V) - cut(target)) / 4.0
-    return jnp.ravel(error) / np.sqrt(error.size)
+
+    def times(V: Array) -> list[Array]:
+        found = hh.spike_times(ts, V, max_spikes=52)
+        of = lambda begin, end: jnp.sort(jnp.where((found >= begin) & (found < end), found, jnp.nan), axis=-1)
+        return [of(begin, end)[:, :20] for begin, end in parts]
+
+    below, spikes = cut(target), times(target)
+    total = sum((~jnp.isnan(x)).sum() for x in spikes)
+
+    @jax.jit
+    def of_candidates(V: Array) -> Array:
+        split = lambda x, axis: x.reshape(x.shape[:axis] + (-1, target.shape[1]) + x.shape[axis + 1 :])
+        V = jnp.nan_to_num(V)
+        loss = ((split(cut(V), 1) - below[:, None]) ** 2).mean(axis=(0, 2)) / 16
+        for mine, others, (begin, end) in zip(times(V), spikes, parts):
+            mine, at_end = split(mine, 0), lambda x: jnp.where(jnp.isnan(x), end, x)
+            error = (at_end(mine) - at_end(others)) / (4.0 + 0.1 * (at_end(others) - begin))
+            loss += 0.3 * (error**2 / (1 + error**2 / 9)).sum(axis=(1, 2)) / total
+            off = (~jnp.isnan(mine)).sum(-1) - (~jnp.isnan(others)).sum(-1)
+            loss += 0.2 * (off**2).mean(-1)
+        return loss
+
+    return of_candidates
 
 
-def between(network: hh.Network) -> hh.Network:
-    """The network of the sweeps that follow the fitted ones: leaks halfway to the next."""
-    after = lambda x: jnp.append((x[:-1] + x[1:]) / 2, x[-1])
-    leak = network.neuron.channels["leak"]
-    return eqx.tree_at(lambda n: n.neuron.channels["leak"], network, hh.Leak(after(leak.g), after(leak.E)))
+def evolve(fn: Callable, x: np.ndarray, sd: float, generations: int, size: int, rng: Any) -> np.ndarray:
+    """The centre of the last generation of a CMA-ES that lowers fn, of shape (size, P) → (size,)."""
+    P, parents = len(x), size // 2
+    weights = np.log(parents + 0.5) - np.log(np.arange(1, parents + 1))
+    weights /= weights.sum()
+    mass = 1 / (weights**2).sum()
+    c_path, c_sd = (4 + mass / P) / (P + 4 + 2 * mass / P), (mass + 2) / (P + mass + 5)
+    c_one, c_many = 2 / ((P + 1.3) ** 2 + mass), 2 * (mass - 2 + 1 / mass) / ((P + 2) ** 2 + mass)
+    covariance, path, path_sd = np.eye(P), np.zeros(P), np.zeros(P)
+    for generation in range(generations):
+        variances, axes = np.linalg.eigh(covariance)
+        root = np.sqrt(np.maximum(variances, 1e-12))
+        steps = (rng.standard_normal((size, P)) * root) @ axes.T
+        losses = np.nan_to_num(fn(x + sd * steps), nan=np.inf)
+        best = steps[np.argsort(losses)[:parents]]
+        mean = weights @ best
+        x = x + sd * mean
+        path_sd = (1 - c_sd) * path_sd + np.sqrt(c_sd * (2 - c_sd) * mass) * (axes @ ((axes.T @ mean) / root))
+        path = (1 - c_path) * path + np.sqrt(c_path * (2 - c_path) * mass) * mean
+        covariance *= 1 - c_one - c_many
+        covariance += c_one * np.outer(path, path) + c_many * (best.T * weights) @ best
+        sd *= np.exp(c_sd / (1 + c_sd) * (np.linalg.norm(path_sd) / np.sqrt(P) - 1))
+        if generation % 10 == 9:
+            print(
+                f"generation {generation + 1}: misfit {np.median(losses):.3f}, best {losses.min():.3f}",
+                flush=True,
+            )
+    return x
 
 
 def scores(V: Any, data: hh.Recording, title: str) -> dict[str, list]:
@@ -164,45 +240,34 @@ def main(argv: list[str] | None = None) -> dict:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=raw)
     parser.add_argument("recording")
     parser.add_argument("--json", help="also write the figures to this file")
+    parser.add_argument("--seed", type=int, default=0, help="of the start and of the search's draws")
+    parser.add_argument("--generations", type=int, default=120, help="of 40 candidates")
     options = parser.parse_args(argv)
-    jax.config.update("jax_enable_x64", True)
-    about = machine() | {"dtype": "float64"}
+    about = machine()
     print("\n".join(f"{key}: {value}" for key, value in about.items()), "\n")
 
     recording = hh.recordings.load(options.recording).every(2)
     odd, even = recording[1::2].as_neurons(), recording[::2].as_neurons()
-    common = {
-        "where": free,
-        "bounds": {(name, field): pair for name, pairs in BOUNDS.items() for field, pair in pairs.items()},
-        "dt": recording.dt,
-        "v0": even.V[0, 0][None],
-        "progress_meter": diffrax.TextProgressMeter(minimum_increase=0.1),
-    }
-    begun = time.perf_counter()
-    sd = np.where(near_spikes(even.ts, even.V[0]), 4.0, 0.4)  # mV
-    trace, nudging = hh.losses.Trace(sd=sd), hh.Nudging(rates=(1.0,), steps=12)
-    guided = hh.fit(start(len(recording[::2])), even, loss=trace, guide=nudging, steps=0, **common)
+    sweeps, size, rng = np.arange(len(recording)), 40, np.random.default_rng(options.seed)
+    run_even, run_odd = runner(even, sweeps[::2]), runner(odd, sweeps[1::2])
     changes = np.flatnonzero(np.abs(np.diff(recording.current, axis=1)).max(axis=0) > 1.0)
     edges = [0.0, *recording.ts[changes[np.diff(changes, prepend=-100) > 10]], recording.ts[-1]]
-    spikes = np.asarray(hh.spike_times(even.ts, even.V[0]))
-    loss = hh.losses.as_loss(below_threshold)
-    for begin, end in zip(edges, edges[1:]):
-        part = {"start": float(begin), "stop": float(end)}
-        share = np.sum((spikes >= begin) & (spikes < end)) / np.sum(~np.isnan(spikes))
-        loss += share * hh.losses.SpikeTimes(sd=5.0, drift=0.2, **part)
-        loss += 0.1 * hh.losses.Feature(functools.partial(hh.features.spike_count, **part))
-    model, runs = guided.model, guided.runs
-    for _ in range(2):
-        model = with_spike_counts(model, even, np.arange(-4.0, 15.0))
-        fit = hh.fit(model, even, loss=loss, guide=None, steps=15, **common)
-        model, runs = fit.model, runs + fit.runs
-    taken = time.perf_counter() - begun
-    print(fit.summary(), f"\n{runs} forward runs, {taken:.0f} s\n")
 
-    network, electrode = model
-    run = lambda network, data: hh.replay((network, electrode), data, dt=recording.dt)
-    fitted, predicted = run(network, even), run(between(network), odd)
-    figures = {"machine": about, "runs": runs, "seconds": taken}
+    begun = time.perf_counter()
+    loss = misfit(even, [float(edge) for edge in edges])
+    values = lambda x: LOW + (HIGH - LOW) / (1 + np.exp(-x))
+    start = START * (1 + 1e-3 * rng.uniform(-1, 1, START.size))
+    x = np.log((start - LOW) / (HIGH - start))
+    fn = lambda x: np.asarray(loss(run_even(jnp.asarray(values(x), jnp.float32))))
+    found = values(evolve(fn, x, 0.04, options.generations, size, rng))
+    taken = time.perf_counter() - begun
+    named = dict(zip([f"{name}.{field}" for name in FREE for field in FREE[name]], found.tolist()))
+    print("\n".join(f"{name:15} {value:10.4g}" for name, value in named.items()))
+    print(f"\n{options.generations * size} candidates, {taken:.0f} s\n")
+
+    best = jnp.asarray(found[None], jnp.float32)
+    fitted, predicted = run_even(best)[None], run_odd(best)[None]
+    figures = {"machine": about, "seed": options.seed, "parameters": named, "seconds": taken}
     figures["fitted"] = scores(fitted, even, "fitted sweeps")
     figures["held out"] = scores(predicted, odd, "held-out sweeps")
     same = odd.current == even.current
