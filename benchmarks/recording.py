@@ -1,16 +1,15 @@
 """How well a fitted model predicts the other half of a real recording.
 
-    python benchmarks/recording.py RECORDING.abf [--json FILE] [--seed NUMBER] [--generations NUMBER]
+    python benchmarks/recording.py RECORDING.abf [--json FILE] [--seed NUMBER]
 
 Fits every second sweep and predicts the rest. The model has the currents of a cortical cell (sodium with
 slow inactivation, delayed, slow and after-spike potassium, leak) and an inward rectifier, in a membrane of
 free area and with free kinetics. The cell drifts: a potassium leak grows with the number of the sweep, by a
 law of four numbers for all sweeps. No sweep has a parameter of its own; each starts at its first V.
 
-Least squares stop where spikes come and go. An evolution strategy (CMA-ES, N. Hansen, arXiv:1604.00772)
-does not: the candidates times the sweeps are the neurons of one uncoupled network, and the centre of the
-last generation, not its best candidate, is the result. It starts where earlier searches on the same half
-ended, displaced by 0.1 %. This and its draws depend on the seed: several show how far figures are chance.
+The sweeps are the neurons of one uncoupled network. `hh.fit` fits its free-running voltage below threshold,
+spike times and spike counts. It starts where earlier searches on the same half ended, displaced by 0.1 %:
+several seeds show how far figures are chance, and cannot show that a fit from elsewhere would get there.
 
 Printed besides: how far apart two recorded sweeps are, of the cell itself. Were they independent draws about
 one course, the best prediction, that course, would be 1/√2 of this away, and a model that fires like the
@@ -18,8 +17,8 @@ cell, but at times of its own, as far away as they are.
 """
 
 import argparse
+import functools
 import time
-from collections.abc import Callable
 from typing import Any, ClassVar
 
 import diffrax
@@ -110,105 +109,47 @@ FREE = {
     "drift": {"g": (0.0001, 0.002059, 0.02), "E": (-110.0, -82.88, -50.0), "begin": (-5.0, 4.869, 15.0),
         "width": (0.1, 0.9591, 5.0)},
     "electrode": {"area": (1500.0, 4262.0, 12000.0)},
-    "gates": {"shift": (-20.0, -0.1991, 20.0)},
 }  # fmt: skip
-LOW, START, HIGH = np.array([triple for fields in FREE.values() for triple in fields.values()]).T
 
 
-def build(values: Array, sweeps: np.ndarray) -> tuple[hh.Network, hh.Electrode, Array]:
-    """Every candidate, a row of `values`, in every sweep, as uncoupled neurons; and `shift`."""
-    columns = iter(jnp.repeat(values.T, len(sweeps), axis=1))
-    parts = {name: {field: next(columns) for field in fields} for name, fields in FREE.items()}
-    electrode, shift = hh.Electrode(**parts.pop("electrode")), parts.pop("gates")["shift"]
-    parts["drift"]["sweep"] = jnp.tile(jnp.asarray(sweeps, values.dtype), len(values))
+def cell(values: np.ndarray, sweeps: np.ndarray) -> tuple[hh.Network, hh.Electrode]:
+    """The cell in every sweep: neurons that differ only in the number of the sweep."""
+    numbers = iter(values.tolist())
+    parts = {name: {field: next(numbers) for field in fields} for name, fields in FREE.items()}
+    electrode = hh.Electrode(**parts.pop("electrode"))
+    parts["drift"]["sweep"] = sweeps
     channels = {name: CHANNELS[name](**fields) for name, fields in parts.items()}
-    return hh.Network(hh.Neuron(channels), n=electrode.area.size), electrode, shift
+    return hh.Network(hh.Neuron(channels), n=len(sweeps)), electrode
 
 
-def runner(data: hh.Recording, sweeps: np.ndarray) -> Callable:
-    """A function from candidates to V, mV, (times, candidates × sweeps).
-
-    A sweep starts at the recorded V, somewhere between two spikes; the gates start at rest `shift` above it.
-    """
-
-    @jax.jit
-    def run(values: Array) -> Array:
-        network, electrode, shift = build(values, sweeps)
-        tile = lambda x: jnp.tile(jnp.asarray(x, values.dtype), len(values))
-        v0 = tile(data.V[0, 0])
-        return hh.simulate(
-            network,
-            t1=data.dt * (len(data.ts) - 1),
-            dt=data.dt,
-            stimulus=electrode.stimulus(hh.Sampled(data.ts, tile(data.current[0]))),
-            y0=network.init(v0 + shift).replace_V(v0),
-            saveat=diffrax.SaveAt(t0=True, steps=1, fn=hh.save_V),
-            throw=False,
-        ).V
-
-    return run
+def free(network: hh.Network, electrode: hh.Electrode) -> dict:
+    parts = network.neuron.channels | {"electrode": electrode}
+    return {f"{name}.{field}": getattr(parts[name], field) for name in FREE for field in FREE[name]}
 
 
-def misfit(data: hh.Recording, edges: list[float]) -> Callable:
-    """A function from the V of candidates to how far each is from the data, about 1 where it is near.
-
-    It adds the mean square of the difference of V up to about −28 mV, in units of 4 mV; 0.2 times that of
-    the number of spikes in each part of the command; and 0.3 times that of spike times in each part, first
-    with first, in units of 4 ms and a tenth of the time since the part began, none counted as more than 9.
-    """
-    ts, target = jnp.asarray(data.ts), jnp.asarray(data.V[0])
-    parts = list(zip(edges, edges[1:]))
+def below_threshold(ts: Array, V: Array, target: Array) -> Array:
+    """Residuals in units of 4 mV, of V up to about −28 mV."""
     cut = lambda V: -28.0 - 5.0 * jax.nn.softplus((-28.0 - V) / 5.0)
-
-    def times(V: Array) -> list[Array]:
-        found = hh.spike_times(ts, V, max_spikes=52)
-        of = lambda begin, end: jnp.sort(jnp.where((found >= begin) & (found < end), found, jnp.nan), axis=-1)
-        return [of(begin, end)[:, :20] for begin, end in parts]
-
-    below, spikes = cut(target), times(target)
-    total = sum((~jnp.isnan(x)).sum() for x in spikes)
-
-    @jax.jit
-    def of_candidates(V: Array) -> Array:
-        split = lambda x, axis: x.reshape(x.shape[:axis] + (-1, target.shape[1]) + x.shape[axis + 1 :])
-        V = jnp.nan_to_num(V)
-        loss = ((split(cut(V), 1) - below[:, None]) ** 2).mean(axis=(0, 2)) / 16
-        for mine, others, (begin, end) in zip(times(V), spikes, parts):
-            mine, at_end = split(mine, 0), lambda x: jnp.where(jnp.isnan(x), end, x)
-            error = (at_end(mine) - at_end(others)) / (4.0 + 0.1 * (at_end(others) - begin))
-            loss += 0.3 * (error**2 / (1 + error**2 / 9)).sum(axis=(1, 2)) / total
-            off = (~jnp.isnan(mine)).sum(-1) - (~jnp.isnan(others)).sum(-1)
-            loss += 0.2 * (off**2).mean(-1)
-        return loss
-
-    return of_candidates
+    error = (cut(V) - cut(target)) / 4.0
+    return jnp.ravel(error) / np.sqrt(error.size)
 
 
-def evolve(fn: Callable, x: np.ndarray, sd: float, generations: int, size: int, rng: Any) -> np.ndarray:
-    """The centre of the last generation of a CMA-ES that lowers fn, of shape (size, P) → (size,)."""
-    P, parents = len(x), size // 2
-    weights = np.log(parents + 0.5) - np.log(np.arange(1, parents + 1))
-    weights /= weights.sum()
-    mass = 1 / (weights**2).sum()
-    c_path, c_sd = (4 + mass / P) / (P + 4 + 2 * mass / P), (mass + 2) / (P + mass + 5)
-    c_one, c_many = 2 / ((P + 1.3) ** 2 + mass), 2 * (mass - 2 + 1 / mass) / ((P + 2) ** 2 + mass)
-    covariance, path, path_sd = np.eye(P), np.zeros(P), np.zeros(P)
-    for generation in range(generations):
-        variances, axes = np.linalg.eigh(covariance)
-        root = np.sqrt(np.maximum(variances, 1e-12))
-        steps = (rng.standard_normal((size, P)) * root) @ axes.T
-        losses = np.nan_to_num(fn(x + sd * steps), nan=np.inf)
-        best = steps[np.argsort(losses)[:parents]]
-        mean = weights @ best
-        x = x + sd * mean
-        path_sd = (1 - c_sd) * path_sd + np.sqrt(c_sd * (2 - c_sd) * mass) * (axes @ ((axes.T @ mean) / root))
-        path = (1 - c_path) * path + np.sqrt(c_path * (2 - c_path) * mass) * mean
-        covariance *= 1 - c_one - c_many
-        covariance += c_one * np.outer(path, path) + c_many * (best.T * weights) @ best
-        sd *= np.exp(c_sd / (1 + c_sd) * (np.linalg.norm(path_sd) / np.sqrt(P) - 1))
-        if generation % 10 == 9:
-            print(f"generation {generation + 1}: median misfit {np.median(losses):.3f}", flush=True)
-    return x
+def misfit(data: hh.Recording) -> hh.losses.AbstractLoss:
+    """V below threshold, and spike times and counts in each part of the command.
+
+    A part begins 5 ms after the current changes, since a spike on its way belongs to the part before. Spike
+    times count by the part's share of all spikes.
+    """
+    changes = np.flatnonzero(np.abs(np.diff(data.current[0], axis=0)).max(axis=1) > 1.0)
+    edges = [0.0, *(data.ts[changes[np.diff(changes, prepend=-100) > 10]] + 5.0), data.ts[-1]]
+    spikes = np.asarray(hh.spike_times(data.ts, data.V[0]))
+    loss = hh.losses.as_loss(below_threshold)
+    for begin, end in zip(edges, edges[1:]):
+        part = {"start": float(begin), "stop": float(end)}
+        share = np.sum((spikes >= begin) & (spikes < end)) / np.sum(~np.isnan(spikes))
+        loss += share * hh.losses.SpikeTimes(sd=5.0, drift=0.2, **part)
+        loss += 0.1 * hh.losses.Feature(functools.partial(hh.features.spike_count, **part))
+    return loss
 
 
 def scores(V: Any, data: hh.Recording, title: str) -> dict[str, Any]:
@@ -235,34 +176,37 @@ def main(argv: list[str] | None = None) -> dict:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=raw)
     parser.add_argument("recording")
     parser.add_argument("--json", help="also write the figures to this file")
-    parser.add_argument("--seed", type=int, default=0, help="of the start and of the search's draws")
-    parser.add_argument("--generations", type=int, default=100, help="of 40 candidates")
+    parser.add_argument("--seed", type=int, default=0, help="of the displacement of the start")
     options = parser.parse_args(argv)
-    about = machine()
+    jax.config.update("jax_enable_x64", True)
+    about = machine() | {"dtype": "float64"}
     print("\n".join(f"{key}: {value}" for key, value in about.items()), "\n")
 
     recording = hh.recordings.load(options.recording).every(2)
     odd, even = recording[1::2].as_neurons(), recording[::2].as_neurons()
-    sweeps, size, rng = np.arange(len(recording)), 40, np.random.default_rng(options.seed)
-    run_even, run_odd = runner(even, sweeps[::2]), runner(odd, sweeps[1::2])
-    changes = np.flatnonzero(np.abs(np.diff(recording.current, axis=1)).max(axis=0) > 1.0)
-    edges = [0.0, *recording.ts[changes[np.diff(changes, prepend=-100) > 10]], recording.ts[-1]]
-
+    sweeps = np.arange(float(len(recording)))
+    start = np.array([value for fields in FREE.values() for _, value, _ in fields.values()])
+    start *= 1 + 1e-3 * np.random.default_rng(options.seed).uniform(-1, 1, start.size)
     begun = time.perf_counter()
-    loss = misfit(even, [float(edge) for edge in edges])
-    values = lambda x: LOW + (HIGH - LOW) / (1 + np.exp(-x))
-    start = START * (1 + 1e-3 * rng.uniform(-1, 1, START.size))
-    x = np.log((start - LOW) / (HIGH - start))
-    fn = lambda x: np.asarray(loss(run_even(jnp.asarray(values(x), jnp.float32))))
-    found = values(evolve(fn, x, 0.02, options.generations, size, rng))
+    fit = hh.fit(
+        cell(start, sweeps[::2]),
+        even,
+        where=free,
+        bounds={f"{name}.{field}": FREE[name][field][::2] for name in FREE for field in FREE[name]},
+        loss=misfit(even),
+        guide=None,
+        steps=15,
+        dt=recording.dt,
+        v0=even.V[0, 0][None],
+        progress_meter=diffrax.TextProgressMeter(minimum_increase=0.1),
+    )
     taken = time.perf_counter() - begun
-    named = dict(zip([f"{name}.{field}" for name in FREE for field in FREE[name]], found.tolist()))
-    print("\n".join(f"{name:15} {value:10.4g}" for name, value in named.items()))
-    print(f"\n{options.generations * size} candidates, {taken:.0f} s\n")
+    print(fit.summary(), f"\n{fit.runs} forward runs, {taken:.0f} s\n")
 
-    best = jnp.asarray(found[None], jnp.float32)
-    fitted, predicted = run_even(best)[None], run_odd(best)[None]
-    figures = {"machine": about, "seed": options.seed, "parameters": named, "seconds": taken}
+    fitted = hh.replay(fit.model, even, dt=recording.dt)
+    predicted = hh.replay(cell(fit.values, sweeps[1::2]), odd, dt=recording.dt)
+    figures = {"machine": about, "seed": options.seed, "runs": fit.runs, "seconds": taken}
+    figures["parameters"] = dict(zip(fit.names, fit.values.tolist()))
     figures["fitted"] = scores(fitted, even, "fitted sweeps")
     figures["held out"] = scores(predicted, odd, "held-out sweeps")
     same = odd.current == even.current
