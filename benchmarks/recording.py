@@ -1,19 +1,19 @@
 """How well a fitted model predicts the other half of a real recording.
 
-    python benchmarks/recording.py RECORDING.abf [--json FILE]
+    python benchmarks/recording.py RECORDING.abf [--json FILE] [--seed NUMBER]
 
-Fits every second sweep and predicts the rest. The model has the currents of a cortical cell (sodium
-with slow inactivation, delayed and slow potassium, leak) and an inward rectifier, with kinetics that
-are free and start where earlier fits of the same half ended. The leak drifts: every fitted sweep gets
-one of its own (the sweeps are neurons of an uncoupled network), a predicted sweep its neighbours' mean.
+Fits every second sweep and predicts the rest. The model has the currents of a cortical cell (sodium with
+slow inactivation, delayed, slow and after-spike potassium, leak) and an inward rectifier, in a membrane of
+free area and with free kinetics. The cell drifts: a potassium leak grows with the number of the sweep, by a
+law of four numbers for all sweeps. No sweep has a parameter of its own; each starts at its first V.
 
-1. All parameters, with V held near the data by nudging at 1/ms: the residual is then the current
-   that the model lacks, and has a good slope whatever the parameters.
-2. The leak reversal of every sweep from a table of the free-running model's spike counts.
-3. All parameters of the free-running model, by spike times and counts in each part of the command
-   and by V below threshold. Steps 2 and 3 come twice.
+The sweeps are the neurons of one uncoupled network. `hh.fit` fits its free-running voltage below threshold,
+spike times and spike counts. It starts where earlier searches on the same half ended, displaced by 0.1 %:
+several seeds show how far figures are chance, and cannot show that a fit from elsewhere would get there.
 
-Printed besides: how far apart two recorded sweeps are, of the cell itself.
+Printed besides: how far apart two recorded sweeps are, of the cell itself. Were they independent draws about
+one course, the best prediction, that course, would be 1/√2 of this away, and a model that fires like the
+cell, but at times of its own, as far away as they are.
 """
 
 import argparse
@@ -22,7 +22,6 @@ import time
 from typing import Any, ClassVar
 
 import diffrax
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -37,16 +36,16 @@ Number = Float[Array, "..."]
 class Sodium(hh.Channel):
     """Transient sodium current with fast (h) and slow (s) inactivation."""
 
-    Vm: Number = hh.param(-17.0)
-    km: Number = hh.param(7.4)
-    tm: Number = hh.param(0.055)
-    Vh: Number = hh.param(-20.5)
-    kh: Number = hh.param(11.6)
-    th_open: Number = hh.param(0.11)
-    th: Number = hh.param(45.0)
-    Vs: Number = hh.param(-36.0)
-    ks: Number = hh.param(5.1)
-    ts: Number = hh.param(62.0)
+    Vm: Number = hh.param()
+    km: Number = hh.param()
+    tm: Number = hh.param()
+    Vh: Number = hh.param()
+    kh: Number = hh.param()
+    th_open: Number = hh.param()
+    th: Number = hh.param()
+    Vs: Number = hh.param()
+    ks: Number = hh.param()
+    ts: Number = hh.param()
     gates: ClassVar = {"m": 3, "h": 1, "s": 1}
 
     def rates(self, V: Array) -> dict[str, hh.InfTau]:
@@ -76,57 +75,56 @@ class Potassium(OneGate):
     gates: ClassVar = {"p": 2}
 
 
-def start(sweeps: int) -> tuple[hh.Network, hh.Electrode]:
-    late = np.clip(np.linspace(-0.6, 1.0, sweeps), 0.0, None)
-    channels = {
-        "na": Sodium(g=7.5, E=70.0),
-        "k": Potassium(g=30.0, E=-56.0, V_half=29.0, k=15.0, tau=0.7, slower=2.5),
-        "m": OneGate(g=0.044, E=-61.0, V_half=-32.0, k=4.1, tau=150.0),
-        "h": OneGate(g=0.012, E=-67.0, V_half=-63.0, k=-3.2, tau=75.0),
-        "leak": hh.Leak(g=0.008 + 0.018 * late, E=-12.0 - 50.0 * late),
-    }
-    return hh.Network(hh.Neuron(channels), n=sweeps), hh.Electrode(area=3900.0)
+class Drift(hh.Channel):
+    """A leak that begins at one sweep, over `width` sweeps, and then grows by g with each."""
+
+    sweep: Number = hh.param()
+    begin: Number = hh.param()
+    width: Number = hh.param()
+
+    def rates(self, V: Array) -> dict[str, hh.InfTau]:
+        return {}
+
+    def open_fraction(self, V: Array, gates: dict[str, Array]) -> Array:
+        return self.width * jax.nn.softplus((self.sweep - self.begin) / self.width)
 
 
-BOUNDS = {
-    "na": {"g": (1.0, 500.0), "E": (35.0, 80.0), "Vm": (-45.0, 10.0), "km": (1.5, 8.0), "tm": (0.05, 1.5),
-           "Vh": (-80.0, -20.0), "kh": (2.0, 15.0), "th_open": (0.1, 5.0), "th": (0.5, 100.0),
-           "Vs": (-60.0, 20.0), "ks": (5.0, 20.0), "ts": (60.0, 2000.0)},
-    "k": {"g": (0.3, 300.0), "E": (-110.0, -55.0), "V_half": (-50.0, 30.0), "k": (2.0, 25.0),
-          "tau": (0.1, 10.0), "slower": (0.2, 50.0)},
-    "m": {"g": (1e-4, 2.0), "E": (-110.0, -60.0), "V_half": (-65.0, 30.0), "k": (4.0, 20.0),
-          "tau": (10.0, 1500.0)},
-    "h": {"g": (1e-5, 0.2), "E": (-110.0, -20.0), "V_half": (-120.0, -60.0), "k": (-20.0, -2.0),
-          "tau": (1.0, 1000.0)},
-    "leak": {"g": (0.002, 0.2), "E": (-90.0, 40.0)},
-    "electrode": {"area": (1500.0, 12_000.0)},
+CHANNELS = {"na": Sodium, "k": Potassium, "m": OneGate, "ahp": OneGate, "h": OneGate}
+CHANNELS |= {"leak": hh.Leak, "drift": Drift}
+# The least value, the start and the greatest value.
+FREE = {
+    "na": {"g": (1.0, 12.1, 500.0), "E": (35.0, 76.82, 90.0), "Vm": (-45.0, -19.37, 10.0),
+        "km": (1.5, 7.99, 12.0), "tm": (0.02, 0.06082, 1.5), "Vh": (-80.0, -18.65, -5.0),
+        "kh": (2.0, 6.571, 15.0), "th_open": (0.02, 0.1081, 5.0), "th": (0.5, 59.83, 100.0),
+        "Vs": (-60.0, -35.52, 20.0), "ks": (3.0, 3.761, 20.0), "ts": (30.0, 70.35, 3000.0)},
+    "k": {"g": (0.3, 15.24, 300.0), "E": (-110.0, -52.07, -50.0), "V_half": (-50.0, 30.6, 50.0),
+        "k": (2.0, 22.45, 25.0), "tau": (0.1, 0.2233, 10.0), "slower": (0.2, 2.777, 50.0)},
+    "m": {"g": (0.0001, 0.02212, 2.0), "E": (-110.0, -62.21, -50.0), "V_half": (-65.0, -40.63, 30.0),
+        "k": (2.5, 3.385, 20.0), "tau": (10.0, 157.6, 1500.0)},
+    "ahp": {"g": (0.0001, 0.01883, 5.0), "E": (-110.0, -77.22, -60.0), "V_half": (-45.0, 0.00448, 30.0),
+        "k": (2.0, 5.125, 20.0), "tau": (30.0, 524.3, 3000.0)},
+    "h": {"g": (1e-05, 0.0116, 0.2), "E": (-110.0, -60.13, -20.0), "V_half": (-120.0, -59.2, -40.0),
+        "k": (-20.0, -2.677, -1.5), "tau": (1.0, 125.7, 1000.0)},
+    "leak": {"g": (0.002, 0.003903, 0.1), "E": (-90.0, 37.88, 60.0)},
+    "drift": {"g": (0.0001, 0.002059, 0.02), "E": (-110.0, -82.88, -50.0), "begin": (-5.0, 4.869, 15.0),
+        "width": (0.1, 0.9591, 5.0)},
+    "electrode": {"area": (1500.0, 4262.0, 12000.0)},
 }  # fmt: skip
+
+
+def cell(values: np.ndarray, sweeps: np.ndarray) -> tuple[hh.Network, hh.Electrode]:
+    """The cell in every sweep: neurons that differ only in the number of the sweep."""
+    numbers = iter(values.tolist())
+    parts = {name: {field: next(numbers) for field in fields} for name, fields in FREE.items()}
+    electrode = hh.Electrode(**parts.pop("electrode"))
+    parts["drift"]["sweep"] = sweeps
+    channels = {name: CHANNELS[name](**fields) for name, fields in parts.items()}
+    return hh.Network(hh.Neuron(channels), n=len(sweeps)), electrode
 
 
 def free(network: hh.Network, electrode: hh.Electrode) -> dict:
     parts = network.neuron.channels | {"electrode": electrode}
-    return {(name, field): getattr(parts[name], field) for name, fields in BOUNDS.items() for field in fields}
-
-
-def near_spikes(ts: Array, V: Array, before: float = 2.5, after: float = 5.0) -> np.ndarray:
-    """Which samples of V, (times, n), are part of a spike, with `before` and `after` it (ms)."""
-    near = np.zeros(V.shape, bool)
-    for neuron, times in enumerate(np.asarray(hh.spike_times(ts, V))):
-        for spike in times[~np.isnan(times)]:
-            near[(ts > spike - before) & (ts < spike + after), neuron] = True
-    return near
-
-
-def with_spike_counts(model: Any, data: hh.Recording, shifts: np.ndarray) -> Any:
-    """The model with the leak reversal of each sweep shifted (mV) to the right number of spikes."""
-    network, electrode = model
-    reversal = lambda n: n.neuron.channels["leak"].E
-    moved = lambda shift: (eqx.tree_at(reversal, network, reversal(network) + shift), electrode)
-    off = []
-    for shift in shifts:
-        score = hh.score(hh.replay(moved(shift), data, dt=data.dt), data)
-        off.append(np.abs(score.spikes_model - score.spikes_data)[0] + 0.1 * np.abs(shift))
-    return moved(jnp.asarray(shifts[np.argmin(off, axis=0)]))
+    return {f"{name}.{field}": getattr(parts[name], field) for name in FREE for field in FREE[name]}
 
 
 def below_threshold(ts: Array, V: Array, target: Array) -> Array:
@@ -136,14 +134,25 @@ def below_threshold(ts: Array, V: Array, target: Array) -> Array:
     return jnp.ravel(error) / np.sqrt(error.size)
 
 
-def between(network: hh.Network) -> hh.Network:
-    """The network of the sweeps that follow the fitted ones: leaks halfway to the next."""
-    after = lambda x: jnp.append((x[:-1] + x[1:]) / 2, x[-1])
-    leak = network.neuron.channels["leak"]
-    return eqx.tree_at(lambda n: n.neuron.channels["leak"], network, hh.Leak(after(leak.g), after(leak.E)))
+def misfit(data: hh.Recording) -> hh.losses.AbstractLoss:
+    """V below threshold, and spike times and counts in each part of the command.
+
+    A part begins 5 ms after the current changes, since a spike on its way belongs to the part before. Spike
+    times count by the part's share of all spikes.
+    """
+    changes = np.flatnonzero(np.abs(np.diff(data.current[0], axis=0)).max(axis=1) > 1.0)
+    edges = [0.0, *(data.ts[changes[np.diff(changes, prepend=-100) > 10]] + 5.0), data.ts[-1]]
+    spikes = np.asarray(hh.spike_times(data.ts, data.V[0]))
+    loss = hh.losses.as_loss(below_threshold)
+    for begin, end in zip(edges, edges[1:]):
+        part = {"start": float(begin), "stop": float(end)}
+        share = np.sum((spikes >= begin) & (spikes < end)) / np.sum(~np.isnan(spikes))
+        loss += share * hh.losses.SpikeTimes(sd=5.0, drift=0.2, **part)
+        loss += 0.1 * hh.losses.Feature(functools.partial(hh.features.spike_count, **part))
+    return loss
 
 
-def scores(V: Any, data: hh.Recording, title: str) -> dict[str, list]:
+def scores(V: Any, data: hh.Recording, title: str) -> dict[str, Any]:
     """Print and return how V compares with the recorded sweeps."""
     score = hh.score(V, data)
     off = np.abs(score.spikes_model - score.spikes_data)
@@ -151,12 +160,15 @@ def scores(V: Any, data: hh.Recording, title: str) -> dict[str, list]:
     away = hh.score(V, data, before=150.0, after=150.0).rmse.mean()
     print(f"{title}\n{score}")
     print(
-        f"mean RMSE below threshold {score.rmse.mean():.2f} mV ({away:.2f} mV 150 ms and more from spikes), "
+        f"mean RMSE below threshold {score.rmse.mean():.2f} mV, 2 ms before to 5 ms after spikes left out "
+        f"({away:.2f} mV with 150 ms before and after them left out), "
         f"mean Γ {np.nanmean(score.coincidence):.2f}, "
         f"spike count within 2 or 20 % in {near.sum()} of {near.size} sweeps\n"
     )
     names = ("spikes_data", "spikes_model", "coincidence", "rmse")
-    return {name: getattr(score, name)[0].tolist() for name in names}
+    return {name: getattr(score, name)[0].tolist() for name in names} | {
+        "rmse 150 ms from spikes": float(away)
+    }
 
 
 def main(argv: list[str] | None = None) -> dict:
@@ -164,6 +176,7 @@ def main(argv: list[str] | None = None) -> dict:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=raw)
     parser.add_argument("recording")
     parser.add_argument("--json", help="also write the figures to this file")
+    parser.add_argument("--seed", type=int, default=0, help="of the displacement of the start")
     options = parser.parse_args(argv)
     jax.config.update("jax_enable_x64", True)
     about = machine() | {"dtype": "float64"}
@@ -171,38 +184,29 @@ def main(argv: list[str] | None = None) -> dict:
 
     recording = hh.recordings.load(options.recording).every(2)
     odd, even = recording[1::2].as_neurons(), recording[::2].as_neurons()
-    common = {
-        "where": free,
-        "bounds": {(name, field): pair for name, pairs in BOUNDS.items() for field, pair in pairs.items()},
-        "dt": recording.dt,
-        "v0": even.V[0, 0][None],
-        "progress_meter": diffrax.TextProgressMeter(minimum_increase=0.1),
-    }
+    sweeps = np.arange(float(len(recording)))
+    start = np.array([value for fields in FREE.values() for _, value, _ in fields.values()])
+    start *= 1 + 1e-3 * np.random.default_rng(options.seed).uniform(-1, 1, start.size)
     begun = time.perf_counter()
-    sd = np.where(near_spikes(even.ts, even.V[0]), 4.0, 0.4)  # mV
-    trace, nudging = hh.losses.Trace(sd=sd), hh.Nudging(rates=(1.0,), steps=12)
-    guided = hh.fit(start(len(recording[::2])), even, loss=trace, guide=nudging, steps=0, **common)
-    changes = np.flatnonzero(np.abs(np.diff(recording.current, axis=1)).max(axis=0) > 1.0)
-    edges = [0.0, *recording.ts[changes[np.diff(changes, prepend=-100) > 10]], recording.ts[-1]]
-    spikes = np.asarray(hh.spike_times(even.ts, even.V[0]))
-    loss = hh.losses.as_loss(below_threshold)
-    for begin, end in zip(edges, edges[1:]):
-        part = {"start": float(begin), "stop": float(end)}
-        share = np.sum((spikes >= begin) & (spikes < end)) / np.sum(~np.isnan(spikes))
-        loss += share * hh.losses.SpikeTimes(sd=5.0, drift=0.2, **part)
-        loss += 0.1 * hh.losses.Feature(functools.partial(hh.features.spike_count, **part))
-    model, runs = guided.model, guided.runs
-    for _ in range(2):
-        model = with_spike_counts(model, even, np.arange(-4.0, 15.0))
-        fit = hh.fit(model, even, loss=loss, guide=None, steps=15, **common)
-        model, runs = fit.model, runs + fit.runs
+    fit = hh.fit(
+        cell(start, sweeps[::2]),
+        even,
+        where=free,
+        bounds={f"{name}.{field}": FREE[name][field][::2] for name in FREE for field in FREE[name]},
+        loss=misfit(even),
+        guide=None,
+        steps=15,
+        dt=recording.dt,
+        v0=even.V[0, 0][None],
+        progress_meter=diffrax.TextProgressMeter(minimum_increase=0.1),
+    )
     taken = time.perf_counter() - begun
-    print(fit.summary(), f"\n{runs} forward runs, {taken:.0f} s\n")
+    print(fit.summary(), f"\n{fit.runs} forward runs, {taken:.0f} s\n")
 
-    network, electrode = model
-    run = lambda network, data: hh.replay((network, electrode), data, dt=recording.dt)
-    fitted, predicted = run(network, even), run(between(network), odd)
-    figures = {"machine": about, "runs": runs, "seconds": taken}
+    fitted = hh.replay(fit.model, even, dt=recording.dt)
+    predicted = hh.replay(cell(fit.values, sweeps[1::2]), odd, dt=recording.dt)
+    figures = {"machine": about, "seed": options.seed, "runs": fit.runs, "seconds": taken}
+    figures["parameters"] = dict(zip(fit.names, fit.values.tolist()))
     figures["fitted"] = scores(fitted, even, "fitted sweeps")
     figures["held out"] = scores(predicted, odd, "held-out sweeps")
     same = odd.current == even.current
