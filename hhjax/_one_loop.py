@@ -17,10 +17,11 @@ from jax.interpreters import partial_eval
 
 from ._jaxprs import aval, CALLS, ELEMENTWISE, inner_jaxpr
 
-# What is worth a loop. XLA makes functions of up to 2,000 operations, and of what lies before the last
-# 2,000 one for each value that is used twice, which LLVM may leave as calls: then there are no vectors.
-# Up to `MOST` it did not in any of ten models; more is done in parts.
-_FEWEST, MOST, _PART = 8, 3300, 1700
+# What is worth a loop, and the most that XLA makes one function of. Of what lies before the last 2,000
+# operations it makes one for each value that is used twice (kMaxHloOpsPerSubgraph in its
+# computation_partitioner.cc). LLVM may leave these as calls: then there are no vectors, and the loop takes
+# thirty times as long. Loops of up to 3,600 operations were met that do not, and one of 3,200 that does.
+_FEWEST, MOST = 8, 2000
 
 
 class OneLoop:
@@ -33,7 +34,7 @@ class OneLoop:
     over time that this stands in. XLA takes out of that what depends on them alone; `reciprocals`:
     whether to divide but once by a number, and multiply, which rounds once more.
 
-    **Fields:** `operations`: how many the largest loop has, if they are not more than `MOST`.
+    **Fields:** `operations`: how many the largest loop would have, of which only `MOST` are done in one.
     """
 
     def __init__(
@@ -96,9 +97,8 @@ class OneLoop:
             for equation in others:
                 _evaluate(equation, known)
             for shape, equations in loops.items():
-                size = len(equations) if len(equations) <= MOST else _PART
-                for start in range(0, len(equations), size):
-                    self._loop(shape, equations[start : start + size], known)
+                for start in range(0, len(equations), MOST):
+                    self._loop(shape, equations[start : start + MOST], known)
         return [_value(v, known) for v in self.jaxpr.outvars]
 
     def _loop(self, shape: tuple[int, ...], equations: list, known: dict) -> None:

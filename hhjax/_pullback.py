@@ -21,9 +21,6 @@ from ._jaxprs import split
 from ._one_loop import MOST, OneLoop
 from ._scan import near_divisor, scan, scan_in_chunks, take
 
-# Operations for which it is worth it to work out several calls at once, if only to have fewer loops.
-_LEAST = 2600
-
 
 @dataclasses.dataclass(frozen=True)
 class Cut:
@@ -42,8 +39,7 @@ class Cut:
     def within(self, operations: int) -> tuple[int, int]:
         """Calls whose derivative is worked out at once if one is of so many operations, and how many
         times that from one kept carry to the next."""
-        block, most = min(self.least, _LEAST // operations), min(self.most, MOST // operations)
-        block = max(min(max(self.apart, block), most), block, 1)
+        block = min(max(self.apart, self.least), self.most, max(MOST // operations, 1))
         return block, math.ceil(self.apart / block)
 
 
