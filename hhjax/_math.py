@@ -70,7 +70,8 @@ def _exponential(x: Array) -> tuple[Array, Array, Array]:
     is right to a few ulp of e^x − 1, and where k = 0, that is near 0, of itself.
     """
     if x.dtype not in _FORMATS:
-        return tuple(y.astype(x.dtype) for y in _exponential(x.astype(jnp.float32)))
+        curved, less_one, value = _exponential(x.astype(jnp.float32))
+        return curved.astype(x.dtype), less_one.astype(x.dtype), value.astype(x.dtype)
     form = _FORMATS[x.dtype]
     within = jnp.where(x < form.lowest, form.lowest, x)  # in this order NaN stays NaN
     within = jnp.where(within > form.highest, form.highest, within)

@@ -48,6 +48,21 @@ def test_work_in_one_loop_is_what_it_was():
     agree(compiled(lambda: over(loop)), over(mixed), 1e-14)
 
 
+def test_floats_of_two_precisions_share_a_loop():
+    def fn(x, y):
+        for _ in range(3):
+            x, y = x * jnp.exp(-x), jnp.sin(y) + y * y
+        return [x, y, x + y.astype(x.dtype), y > 0.5]
+
+    args = jnp.linspace(0.1, 1.0, 7), jnp.linspace(0.0, 2.0, 7, dtype=jnp.float32)
+    loop = OneLoop(fn, args)
+    assert loop.operations > 8
+    got, wanted = compiled(loop, *args), fn(*args)
+    assert [x.dtype for x in got] == [x.dtype for x in wanted]
+    agree(got[:1], wanted[:1], 1e-15)
+    agree(got[1:3], wanted[1:3], 2e-7)
+
+
 def test_more_work_than_one_loop_takes_is_cut_up():
     def long(x, y):
         for k in range(MOST // 2):
