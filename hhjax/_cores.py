@@ -1,8 +1,11 @@
 """Every CPU core as a JAX device of its own."""
 
+import contextlib
 import functools
 import os
 import warnings
+from collections.abc import Iterator
+from contextvars import ContextVar
 
 import jax
 
@@ -24,10 +27,28 @@ def on_gpu() -> bool:
     return getattr(device, "platform", device) in ("gpu", "cuda", "rocm")
 
 
+_WIDTH = "xla_cpu_prefer_vector_width"
+_wide_here: ContextVar[bool] = ContextVar("_wide_here", default=False)
+
+
 def wide_vectors() -> dict[str, int]:
     """XLA's option of 512-bit vectors, where the CPU has them and `XLA_FLAGS` does not choose."""
-    name = "xla_cpu_prefer_vector_width"
-    return {name: 512} if _has_avx512() and name not in os.environ.get("XLA_FLAGS", "") else {}
+    return {_WIDTH: 512} if _has_avx512() and _WIDTH not in os.environ.get("XLA_FLAGS", "") else {}
+
+
+@contextlib.contextmanager
+def compiled_wide() -> Iterator[None]:
+    """For a call of what is compiled with `wide_vectors`."""
+    token = _wide_here.set(bool(wide_vectors()))
+    try:
+        yield
+    finally:
+        _wide_here.reset(token)
+
+
+def is_wide() -> bool:
+    """Whether what is compiled now is for vectors of a chosen width, such as 512 bits."""
+    return _wide_here.get() or _WIDTH in os.environ.get("XLA_FLAGS", "")
 
 
 _SMALL_LOOPS = "xla_cpu_small_while_loop_byte_threshold"

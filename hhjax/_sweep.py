@@ -15,7 +15,7 @@ import numpy as np
 from jax.sharding import Mesh, PartitionSpec
 from jaxtyping import Array
 
-from ._cores import wide_vectors
+from ._cores import compiled_wide, wide_vectors
 from ._coupling import AbstractCoupling
 from ._diffrax import as_stepper, default_solver, solver_name
 from ._labels import run_attrs
@@ -370,7 +370,8 @@ def sweep(
         flat = mine[start : start + size]
         if not store.has(offset + start, offset + start + len(flat)):
             padded = np.concatenate([flat, np.repeat(flat[-1:], size - len(flat))])
-            out = _compiled()(job, take(padded), padded.astype(np.int32), blocks)
+            with compiled_wide():
+                out = _compiled()(job, take(padded), padded.astype(np.int32), blocks)
             store.write(offset + start, jax.tree.map(lambda x: np.asarray(x)[: len(flat)], out))
         meter = progress_meter.step(meter, jnp.asarray((start + len(flat)) / len(mine)))
     progress_meter.close(meter)
