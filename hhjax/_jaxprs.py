@@ -21,12 +21,6 @@ def inner_jaxpr(equation: Any) -> tuple[Any, Any]:
     return getattr(inner, "jaxpr", inner), getattr(inner, "consts", ())
 
 
-def count_operations(jaxpr: Any) -> int:
-    """The operations in a jaxpr and the calls in it."""
-    inner = lambda e: count_operations(inner_jaxpr(e)[0]) if e.primitive.name in CALLS else 1
-    return sum(map(inner, jaxpr.eqns))
-
-
 def aval(variable: Any) -> Any:
     """The shape and type of a variable of a jaxpr."""
     return variable.aval

@@ -168,10 +168,10 @@ class _Loop:
         consts, params, carry, xs = split(args, *self.sizes[:3])
         fixed, parts, kept = [*consts, *params], [], []
         if not self.block:
-            calls = self.calls(fixed, carry, [_shapes(xs, 1)])
-            together = lambda carry, x: tuple(split(calls(*fixed, *carry, *x), len(carry)))
-            # With 512-bit vectors one loop takes twice as long as XLA's several do.
-            call = self.body(fixed) if is_wide() else together
+            call = self.body(fixed)
+            if not is_wide():  # for then one loop takes twice as long as XLA's several do
+                calls = self.calls(fixed, carry, [_shapes(xs, 1)])
+                call = lambda carry, x: tuple(split(calls(*fixed, *carry, *x), len(carry)))
             carry, ys = scan_in_chunks(call, carry, xs, self.length, self.cut.chunk)
             return [*params, *carry, *ys]
 
