@@ -167,8 +167,8 @@ def _is_pulled(
     swallowed = makes_small_loops() and _nbytes(z) < _MEGABYTE_LOOP
     foreign = on_gpu() or is_diffrax(steps.stepper)
     # In the loop of a Markov scheme's many states XLA does not use vectors.
-    wide = bool(steps.network.noisy_channels)
-    return recursive and silent and whole and not (swallowed or foreign or wide)
+    large = bool(steps.network.noisy_channels)
+    return recursive and silent and whole and not (swallowed or foreign or large)
 
 
 def spread(network: Network) -> Network:

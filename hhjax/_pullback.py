@@ -1,4 +1,5 @@
-"""A loop whose reverse-mode derivative takes several steps at a time, in one loop over the elements.
+"""A loop of steps and its reverse-mode derivative, which takes several at a time, each in one loop over
+the elements.
 
 For the steps of a run on the CPU. JAX's own derivative of a loop works through about 50 arrays at
 every step, and adds what it finds for each parameter to what it has. Here a block of steps is worked
@@ -123,12 +124,14 @@ class _Loop:
         return range(sum(self.sizes[:2]), sum(self.sizes[:3]))
 
     @property
-    def stretches(self) -> list[tuple[slice, int]]:
-        """The calls from one kept carry to the next, for the most of the loop and what remains of it."""
+    def stretches(self) -> list[tuple[slice, int, int]]:
+        """For the most of the loop and what remains of it: which calls, in how many stretches from one kept
+        carry to the next, of how many each."""
         length = self.block * self.kept
-        cut = self.length - self.length % length
-        parts = [(slice(0, cut), length), (slice(cut, self.length), self.length - cut)]
-        return [(part, length) for part, length in parts if part.stop > part.start]
+        count, rest = divmod(self.length, length)
+        cut = self.length - rest
+        parts = [(slice(0, cut), count, length), (slice(cut, self.length), 1, rest)]
+        return [stretch for stretch in parts if stretch[0].stop > stretch[0].start]
 
     def place(self, k: int) -> int:
         """Where an argument has a batch axis: in rows after that of the rows."""
@@ -163,6 +166,14 @@ class _Loop:
 
         return f
 
+    def several(self, fixed: Sequence[Any], carry: list, rows: list) -> tuple[list, list[list]]:
+        """A call for each of the rows: what is carried after them, and the results of each."""
+        f, ys = self.body(fixed), []
+        for xs in rows:
+            carry, y = f(carry, xs)
+            ys.append(y)
+        return carry, ys
+
     def forward(self, *args: Any) -> list[Any]:
         """The parameters, what is carried at the end, rows of results and, with a `block`, the carries."""
         consts, params, carry, xs = split(args, *self.sizes[:3])
@@ -175,15 +186,14 @@ class _Loop:
             carry, ys = scan_in_chunks(call, carry, xs, self.length, self.cut.chunk)
             return [*params, *carry, *ys]
 
-        for part, length in self.stretches:
-            rows = self.in_blocks(xs, part, length)
+        for part, count, length in self.stretches:
+            rows = self.in_blocks(xs, part, count, length)
             go = functools.partial(self.go, self.calls(fixed, carry, _shapes(rows, 2)), fixed)
 
             def stretch(carry: list, rows: list) -> tuple[list, Any]:
                 after, ys = scan(go, carry, rows, length // len(rows))
                 return after, (ys, carry)
 
-            count = (part.stop - part.start) // length
             chunk = near_divisor(count, max(self.cut.chunk // length, 1)) if self.cut.most == 1 else count
             carry, (ys, starts) = scan_in_chunks(stretch, carry, rows, count, chunk)
             parts.append([y.reshape(-1, *y.shape[3:]) for y in ys])
@@ -191,10 +201,10 @@ class _Loop:
         ys = [jnp.concatenate(rows) for rows in zip(*parts)]
         return [*params, *carry, *ys, *kept]
 
-    def in_blocks(self, xs: Any, part: slice, length: int) -> list[Any]:
-        """The rows of `part` for each call of a block, of shape (stretches, blocks in one)."""
+    def in_blocks(self, xs: Any, part: slice, count: int, length: int) -> list[Any]:
+        """The rows of `part` for each call of a block, of shape (`count`, blocks in a stretch)."""
         block = 1 if length % self.block else self.block  # where few calls remain, quick to compile
-        rows = take(xs, part, ((part.stop - part.start) // length, length // block, block))
+        rows = take(xs, part, (count, length // block, block))
         # One array for each call: XLA makes one loop only of what is read at one place.
         return [jax.tree.map(lambda x: x[:, :, k], rows) for k in range(block)]
 
@@ -204,11 +214,8 @@ class _Loop:
 
         def calls(*args: Any) -> list[Any]:
             fixed_here, rest = split(args, len(fixed))
-            (carry, rows), ys = jax.tree.unflatten(structure, rest), []
-            for xs in rows:
-                carry, y = self.body(fixed_here)(carry, xs)
-                ys += y
-            return [*carry, *ys]
+            carry, ys = self.several(fixed_here, *jax.tree.unflatten(structure, rest))
+            return jax.tree.leaves((carry, ys))
 
         return OneLoop(calls, [*fixed, *given], fixed=len(fixed))
 
@@ -289,8 +296,9 @@ class _Change:
             rest, len(loop.stretches) * carried, len(self.params), len(self.carried)
         )
         state = sums, ct_carry
-        for k, (part, length) in reversed(list(enumerate(loop.stretches))):
-            starts, rows = kept[k * carried : (k + 1) * carried], loop.in_blocks((xs, ct_ys), part, length)
+        for k, (part, count, length) in reversed(list(enumerate(loop.stretches))):
+            starts = kept[k * carried : (k + 1) * carried]
+            rows = loop.in_blocks((xs, ct_ys), part, count, length)
             pulled = self._pulled(fixed, state, (_shapes(starts, 1), _shapes(rows, 2)))
             back = functools.partial(self._back, fixed, length // len(rows), pulled)
             state, _ = jax.lax.scan(back, state, (starts, rows), reverse=True)
@@ -340,11 +348,8 @@ class _Change:
             (carry, rows), (sums, ct_carry) = jax.tree.unflatten(structure, rest)
 
             def results(fixed: list, carry: list) -> Any:
-                f, ys = self.loop.body(fixed), []
-                for xs, _ in rows:
-                    carry, y = f(carry, xs)
-                    ys.append([y[k] for k in self.rows])
-                return [carry[k] for k in self.carried], ys
+                carry, ys = self.loop.several(fixed, carry, [xs for xs, _ in rows])
+                return [carry[k] for k in self.carried], [[y[k] for k in self.rows] for y in ys]
 
             fn, where = self.along([*fixed_here, *carry], results)
             out = jax.vjp(fn, *where)[1]((ct_carry, [ct_y for _, ct_y in rows]))
@@ -362,8 +367,8 @@ def _shapes(xs: Any, axes: int) -> Any:
 def _call_shapes(*args: Any, loop: _Loop) -> list[Any]:
     _, params, carry, _ = split(args, *loop.sizes[:3])
     kept = []
-    for part, length in loop.stretches if loop.block else []:
-        kept += [_with_rows(x, (part.stop - part.start) // length) for x in carry]
+    for _, count, _ in loop.stretches if loop.block else []:
+        kept += [_with_rows(x, count) for x in carry]
     return [*params, *loop.shapes(range(len(loop.avals))), *kept]
 
 
