@@ -24,6 +24,7 @@ from ._neuron import Neuron
 from ._parameters import cast_floats, run_dtype
 from ._plan import count_steps, make_plan
 from ._populations import Populations
+from ._progress import Progress
 from ._reduce import check_reducers, SpikeCount
 from ._settings import Settings
 from ._simulate import check_run, simulate
@@ -365,7 +366,7 @@ def sweep(
         about = run_attrs(name, t0, t1, dt)
         store = open_points(folder, one, size, shown, network, ts, about, digest)
     offset = int(mine[0]) if folder is not None and len(mine) else 0
-    meter = progress_meter.init()
+    progress = Progress(progress_meter, len(mine))
     for start in range(0, len(mine), size):
         flat = mine[start : start + size]
         if not store.has(offset + start, offset + start + len(flat)):
@@ -373,8 +374,8 @@ def sweep(
             with compiled_wide():
                 out = _compiled()(job, take(padded), padded.astype(np.int32), blocks)
             store.write(offset + start, jax.tree.map(lambda x: np.asarray(x)[: len(flat)], out))
-        meter = progress_meter.step(meter, jnp.asarray((start + len(flat)) / len(mine)))
-    progress_meter.close(meter)
+        progress.advance(len(flat))
+    progress.close()
 
     alone = jax.process_count() == 1
 

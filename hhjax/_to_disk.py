@@ -16,6 +16,7 @@ from ._integrate import begin, conclude, integrate
 from ._loop import cut_up
 from ._parameters import is_concrete
 from ._plan import Plan
+from ._progress import Progress
 from ._steps import Outcome, Stand, Steps, steps_done
 from ._store import fingerprint, RowsOnDisk
 
@@ -102,7 +103,7 @@ def integrate_to_disk(
         rows.write(0, jax.tree.map(lambda x: np.asarray(x)[None][: int(plan.initial)], row), state)
     at = Stand(np.asarray(state[0]), *state[1:])
 
-    out, shown = None, meter.init()
+    out, progress = None, Progress(meter, plan.steps, int(at.i - done))
     for first, end in _parts(plan.steps, int(at.i - done), stride, length):
         every, last = min(plan.stride, end - first), plan.last and end == plan.steps
         part = Plan(end - first, every, initial=False, last=last, cuts=cuts)
@@ -118,7 +119,7 @@ def integrate_to_disk(
         start = int(np.searchsorted(indices, first, side="right"))
         rows.write(start, jax.tree.map(take, out.ys), (at.i, at.z, at.gathered))
         out = dataclasses.replace(out, ys=None)  # before the next
-        shown = meter.step(shown, jnp.asarray(end / plan.steps))
-    meter.close(shown)
+        progress.advance(end - first)
+    progress.close()
     out = conclude(steps, at) if out is None else out
     return dataclasses.replace(out, ys=rows.read())

@@ -85,6 +85,23 @@ def test_standard_error_of_one_parameter_is_the_textbooks():
     assert isinstance(fit.model, hh.Neuron) and fit.reason == "converged"
 
 
+def test_nothing_is_compiled_twice(caplog, capsys):
+    """All stages of a fit share one program, as do fits that differ in their numbers alone."""
+
+    guide = hh.Nudging((3.0, 1.0), steps=3)
+
+    def compiled(ts, V):
+        caplog.clear()
+        with jax.log_compiles():
+            hh.fit(membrane(), (ts, np.zeros(201), V), where=lambda n: n.C, guide=guide, steps=3)
+        return [r.getMessage() for r in caplog.records if r.getMessage().startswith("Finished XLA")]
+
+    assert sum("jit(_lm_step)" in message for message in compiled(*relaxing())) == 1
+    again = compiled(*relaxing(E=-61.0))
+    assert len(again) <= 2, again  # the progress meter's beginning and end
+    assert capsys.readouterr().out.endswith("100.00%\n")
+
+
 def test_the_initial_potential_is_free_unless_given():
     """The first sample is off by 5 mV, and left out of the loss: a fit that starts there goes wrong."""
     ts, V = relaxing()

@@ -12,9 +12,10 @@ from jaxtyping import Array
 
 from .._diffrax import solver_name
 from .._parameters import cast_floats, run_dtype
+from .._progress import Progress
 from .._recording import Recording
 from ..losses import AbstractLoss, as_loss, Trace
-from ._free import resolve
+from ._free import Free, resolve
 from ._guide import Nudging, release, stages
 from ._problem import AbstractProblem, Shooting
 from ._protocol import check_model, protocol_of, run, split
@@ -107,12 +108,12 @@ def fit(
         guide = Nudging() if _compares_traces(objective) else None
 
     free = resolve(model, where, bounds, mask, dtype)
-    before = free.starts(free.values(model).astype(dtype), starts, spread, key)
-    u = jax.vmap(free.to_unknowns)(before)
+    before = free.starts(_values(free, model).astype(dtype), starts, spread, key)
+    u = _unknowns(free, before)
     problem = Shooting(model, free, protocol, objective)
     guided, unknowns, schedule = stages(guide, problem, u)
     plan = [(guided, strength, most) for strength, most in schedule] + [(problem, 0.0, steps)]
-    progress = _Progress(progress_meter, sum(most for *_, most in plan))
+    progress = Progress(progress_meter, sum(most for *_, most in plan))
     histories, runs = [], 0
     solved = None
     for stage, strength, most in plan:
@@ -136,18 +137,19 @@ def fit(
     return _result(problem, before, solved, score, best, np.concatenate(histories)[:, best], runs)
 
 
-class _Progress:
-    """Iterations of all stages, shown by a diffrax progress meter."""
+@eqx.filter_jit
+def _values(free: Free, model: Any) -> Array:
+    return free.values(model)
 
-    def __init__(self, meter: diffrax.AbstractProgressMeter, total: int):
-        self.meter, self.total, self.done, self.state = meter, total, 0, meter.init()
 
-    def advance(self, iterations: int = 1) -> None:
-        self.done += iterations
-        self.state = self.meter.step(self.state, jnp.asarray(self.done / self.total))
+@eqx.filter_jit
+def _unknowns(free: Free, values: Array) -> Array:
+    return jax.vmap(free.to_unknowns)(values)
 
-    def close(self) -> None:
-        self.meter.close(self.state)
+
+@eqx.filter_jit
+def _to_values(free: Free, u: Array) -> Array:
+    return jax.vmap(free.to_values)(u[:, : len(free.names)])
 
 
 def _minimise(
@@ -156,7 +158,7 @@ def _minimise(
     u: Array,
     strength: float,
     steps: int,
-    progress: _Progress,
+    progress: Progress,
 ) -> Solved:
     if steps == 0:
         return evaluate(problem, u, strength)
@@ -178,17 +180,19 @@ def _compares_traces(loss: AbstractLoss) -> bool:
 
 
 @eqx.filter_jit
-def _at_optimum(problem: Shooting, u: Array, with_jacobian: bool) -> tuple:
-    """The fitted traces; and compressed residuals, their Jacobian and how many there were."""
+def _at_optimum(problem: Shooting, u: Array) -> tuple[Any, Array, Array, Array, Array]:
+    """The fitted model, its initial potentials and traces, the slopes of its parameters by the
+    unknowns, and how many residuals there are."""
     model, v0 = problem.unpack(u)
-    none = jnp.zeros((), u.dtype)
-    V = run(problem.protocol, model, v0, none).V
+    V = run(problem.protocol, model, v0, jnp.zeros((), u.dtype)).V
     params = u[: len(problem.free.names)]
     slopes = jax.jvp(problem.free.to_values, (params,), (jnp.ones_like(params),))[1]
-    if not with_jacobian:
-        return model, v0, V, slopes, None
-    count = (problem.errors(V) != 0).sum()
-    return model, v0, V, slopes, (*problem.compressed(u, none), count)
+    return model, v0, V, slopes, (problem.errors(V) != 0).sum()
+
+
+@eqx.filter_jit
+def _jacobian(problem: Shooting, u: Array) -> tuple[Array, Array]:
+    return problem.compressed(u, jnp.zeros((), u.dtype))
 
 
 def _result(
@@ -202,13 +206,14 @@ def _result(
 ) -> Fit:
     free, protocol = problem.free, problem.protocol
     count = len(free.names)
-    model, v0, V, slopes, information = _at_optimum(problem, solved.u[best], count <= _MANY)
-    if information is None:
+    u = solved.u[best]
+    model, v0, V, slopes, number = _at_optimum(problem, u)
+    if solved.slopes is None and count > _MANY:
         known = no_uncertainty(count)
     else:
-        r, J, number = information
+        r, J = _jacobian(problem, u) if solved.slopes is None else (x[best] for x in solved.slopes)
         known = uncertainty(r, J, int(number), slopes)
-    after = np.asarray(jax.vmap(free.to_values)(solved.u[:, :count]))
+    after = np.asarray(_to_values(free, solved.u))
     return Fit(
         model=model,
         names=free.names,

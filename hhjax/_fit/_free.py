@@ -192,14 +192,19 @@ def resolve(model: Any, where: Callable, bounds: Any, mask: Any, dtype: Any) -> 
         tuple(units),
         *map(as_array, (low, high, np.zeros_like(low), np.ones_like(low))),
     )
-    reference = free.values(model).astype(dtype)
+    return eqx.tree_at(lambda f: (f.reference, f.scale), free, _reference(free, model))
+
+
+@eqx.filter_jit  # as are others here that are called once: operations one by one take longer to compile
+def _reference(free: Free, model: Any) -> tuple[Array, Array]:
+    """Where the unknowns that have no bounds begin, and the scale of all."""
+    reference = free.values(model).astype(free.low.dtype)
     distance = jnp.where(
         jnp.isfinite(free.low),
         reference - free.low,
         jnp.where(jnp.isfinite(free.high), free.high - reference, reference),
     )
-    scale = jnp.where(distance == 0, 1.0, jnp.abs(distance))
-    return eqx.tree_at(lambda f: (f.reference, f.scale), free, (reference, scale))
+    return reference, jnp.where(distance == 0, 1.0, jnp.abs(distance))
 
 
 def _is_list(x: Any) -> bool:

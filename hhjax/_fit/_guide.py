@@ -4,6 +4,7 @@ import dataclasses
 import math
 from typing import Any
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -79,11 +80,16 @@ def stages(
     if guide is None or isinstance(guide, Nudging):
         rates = guide.rates if guide else ()
         steps = guide.steps if guide else 0
-        return problem, jax.vmap(problem.start)(params), [(rate, steps) for rate in rates]
+        return problem, _starts(problem, params), [(rate, steps) for rate in rates]
     if isinstance(guide, MultipleShooting):
         guided, starts = _cut(guide.segments, problem, params)
         return guided, jnp.concatenate([params, starts], axis=1), [(w, guide.steps) for w in guide.penalties]
     raise TypeError(f"`guide` must be 'auto', None, hh.Nudging() or hh.MultipleShooting(), got {guide!r}.")
+
+
+@eqx.filter_jit
+def _starts(problem: Shooting, params: Array) -> Array:
+    return jax.vmap(problem.start)(params)
 
 
 def release(guided: AbstractProblem, problem: Shooting, u: Array) -> Array:

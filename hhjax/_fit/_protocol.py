@@ -73,10 +73,14 @@ def make_protocol(
     """A protocol of samples at `ts` (ms, from 0), its currents made ready for the grid."""
     steps = (ts.shape[0] - 1) * stride
     grid = (jnp.zeros_like(ts[0]), ts[-1], jnp.asarray(dt, ts.dtype), steps)
-    ready = jax.jit(jax.vmap(lambda values: Sampled(ts, values).on_grid(*grid)))
-    observed = jnp.isfinite(target).any(axis=(0, 1)).astype(target.dtype)
-    current, command = ready(injected), ready(seen)
+    observed = jnp.asarray(np.isfinite(target).any(axis=(0, 1)), target.dtype)
+    current, command = (_ready(ts, values, grid) for values in (injected, seen))
     return Protocol(ts, target, injected, seen, current, command, observed, v0, free_v0, dt, stride, solver)
+
+
+@eqx.filter_jit
+def _ready(ts: Array, values: Array, grid: tuple) -> Stimulus:
+    return jax.vmap(lambda values: Sampled(ts, values).on_grid(*grid))(values)
 
 
 def split(model: Any) -> tuple[Network, Electrode]:

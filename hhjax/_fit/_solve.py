@@ -25,7 +25,8 @@ class Solved:
 
     **Fields:** `u`: (starts, U); `loss`: (starts,); `history`: (iterations, starts);
     `reasons`: one for each start; `evaluations`: residuals or gradients computed, per
-    start, (starts,).
+    start, (starts,); `slopes`: the compressed residuals and their Jacobian by u, if the method has
+    them, (starts, R) and (starts, R, U).
     """
 
     u: Array
@@ -33,6 +34,7 @@ class Solved:
     history: np.ndarray
     reasons: list[str]
     evaluations: np.ndarray
+    slopes: tuple[Array, Array] | None = None
 
 
 def _residuals(problem: AbstractProblem, strength: Array) -> Callable:
@@ -53,8 +55,8 @@ def _residuals(problem: AbstractProblem, strength: Array) -> Callable:
 class _LevenbergMarquardt(optx.AbstractGaussNewton):
     """`optimistix.LevenbergMarquardt` that lengthens its steps sooner, where the model was 75 % right."""
 
-    rtol: float
-    atol: float
+    rtol: Array
+    atol: Array
     norm: Callable = optx.max_norm
     descent: optx.AbstractDescent = optx.DampedNewtonDescent()
     search: optx.AbstractSearch = optx.ClassicalTrustRegion(high_cutoff=0.75, low_cutoff=0.05)
@@ -107,7 +109,8 @@ def levenberg_marquardt(
     their slopes to `tol` or its loss falls by less than a hundredth of `tol` for some steps.
     """
     strength = jnp.asarray(strength, u.dtype)
-    solver = _LevenbergMarquardt(rtol=tol, atol=tol)
+    within = jnp.asarray(tol, u.dtype)  # an array, since a number would be compiled in
+    solver = _LevenbergMarquardt(rtol=within, atol=within)
     state = _lm_init(problem, solver, u, strength)
     lanes = u.shape[0]
     done, reasons = np.zeros(lanes, bool), ["steps used up"] * lanes
@@ -136,7 +139,8 @@ def levenberg_marquardt(
         stop(np.asarray(failed), "linear solve failed")
         if done.all():
             break
-    return Solved(u, history[-1], np.array(history), reasons, evaluations)
+    slopes = state.f_info.residual, state.f_info.jac.pytree
+    return Solved(u, history[-1], np.array(history), reasons, evaluations, slopes)
 
 
 @eqx.filter_jit
