@@ -1,7 +1,9 @@
 """What those who look into traced functions, and make operations of them, have in common."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, no_type_check
+
+from jax.extend.core import Literal
 
 # What acts on each element by itself, as far as Pallas translates it to Triton.
 ELEMENTWISE = frozenset(
@@ -24,6 +26,14 @@ def inner_jaxpr(equation: Any) -> tuple[Any, Any]:
 def aval(variable: Any) -> Any:
     """The shape and type of a variable of a jaxpr."""
     return variable.aval
+
+
+@no_type_check  # called for each operation, for which the run-time type checks of the tests take longer
+def value(variable: Any, known: dict) -> Any:
+    """What a variable of a jaxpr stands for where these are known."""
+    if isinstance(variable, Literal):
+        return aval(variable).dtype.type(variable.val)
+    return known[variable]
 
 
 def split(xs: Sequence[Any], *counts: int) -> list[list[Any]]:

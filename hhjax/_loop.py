@@ -57,7 +57,8 @@ def scan(
     meter: diffrax.AbstractProgressMeter,
 ) -> Outcome:
     """Run the loop for `plan.steps` steps, from the network's state `y0` at t0 or where a run stands."""
-    steps = eqx.tree_at(lambda it: it.network, steps, spread(steps.network))
+    if not isinstance(adjoint, diffrax.ForwardMode):
+        steps = eqx.tree_at(lambda it: it.network, steps, spread(steps.network))
     at = steps.stand(y0, v0)
     keys = None if key is None else step_keys(key, at.i, plan.steps)
 
@@ -120,9 +121,10 @@ def _run_pulled(
         return _run(step, row, carry, keys, plan, adjoint, cuts)
     least, most = (1, 1) if _nbytes(carry.z) <= _FEW_BYTES else _BLOCK
     size = _nbytes(carry)
-    apart = _steps_between(adjoint, plan.steps, size, least)
+    forward = isinstance(adjoint, diffrax.ForwardMode)
+    apart = 1 if forward else _steps_between(adjoint, plan.steps, size, least)
     if every:
-        cut = Cut(cuts.rows, min(apart, plan.steps), least, most)
+        cut = Cut(cuts.rows, min(apart, plan.steps), least, most, forward)
         _, carry, ys = pulled.scan(pulled.params, carry, keys, plan.steps, cut)
         return carry, ys
 
@@ -131,7 +133,7 @@ def _run_pulled(
         params, carry, _ = pulled.scan(params, carry, keys, plan.stride, inner)
         return (params, carry), row(carry)
 
-    inner = Cut(cuts.steps, min(apart, plan.stride), least, most)
+    inner = Cut(cuts.steps, min(apart, plan.stride), least, most, forward)
     rows, rest = divmod(plan.steps, plan.stride)
     cut = rows * plan.stride
     row_keys = take(keys, slice(cut), (rows, plan.stride))
@@ -159,7 +161,7 @@ def _is_pulled(
     steps: Steps, z: Any, adjoint: diffrax.AbstractAdjoint, meter: diffrax.AbstractProgressMeter
 ) -> bool:
     """Whether the derivative is to be our own."""
-    recursive = isinstance(adjoint, diffrax.RecursiveCheckpointAdjoint)
+    ours = isinstance(adjoint, (diffrax.RecursiveCheckpointAdjoint, diffrax.ForwardMode))
     silent = isinstance(meter, diffrax.NoProgressMeter)
     arrays = (x for x in jax.tree.leaves((steps, z)) if isinstance(x, jax.Array))
     whole = all(jax.typeof(x).sharding.mesh.empty for x in arrays)
@@ -168,7 +170,7 @@ def _is_pulled(
     foreign = on_gpu() or is_diffrax(steps.stepper)
     # In the loop of a Markov scheme's many states XLA does not use vectors.
     large = bool(steps.network.noisy_channels)
-    return recursive and silent and whole and not (swallowed or foreign or large)
+    return ours and silent and whole and not (swallowed or foreign or large)
 
 
 def spread(network: Network) -> Network:

@@ -15,13 +15,18 @@ from jax.extend.core import jaxpr_as_fun, Literal
 from jax.extend.core.primitives import div_p, mul_p
 from jax.interpreters import partial_eval
 
-from ._jaxprs import aval, CALLS, ELEMENTWISE, inner_jaxpr
+from ._jaxprs import aval, CALLS, ELEMENTWISE, inner_jaxpr, value
 
-# What is worth a loop, and the most that XLA makes one function of. Of what lies before the last 2,000
-# operations it makes one for each value that is used twice (kMaxHloOpsPerSubgraph in its
-# computation_partitioner.cc). LLVM may leave these as calls: then there are no vectors, and the loop takes
-# thirty times as long. Loops of up to 3,600 operations were met that do not, and one of 3,200 that does.
-_FEWEST, MOST = 8, 2000
+# The most that XLA makes one function of. Of what lies before the last 2,000 operations it makes one for
+# each value that is used twice (kMaxHloOpsPerSubgraph in its computation_partitioner.cc). LLVM may leave
+# these as calls: then there are no vectors, and the loop takes thirty times as long. Loops of up to 3,600
+# operations were met that do not, and one of 3,200 that does.
+MOST = 2000
+# Arrays that a loop may read: with more than about 100, LLVM makes no use of vectors either.
+_MOST_READ = 90
+# A loop writes all that it reads once more, which is worth it from two operations for each array on, and
+# among few elements, where each loop costs more than what is done in it, from a few operations on.
+_PER_ARRAY, _FEW_ELEMENTS, _FEWEST = 2, 64, 8
 
 
 class OneLoop:
@@ -97,22 +102,38 @@ class OneLoop:
             for equation in others:
                 _evaluate(equation, known)
             for shape, equations in loops.items():
-                for start in range(0, len(equations), MOST):
-                    self._loop(shape, equations[start : start + MOST], known)
-        return [_value(v, known) for v in self.jaxpr.outvars]
+                for part in self._parts(equations):
+                    self._loop(shape, part, known)
+        return [value(v, known) for v in self.jaxpr.outvars]
+
+    def _parts(self, equations: list) -> list[list]:
+        """What is done in one loop: not too many operations, of not too many arrays."""
+        parts: list[list] = [[]]
+        made: set = set()
+        read: set = set()
+        for equation in equations:
+            more = {v for v in _variables(equation.invars) if v not in made}
+            if len(parts[-1]) >= MOST or len(read | more) > _MOST_READ:
+                parts.append([])
+                made, read = set(), set(_variables(equation.invars))
+            parts[-1].append(equation)
+            made.update(equation.outvars)
+            read |= more
+        return parts
 
     def _loop(self, shape: tuple[int, ...], equations: list, known: dict) -> None:
         """Add to what is `known` the results of a loop that are needed outside of it."""
-        if len(equations) < _FEWEST:
-            for equation in equations:
-                _evaluate(equation, known)
-            return
         made = dict.fromkeys(v for equation in equations for v in equation.outvars)
         inside = set(map(id, equations))
         results = [v for v in made if not inside.issuperset(self.users.get(v, ()))]
         element = lambda v: v if isinstance(v, Literal) else self.scalars.get(v, v)
         read = _variables([element(v) for equation in equations for v in equation.invars])
         sources = [v for v in dict.fromkeys(read) if v not in made]
+        least = _PER_ARRAY * len(sources) if np.prod(shape) > _FEW_ELEMENTS else _FEWEST
+        if len(equations) < least:
+            for equation in equations:
+                _evaluate(equation, known)
+            return
 
         def work(*elements: Any) -> list[Any]:
             here = dict(zip(sources, elements))
@@ -167,19 +188,9 @@ def _variables(of: Sequence[Any]) -> list[Any]:
 
 
 @no_type_check
-def _value(v: Any, known: dict) -> Any:
-    return aval(v).dtype.type(v.val) if isinstance(v, Literal) else known[v]
-
-
-@no_type_check
-def _is_one(x: Any) -> bool:
-    return isinstance(x, np.generic) and bool(x == 1)
-
-
-@no_type_check
 def _evaluate(equation: Any, known: dict, stands_for: Callable = lambda v: v) -> None:
     primitive = equation.primitive
-    out = primitive.bind(*(_value(stands_for(v), known) for v in equation.invars), **equation.params)
+    out = primitive.bind(*(value(stands_for(v), known) for v in equation.invars), **equation.params)
     known.update(zip(equation.outvars, out if primitive.multiple_results else [out]))
 
 
@@ -190,33 +201,48 @@ class _Inliner:
     def __init__(self, reciprocals: bool) -> None:
         self.reciprocals = reciprocals
         self.done: dict[Any, tuple[list, list]] = {}
+        self.ones: dict[int, Any] = {}  # arrays of nothing else
+
+    def is_one(self, x: Any) -> bool:
+        return id(x) in self.ones or (isinstance(x, np.generic) and bool(x == 1))
 
     def run(self, jaxpr: Any, consts: Sequence[Any], args: Sequence[Any]) -> list[Any]:
         known = dict(zip(jaxpr.constvars, consts))
         known.update(zip(jaxpr.invars, args))
         for equation in jaxpr.eqns:
-            values = [_value(v, known) for v in equation.invars]
+            values = [value(v, known) for v in equation.invars]
             name = equation.primitive.name
             if name in CALLS:
                 out = self.run(*inner_jaxpr(equation), values)
             elif self.reciprocals and name == "div" and jnp.issubdtype(values[1].dtype, jnp.floating):
                 out = [self.quotient(*values)]
-            elif name == "mul" and any(map(_is_one, values)):
-                out = [values[1] if _is_one(values[0]) else values[0]]
+            elif name == "mul":
+                out = [self.product(*values)]
             else:
                 out = self.bind(equation.primitive, equation.params, values)
             known.update(zip(equation.outvars, out))
-        return [_value(v, known) for v in jaxpr.outvars]
+        return [value(v, known) for v in jaxpr.outvars]
 
     def quotient(self, x: Any, y: Any) -> Any:
         one = y.dtype.type(1)
         by_y = one / y if isinstance(y, np.generic) else self.bind(div_p, {}, [one, y])[0]
-        return by_y if _is_one(x) else self.bind(mul_p, {}, [x, by_y])[0]
+        return self.product(x, by_y)
+
+    def product(self, x: Any, y: Any) -> Any:
+        if self.is_one(x) or self.is_one(y):
+            return jnp.broadcast_to(y if self.is_one(x) else x, np.broadcast_shapes(x.shape, y.shape))
+        return self.bind(mul_p, {}, [x, y])[0]
 
     def bind(self, primitive: Any, params: dict, values: list[Any]) -> list[Any]:
         same = lambda x: (x.dtype.char, x.tobytes()) if isinstance(x, np.generic) else id(x)
         key = primitive, str(params), *map(same, values)
         if key not in self.done:
-            out = primitive.bind(*values, **params)
+            args = values
+            if primitive.name in ELEMENTWISE:
+                shape = np.broadcast_shapes(*(x.shape for x in values))
+                args = [x if x.shape in (shape, ()) else jnp.broadcast_to(x, shape) for x in values]
+            out = primitive.bind(*args, **params)
             self.done[key] = values, out if primitive.multiple_results else [out]
+            if primitive.name == "broadcast_in_dim" and self.is_one(values[0]):
+                self.ones[id(out)] = out
         return self.done[key][1]

@@ -8,6 +8,7 @@ out anew from the state before it, gone through backwards and added up, all at o
 
 import dataclasses
 import functools
+import itertools
 import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
@@ -16,8 +17,9 @@ import jax
 import jax.numpy as jnp
 from jax.core import Tracer
 from jax.extend.core import ClosedJaxpr, jaxpr_as_fun, Literal, Primitive
-from jax.interpreters import ad, batching, mlir
+from jax.interpreters import ad, batching, mlir, partial_eval
 
+from ._along import along
 from ._cores import is_wide
 from ._jaxprs import split
 from ._one_loop import MOST, OneLoop
@@ -30,13 +32,15 @@ class Cut:
 
     **Fields:** `chunk`: calls in an inner loop; `apart`: calls from one carry that is kept for a gradient
     to the next, or a few more; `least`, `most`: calls whose derivative is worked out at once, if XLA can
-    do so many: more than the least where carries are far apart, for there calls are made anew.
+    do so many: more than the least where carries are far apart, for there calls are made anew; `forward`:
+    whether nothing is kept, and derivatives are worked out along with the values.
     """
 
     chunk: int
     apart: int
     least: int
     most: int
+    forward: bool = False
 
     def within(self, operations: int) -> tuple[int, int]:
         """Calls whose derivative is worked out at once if one is of so many operations, and how many
@@ -98,7 +102,7 @@ def _with_rows(aval: Any, count: int) -> Any:
     return aval.update(shape=(count, *aval.shape))
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class _Loop:
     """`length` calls of `run`, which gives what is carried and a row of results.
 
@@ -117,6 +121,7 @@ class _Loop:
     cut: Cut
     block: int = 0
     kept: int = 1
+    change: "_Change | None" = None
 
     @property
     def carried(self) -> range:
@@ -132,6 +137,16 @@ class _Loop:
         cut = self.length - rest
         parts = [(slice(0, cut), count, length), (slice(cut, self.length), 1, rest)]
         return [stretch for stretch in parts if stretch[0].stop > stretch[0].start]
+
+    @property
+    def row_bytes(self) -> int:
+        return max(sum(x.size * x.dtype.itemsize for x in self.avals[len(self.carried) :]), 1)
+
+    @property
+    def chunk(self) -> int:
+        """Calls in an inner loop, fewer if there are rows of changes besides those of values."""
+        of_values = (self if self.change is None else self.change.loop).row_bytes
+        return near_divisor(self.length, max(self.cut.chunk * of_values // self.row_bytes, 1))
 
     def place(self, k: int) -> int:
         """Where an argument has a batch axis: in rows after that of the rows."""
@@ -183,7 +198,7 @@ class _Loop:
             if not is_wide():  # for then one loop takes twice as long as XLA's several do
                 calls = self.calls(fixed, carry, [_shapes(xs, 1)])
                 call = lambda carry, x: tuple(split(calls(*fixed, *carry, *x), len(carry)))
-            carry, ys = scan_in_chunks(call, carry, xs, self.length, self.cut.chunk)
+            carry, ys = scan_in_chunks(call, carry, xs, self.length, self.chunk)
             return [*params, *carry, *ys]
 
         for part, count, length in self.stretches:
@@ -217,7 +232,7 @@ class _Loop:
             carry, ys = self.several(fixed_here, *jax.tree.unflatten(structure, rest))
             return jax.tree.leaves((carry, ys))
 
-        return OneLoop(calls, [*fixed, *given], fixed=len(fixed))
+        return OneLoop(calls, [*fixed, *given], len(fixed), reciprocals=self.change is not None)
 
     def go(self, calls: OneLoop, fixed: list, carry: list, rows: list) -> tuple[list, list]:
         """The carry after some calls, and their results in rows."""
@@ -238,7 +253,7 @@ class _Loop:
         return dataclasses.replace(self, run=run, avals=avals), args, results
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class _Change:
     """What the results of a loop change by if its arguments do.
 
@@ -272,6 +287,40 @@ class _Change:
             return fn(fixed, carry)
 
         return of_moving, [args[k] for k in self.moving]
+
+    @property
+    def parts(self) -> tuple[int, ...]:
+        """Of the loop of values and changes, how many arguments of each kind there are: constants,
+        parameters, their changes, carried arrays, their changes, and then the rows."""
+        consts, params, carry, _ = self.loop.sizes
+        return consts, params, len(self.params), carry, len(self.carried)
+
+    @property
+    def together(self) -> _Loop:
+        """The loop of values and changes. A change comes after all values of its kind."""
+        loop, sizes, parts = self.loop, self.loop.sizes, self.parts
+        first = len(loop.carried)
+
+        def run(*args: Any) -> list[Any]:
+            consts, params, d_params, carry, d_carry, xs = split(args, *parts)
+            changes = dict(zip(self.moving, [*d_params, *d_carry]))
+            out, d_out = along(loop.run, [*consts, *params, *carry, *xs], changes, self.results)
+            return [*out[:first], *d_out[: len(d_carry)], *out[first:], *d_out[len(d_carry) :]]
+
+        starts = [0, *itertools.accumulate(parts)]
+        places = [*range(starts[2]), *range(starts[3], starts[4]), *range(starts[5], starts[5] + sizes[3])]
+        changed = dict(zip(self.moving, [*range(*starts[2:4]), *range(*starts[4:6])]))
+        of = [frozenset(places[k] for k in sources) for sources in loop.sources]
+        by = [of[k] | {changed[s] for s in loop.sources[k] if s in changed} for k in self.results]
+        mixed = lambda xs, d: (*xs[:first], *d[: parts[-1]], *xs[first:], *d[parts[-1] :])
+        return dataclasses.replace(
+            loop,
+            run=run,
+            sizes=(sizes[0], sizes[1] + parts[2], sizes[2] + parts[4], sizes[3]),
+            sources=mixed(of, by),
+            avals=mixed(loop.avals, [loop.avals[k] for k in self.results]),
+            change=self,
+        )
 
     def push(self, *args: Any) -> list[Any]:
         """The change of parameters, carried arrays and rows, from the arguments, the kept carries and the
@@ -445,15 +494,48 @@ def _call_jvp(primals: Sequence[Any], tangents: Sequence[Any], loop: _Loop) -> t
         tuple(at for at, k in enumerate(loop.carried) if k in inside and _moves(primals[k])),
         tuple(k - len(loop.carried) for k in results if loop.result_place(k) and _moves(loop.avals[k])),
     )
-    change = change.cut(primals)
-    out = call_p.bind(*primals, loop=change.loop)
-    out, kept = split(out, len(params) + len(loop.avals))
     changes = [ad.instantiate_zeros(tangents[k]) for k in change.moving]
-    pushed = push_p.bind(*primals, *kept, *changes, change=change)
+    if loop.cut.forward:
+        out, pushed = _call_together(primals, changes, change)
+    else:
+        change = change.cut(primals)
+        out = call_p.bind(*primals, loop=change.loop)
+        out, kept = split(out, len(params) + len(loop.avals))
+        pushed = push_p.bind(*primals, *kept, *changes, change=change)
     d_out: list[Any] = [ad.Zero(jax.typeof(x).to_tangent_aval()) for x in out]
     for k, x in zip([*change.params, *(len(params) + k for k in change.results)], pushed):
         d_out[k] = x
     return out, d_out
+
+
+def _call_together(
+    primals: Sequence[Any], changes: Sequence[Any], change: _Change
+) -> tuple[list[Any], list[Any]]:
+    """The results of a loop, and of those that change what they change by."""
+    loop = change.loop
+    consts, params, carry, xs = split(primals, *loop.sizes[:3])
+    d_params, d_carry = split(changes, len(change.params))
+    out = call_p.bind(*consts, *params, *d_params, *carry, *d_carry, *xs, loop=change.together)
+    counts = map(len, (params, d_params, carry, d_carry, loop.avals[len(carry) :]))
+    params, d_params, carry, d_carry, ys, d_ys = split(out, *counts)
+    return [*params, *carry, *ys], [*d_params, *d_carry, *d_ys]
+
+
+def _not_in_reverse(*args: Any, **params: Any) -> Any:
+    raise ValueError(
+        "A run with adjoint=diffrax.ForwardMode() has no reverse-mode derivative: use jax.jvp or jax.jacfwd, "
+        "or for jax.grad, jax.vjp and jax.linearize adjoint=diffrax.RecursiveCheckpointAdjoint()."
+    )
+
+
+def _call_partly_known(trace: Any, *tracers: Any, loop: _Loop) -> Any:
+    """In reverse mode values are known, and changes are not."""
+    if loop.change is not None:
+        known = [x.is_known() for x in tracers]
+        consts, params, d_params, carry, d_carry, xs = split(known, *loop.change.parts)
+        if all((*consts, *params, *carry, *xs)) and not all((*d_params, *d_carry)):
+            _not_in_reverse()
+    return trace.default_process_primitive(call_p, tracers, {"loop": loop})
 
 
 def _push_jvp(primals: Sequence[Any], tangents: Sequence[Any], change: _Change) -> Any:
@@ -468,5 +550,7 @@ def _push_transpose(cts: Sequence[Any], *args: Any, change: _Change) -> list[Any
 
 
 ad.primitive_jvps[call_p] = _call_jvp
+ad.primitive_transposes[call_p] = _not_in_reverse
+partial_eval.custom_partial_eval_rules[call_p] = _call_partly_known
 ad.primitive_jvps[push_p] = _push_jvp
 ad.primitive_transposes[push_p] = _push_transpose

@@ -97,10 +97,14 @@ def test_every_adjoint_gives_the_same_values_and_slopes(saveat):
     value, slope = jax.value_and_grad(loss)(0.3, diffrax.DirectAdjoint())
     assert abs(float(slope)) > 1e-3
     kept = [diffrax.RecursiveCheckpointAdjoint(checkpoints=k) for k in (None, 1, 7, 150)]
-    for adjoint in [*kept, diffrax.ForwardMode()]:
-        other, along = jax.value_and_grad(loss)(0.3, adjoint)
+    results = [jax.value_and_grad(loss)(0.3, adjoint) for adjoint in kept]
+    results.append(jax.jvp(lambda g: loss(g, diffrax.ForwardMode()), (0.3,), (1.0,)))
+    for other, along in results:
         assert float(other) == pytest.approx(float(value), rel=1e-12)
         assert float(along) == pytest.approx(float(slope), rel=1e-10)
+    for reverse in (jax.grad, lambda fn: lambda g: jax.linearize(fn, g)):
+        with pytest.raises(ValueError, match="ForwardMode.*RecursiveCheckpointAdjoint"):
+            reverse(lambda g: loss(g, diffrax.ForwardMode()))(0.3)
 
 
 def test_memory_of_a_gradient_is_bounded(usual_blocks):

@@ -123,6 +123,39 @@ def test_gradients_as_users_compile_them(n, coupled, usual_blocks):
     agree(compiled(slopes(OURS), network, currents), slopes(DIRECT)(network, currents), 1e-11)
 
 
+@pytest.mark.parametrize(
+    "solver, n, stride", [("strang", 1, 1), ("strang", 3, 4), ("rk4", 1, 3), ("exp_euler", 70, 2)]
+)
+def test_forward_mode_as_users_compile_it(solver, n, stride):
+    """By parameters, currents and initial potentials, coupled at three neurons, for a batch of two."""
+    E = jnp.linspace(0.0, 0.3, 9).reshape(3, 3)
+    network = hh.Network(AXON, n=n, coupling=hh.GradedSynapse(E) if n == 3 else None)
+    currents, at = jnp.linspace(9.0, 15.0, n), jnp.array([120.0, 1.0, 0.0, -65.0])
+    saveat = diffrax.SaveAt(steps=stride, fn=hh.save_V)
+
+    def trace(at, adjoint):
+        g, C, shift, v0 = at
+        moved = eqx.tree_at(lambda it: (it.neuron.channels["na"].g, it.neuron.C), network, (g, C))
+        options = {"t1": 3.0, "dt": 0.03, "stimulus": currents + shift, "v0": v0, "saveat": saveat}
+        return hh.simulate(moved, solver=solver, adjoint=adjoint, **options, throw=False).V
+
+    of = lambda adjoint: jax.vmap(jax.jacfwd(lambda at: trace(at, adjoint)))
+    both = jnp.stack([at, at * jnp.array([0.8, 1.2, 1.0, 1.1])])
+    agree(compiled(of(diffrax.ForwardMode()), both), jax.jit(of(DIRECT))(both), 1e-11)
+
+
+def test_forward_mode_twice():
+    """Second derivatives of a membrane with one leak: V = E + (v0 − E) exp(−g t / C)."""
+
+    def end(g, C):
+        neuron = hh.Neuron({"leak": hh.Leak(g=g, E=-60.0)}, C=C)
+        return hh.simulate(neuron, t1=2.0, dt=0.1, v0=-40.0, adjoint=diffrax.ForwardMode()).V[-1, 0]
+
+    exact = lambda g, C: -60.0 + 20.0 * jnp.exp(-2.0 * g / C)
+    twice = lambda fn: jax.jacfwd(jax.jacfwd(fn, (0, 1)), (0, 1))(0.3, 1.2)
+    agree(twice(end), twice(exact), 1e-11)
+
+
 def test_a_gradient_by_what_a_stimulus_refers_to():
     def loss(height, adjoint):
         return hh.simulate(AXON, t1=2.0, dt=0.05, stimulus=lambda t: height * t, adjoint=adjoint).V.mean()

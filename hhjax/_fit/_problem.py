@@ -166,7 +166,8 @@ class MultipleShootingProblem(AbstractProblem):
         model = self.free.put(self.model, self.free.to_values(params))
         network, electrode = split(model)
         protocol = self.pieces
-        take = lambda tree: jax.tree.map(lambda x: x[i], tree)
+        rows = protocol.current.mark_rows()
+        current = jax.tree.map(lambda x, row: x[i] if row else x, protocol.current, rows)
         at_rest = network.init(protocol.v0[i])
         _, back = flat_state(at_rest)
         if protocol.free_v0:
@@ -176,7 +177,7 @@ class MultipleShootingProblem(AbstractProblem):
             network,
             t1=protocol.steps * protocol.dt,
             dt=protocol.dt,
-            stimulus=electrode.stimulus(take(protocol.current)),
+            stimulus=electrode.stimulus(current),
             y0=y0,
             saveat=diffrax.SaveAt(t0=True, steps=protocol.stride, fn=save_V),
             solver=protocol.solver,

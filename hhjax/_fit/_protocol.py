@@ -18,7 +18,7 @@ from .._neuron import Neuron
 from .._parameters import cast_floats, check_parameters, run_dtype
 from .._recording import Recording
 from .._simulate import save_V, simulate
-from .._stimulus import Clamp, Sampled, Stimulus
+from .._stimulus import Clamp, Sampled, SampledOnGrid, Stimulus
 
 _FINEST = 0.025  # ms; the default time step is the largest part of a sample that is no longer
 
@@ -32,8 +32,7 @@ class Protocol(eqx.Module):
     - `target`: mV, shape (sweeps, times, n), NaN where nothing was recorded.
     - `injected`: the recorded current at the samples, shape (sweeps, times) or
         (sweeps, times, n); `seen`: V at the samples, missing ones interpolated.
-    - `current`, `command`: both as stimuli made ready for the grid, with a leading axis of
-        sweeps on every array.
+    - `current`, `command`: both made ready for the grid, as tables with a leading axis of sweeps.
     - `observed`: 1 for a neuron of which anything was recorded, else 0, shape (n,).
     - `v0`: initial membrane potential, mV, shape (sweeps, n); where a fit of it starts if
         `free_v0`.
@@ -44,8 +43,8 @@ class Protocol(eqx.Module):
     target: Array
     injected: Array
     seen: Array
-    current: Stimulus
-    command: Stimulus
+    current: SampledOnGrid
+    command: SampledOnGrid
     observed: Array
     v0: Array
     free_v0: bool = eqx.field(static=True)
@@ -79,8 +78,14 @@ def make_protocol(
 
 
 @eqx.filter_jit
-def _ready(ts: Array, values: Array, grid: tuple) -> Stimulus:
-    return jax.vmap(lambda values: Sampled(ts, values).on_grid(*grid))(values)
+def _ready(ts: Array, values: Array, grid: tuple) -> SampledOnGrid:
+    tables = jax.vmap(lambda values: Sampled(ts, values).on_grid(*grid))(values)
+    return eqx.tree_at(lambda it: (it.t0, it.dt), tables, (grid[0], grid[2]))
+
+
+def table_axes(tables: SampledOnGrid) -> Any:
+    """Where these have an axis of sweeps: their rows do, the grid does not."""
+    return jax.tree.map(lambda row: 0 if row else None, tables.mark_rows())
 
 
 def split(model: Any) -> tuple[Network, Electrode]:
@@ -121,7 +126,8 @@ def run(
             throw=False,
         ).ys
 
-    return jax.vmap(sweep)(protocol.current, protocol.command, v0)
+    tables = protocol.current, protocol.command
+    return jax.vmap(sweep, (*map(table_axes, tables), 0))(*tables, v0)
 
 
 def check_model(model: Any) -> Any:
