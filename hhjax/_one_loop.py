@@ -36,17 +36,18 @@ class OneLoop:
     are those of `fn` itself.
 
     **Arguments:** `fixed`: how many of the `args`, the first ones, are the same in every step of a loop
-    over time that this stands in. XLA takes out of that what depends on them alone; `reciprocals`:
-    whether to divide but once by a number, and multiply, which rounds once more.
+    over time that this stands in. XLA takes out of that what depends on them alone; `may_round`:
+    whether rounding may differ from `fn`'s by a little: it then divides but once by a number, and multiplies,
+    and takes what is to be broadcast into the loops too.
 
     **Fields:** `operations`: how many the largest loop would have, of which only `MOST` are done in one.
     """
 
     def __init__(
-        self, fn: Callable[..., Sequence[Any]], args: Sequence[Any], fixed: int = 0, reciprocals: bool = False
+        self, fn: Callable[..., Sequence[Any]], args: Sequence[Any], fixed: int = 0, may_round: bool = False
     ):
         self.plain = jax.make_jaxpr(fn)(*args)
-        inlined = lambda *args: _Inliner(reciprocals).run(self.plain.jaxpr, self.plain.consts, args)
+        inlined = lambda *args: _Inliner(may_round).run(self.plain.jaxpr, self.plain.consts, args)
         closed = jax.make_jaxpr(inlined)(*args)
         wanted = [True] * len(closed.jaxpr.outvars)
         self.jaxpr, self.used = partial_eval.dce_jaxpr(closed.jaxpr, wanted)
@@ -198,8 +199,8 @@ def _evaluate(equation: Any, known: dict, stands_for: Callable = lambda v: v) ->
 class _Inliner:
     """Goes through a jaxpr and the calls in it, and does the same thing once only."""
 
-    def __init__(self, reciprocals: bool) -> None:
-        self.reciprocals = reciprocals
+    def __init__(self, may_round: bool) -> None:
+        self.may_round = may_round
         self.done: dict[Any, tuple[list, list]] = {}
         self.ones: dict[int, Any] = {}  # arrays of nothing else
 
@@ -214,7 +215,7 @@ class _Inliner:
             name = equation.primitive.name
             if name in CALLS:
                 out = self.run(*inner_jaxpr(equation), values)
-            elif self.reciprocals and name == "div" and jnp.issubdtype(values[1].dtype, jnp.floating):
+            elif self.may_round and name == "div" and jnp.issubdtype(values[1].dtype, jnp.floating):
                 out = [self.quotient(*values)]
             elif name == "mul":
                 out = [self.product(*values)]
@@ -238,7 +239,7 @@ class _Inliner:
         key = primitive, str(params), *map(same, values)
         if key not in self.done:
             args = values
-            if primitive.name in ELEMENTWISE:
+            if self.may_round and primitive.name in ELEMENTWISE:
                 shape = np.broadcast_shapes(*(x.shape for x in values))
                 args = [x if x.shape in (shape, ()) else jnp.broadcast_to(x, shape) for x in values]
             out = primitive.bind(*args, **params)

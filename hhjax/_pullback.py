@@ -1,5 +1,5 @@
-"""A loop of steps and its reverse-mode derivative, which takes several at a time, each in one loop over
-the elements.
+"""A loop of steps and its derivatives. Backwards several steps are taken at a time, each time in one loop
+over the elements; forwards see `_along.py`.
 
 For the steps of a run on the CPU. JAX's own derivative of a loop works through about 50 arrays at
 every step, and adds what it finds for each parameter to what it has. Here a block of steps is worked
@@ -8,7 +8,6 @@ out anew from the state before it, gone through backwards and added up, all at o
 
 import dataclasses
 import functools
-import itertools
 import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
@@ -232,7 +231,7 @@ class _Loop:
             carry, ys = self.several(fixed_here, *jax.tree.unflatten(structure, rest))
             return jax.tree.leaves((carry, ys))
 
-        return OneLoop(calls, [*fixed, *given], len(fixed), reciprocals=self.change is not None)
+        return OneLoop(calls, [*fixed, *given], len(fixed), may_round=self.change is not None)
 
     def go(self, calls: OneLoop, fixed: list, carry: list, rows: list) -> tuple[list, list]:
         """The carry after some calls, and their results in rows."""
@@ -276,17 +275,17 @@ class _Change:
         """Which results of `run` do."""
         return [*self.carried, *(len(self.loop.carried) + k for k in self.rows)]
 
-    def along(self, args: Sequence[Any], fn: Callable) -> tuple[Callable, list[Any]]:
+    def of_moving(self, args: Sequence[Any], fn: Callable) -> tuple[Callable, list[Any]]:
         """`fn(fixed, carry)` as a function of what changes of these arguments."""
 
-        def of_moving(*moving: Any) -> Any:
+        def restricted(*moving: Any) -> Any:
             given = list(args)
             for k, x in zip(self.moving, moving):
                 given[k] = x
             fixed, carry = split(given, self.loop.carried.start)
             return fn(fixed, carry)
 
-        return of_moving, [args[k] for k in self.moving]
+        return restricted, [args[k] for k in self.moving]
 
     @property
     def parts(self) -> tuple[int, ...]:
@@ -307,9 +306,9 @@ class _Change:
             out, d_out = along(loop.run, [*consts, *params, *carry, *xs], changes, self.results)
             return [*out[:first], *d_out[: len(d_carry)], *out[first:], *d_out[len(d_carry) :]]
 
-        starts = [0, *itertools.accumulate(parts)]
-        places = [*range(starts[2]), *range(starts[3], starts[4]), *range(starts[5], starts[5] + sizes[3])]
-        changed = dict(zip(self.moving, [*range(*starts[2:4]), *range(*starts[4:6])]))
+        consts, params, d_params, carry, d_carry, xs = split(range(sum(parts) + sizes[3]), *parts)
+        places = [*consts, *params, *carry, *xs]
+        changed = dict(zip(self.moving, [*d_params, *d_carry]))
         of = [frozenset(places[k] for k in sources) for sources in loop.sources]
         by = [of[k] | {changed[s] for s in loop.sources[k] if s in changed} for k in self.results]
         mixed = lambda xs, d: (*xs[:first], *d[: parts[-1]], *xs[first:], *d[parts[-1] :])
@@ -333,7 +332,7 @@ class _Change:
             carry, ys = scan_in_chunks(loop.body(fixed), carry, xs, loop.length, loop.cut.chunk)
             return [*(carry[k] for k in self.carried), *(ys[k] for k in self.rows)]
 
-        fn, at = self.along(given, results)
+        fn, at = self.of_moving(given, results)
         return [*changes[: len(self.params)], *jax.jvp(fn, at, changes)[1]]
 
     def pull(self, *args: Any) -> list[Any]:
@@ -400,12 +399,12 @@ class _Change:
                 carry, ys = self.loop.several(fixed, carry, [xs for xs, _ in rows])
                 return [carry[k] for k in self.carried], [[y[k] for k in self.rows] for y in ys]
 
-            fn, where = self.along([*fixed_here, *carry], results)
+            fn, where = self.of_moving([*fixed_here, *carry], results)
             out = jax.vjp(fn, *where)[1]((ct_carry, [ct_y for _, ct_y in rows]))
             ct_params, ct_carry = split(out, len(sums))
             return [*(x + ct for x, ct in zip(sums, ct_params)), *ct_carry]
 
-        return OneLoop(pulled, [*fixed, *given], fixed=len(fixed), reciprocals=True)
+        return OneLoop(pulled, [*fixed, *given], fixed=len(fixed), may_round=True)
 
 
 def _shapes(xs: Any, axes: int) -> Any:
