@@ -23,12 +23,14 @@ def inner_jaxpr(equation: Any) -> tuple[Any, Any]:
     return getattr(inner, "jaxpr", inner), getattr(inner, "consts", ())
 
 
+# These are called for each operation: the run-time type checks of the tests take longer than they do.
+@no_type_check
 def aval(variable: Any) -> Any:
     """The shape and type of a variable of a jaxpr."""
     return variable.aval
 
 
-@no_type_check  # called for each operation, for which the run-time type checks of the tests take longer
+@no_type_check
 def value(variable: Any, known: dict) -> Any:
     """What a variable of a jaxpr stands for where these are known."""
     if isinstance(variable, Literal):
