@@ -140,11 +140,13 @@ def network(starts: int) -> dict:
 def main(argv: list[str] | None = None) -> dict:
     raw = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=raw)
-    parser.add_argument("what", nargs="*", default=["recover", "network"], choices=["recover", "network"])
+    parser.add_argument("what", nargs="*", default=["recover", "network"], metavar="recover, network")
     parser.add_argument("--starts", type=int, default=100)
     parser.add_argument("--draws", type=int, default=50)
     parser.add_argument("--json", help="also write the figures to this file")
     options = parser.parse_args(argv)
+    if unknown := set(options.what) - {"recover", "network"}:
+        parser.error(f"`what` must be recover, network or both, got {', '.join(unknown)}.")
     with jax.enable_x64(True):
         about = machine() | {"dtype": str(jnp.zeros(()).dtype)}
         print("\n".join(f"{key}: {value}" for key, value in about.items()), "\n")

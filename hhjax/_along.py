@@ -77,6 +77,7 @@ class _Walk:
         return [value(v, known) for v in jaxpr.outvars]
 
     def step(self, equation: Any, values: list[Any]) -> list[Any]:
+        """The same for the results of one operation."""
         name, params = equation.primitive.name, equation.params
         if name in CALLS:
             jaxpr, consts = inner_jaxpr(equation)
@@ -94,12 +95,11 @@ class _Walk:
             return result(lambda x, _: x)
         if not _is_elementwise(equation):
             return [self.new(x) for x in result(lambda x, _: self.change(x))]
-        alone = {}
-        if name == "add_any" and len(moving) == 2:
-            x, y = moving
-            alone = {k: (x | y)[k] for k in by if not (k in x and k in y)}
-        along = lambda k: result(lambda x, aval: _slope(x, k, aval))[0]
-        return [{k: alone[k] if k in alone else along(k) for k in by}]
+        slope = lambda k: result(lambda x, aval: _slope(x, k, aval))[0]
+        if name != "add_any" or len(moving) == 1:
+            return [{k: slope(k) for k in by}]
+        x, y = moving  # of which each may have slopes that the other has not
+        return [x | y | {k: slope(k) for k in x if k in y}]
 
 
 @no_type_check
