@@ -109,7 +109,7 @@ class _Loop:
     call takes a row, `run` takes; `sources`, `avals`: of each of its results the arguments that it
     comes from, and its shape and type; `block`, `kept`: calls whose derivative is worked out at once,
     and how many times that from one carry that a gradient begins from to the next. The loop gives these
-    carries as well, unless `block` is 0.
+    carries as well, unless `block` is 0; `change`: what it also works out the changes of, if any.
     """
 
     run: Callable[..., list[Any]]
