@@ -10,9 +10,8 @@ from typing import Any, no_type_check
 
 import jax
 import jax.numpy as jnp
-from jax.extend.core import Literal
 
-from ._jaxprs import CALLS, ELEMENTWISE, inner_jaxpr, value
+from ._jaxprs import bind, CALLS, inner_jaxpr, is_elementwise, spreads_number, value, variables
 
 # A value of more slopes than this that more than one operation uses is worked out for every direction if
 # so many operations follow from it, as from a stage of a Runge-Kutta method: each would have as many slopes.
@@ -20,19 +19,17 @@ _MOST_SLOPES, _MANY = 2, 30
 
 
 def along(
-    fn: Callable[..., Sequence[Any]], args: Sequence[Any], changes: dict[int, Any], results: Sequence[int]
+    fn: Callable[..., Sequence[Any]], args: Sequence[Any], changes: Sequence[Any], results: Sequence[int]
 ) -> tuple[list[Any], list[Any]]:
-    """The results of `fn`, and what these of them, which are floats, change by if these arguments do."""
+    """The results of `fn`, and what these of them, which are floats, change by if the arguments do."""
 
-    def moved(*some: Any) -> tuple[list[Any], list[Any]]:
-        given = dict(zip(changes, some))
-        out = fn(*(given.get(k, x) for k, x in enumerate(args)))
+    def some(*args: Any) -> tuple[list[Any], list[Any]]:
+        out = fn(*args)
         return [out[k] for k in results], list(out)
 
-    at = [args[k] for k in changes]
-    _, linear, out = jax.linearize(moved, *at, has_aux=True)
-    closed = jax.make_jaxpr(linear)(*at)
-    found = _Walk(changes.values()).results(closed.jaxpr, closed.consts)
+    _, linear, out = jax.linearize(some, *args, has_aux=True)
+    closed = jax.make_jaxpr(linear)(*args)
+    found = _Walk(changes).results(closed.jaxpr, closed.consts)
     return out, [jnp.zeros_like(out[k]) if x is None else x for k, x in zip(results, found)]
 
 
@@ -78,7 +75,7 @@ class _Walk:
 
     def step(self, equation: Any, values: list[Any]) -> list[Any]:
         """The same for the results of one operation."""
-        name, params = equation.primitive.name, equation.params
+        name = equation.primitive.name
         if name in CALLS:
             jaxpr, consts = inner_jaxpr(equation)
             return self.walk(jaxpr, [*consts, *values])
@@ -86,14 +83,13 @@ class _Walk:
         def result(of: Callable) -> list[Any]:
             """The results from this of what changes."""
             given = [of(x, v.aval) if isinstance(x, dict) else x for x, v in zip(values, equation.invars)]
-            out = equation.primitive.bind(*given, **params)
-            return list(out) if equation.primitive.multiple_results else [out]
+            return bind(equation.primitive, equation.params, given)
 
         moving = [x for x in values if isinstance(x, dict)]
         by = dict.fromkeys(k for x in moving for k in x)
         if not by:
             return result(lambda x, _: x)
-        if not _is_elementwise(equation):
+        if not (is_elementwise(equation) or spreads_number(equation)):
             return [self.new(x) for x in result(lambda x, _: self.change(x))]
         slope = lambda k: result(lambda x, aval: _slope(x, k, aval))[0]
         if name != "add_any" or len(moving) == 1:
@@ -118,18 +114,7 @@ def _followers(jaxpr: Any) -> dict[Any, int]:
         follow = 1 << k
         for v in equation.outvars:
             follow |= after.get(v, 0)
-        for v in equation.invars:
-            if not isinstance(v, Literal):
-                after[v] = after.get(v, 0) | follow
-                users[v] = users.get(v, 0) + 1
+        for v in variables(equation.invars):
+            after[v] = after.get(v, 0) | follow
+            users[v] = users.get(v, 0) + 1
     return {v: bits.bit_count() for v, bits in after.items() if users[v] > 1}
-
-
-@no_type_check
-def _is_elementwise(equation: Any) -> bool:
-    """Whether each element of the result depends on the same one of every argument, or on numbers."""
-    shapes = [v.aval.shape for v in equation.invars]
-    if equation.primitive.name == "broadcast_in_dim":
-        return shapes == [()]
-    known = equation.outvars[0].aval.shape, ()
-    return equation.primitive.name in ELEMENTWISE and all(shape in known for shape in shapes)

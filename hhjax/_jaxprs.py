@@ -38,6 +38,33 @@ def value(variable: Any, known: dict) -> Any:
     return known[variable]
 
 
+@no_type_check
+def variables(of: Sequence[Any]) -> list[Any]:
+    """Those of an operation's arguments that are not literals."""
+    return [v for v in of if not isinstance(v, Literal)]
+
+
+@no_type_check
+def bind(primitive: Any, params: dict, values: Sequence[Any]) -> list[Any]:
+    """The results of an operation."""
+    out = primitive.bind(*values, **params)
+    return list(out) if primitive.multiple_results else [out]
+
+
+@no_type_check
+def is_elementwise(equation: Any) -> bool:
+    """Whether each element of the result depends on the same one of every argument, or on numbers."""
+    shapes = equation.outvars[0].aval.shape, ()
+    alike = all(getattr(v.aval, "shape", None) in shapes for v in equation.invars)
+    return equation.primitive.name in ELEMENTWISE and alike
+
+
+@no_type_check
+def spreads_number(equation: Any) -> bool:
+    """Whether an operation makes an array of a number."""
+    return equation.primitive.name == "broadcast_in_dim" and aval(equation.invars[0]).shape == ()
+
+
 def split(xs: Sequence[Any], *counts: int) -> list[list[Any]]:
     """Lists of these lengths, and of the rest."""
     parts, start = [], 0

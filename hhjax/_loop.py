@@ -18,7 +18,7 @@ from ._neuron import Neuron, State
 from ._plan import Cuts, Plan
 from ._pullback import Cut, Pulled
 from ._random import step_keys
-from ._scan import near_divisor, scan_in_chunks, take
+from ._scan import nbytes, near_divisor, scan_in_chunks, take
 from ._steps import Outcome, Stand, Steps
 
 # XLA:CPU compiles a loop whose buffers are smaller than about this into one function,
@@ -57,7 +57,7 @@ def scan(
     meter: diffrax.AbstractProgressMeter,
 ) -> Outcome:
     """Run the loop for `plan.steps` steps, from the network's state `y0` at t0 or where a run stands."""
-    if not isinstance(adjoint, diffrax.ForwardMode):
+    if not isinstance(adjoint, diffrax.ForwardMode):  # whose directions would all be as large
         steps = eqx.tree_at(lambda it: it.network, steps, spread(steps.network))
     at = steps.stand(y0, v0)
     keys = None if key is None else step_keys(key, at.i, plan.steps)
@@ -119,8 +119,8 @@ def _run_pulled(
     pulled = Pulled(step_and_row if every else step, carry, None if keys is None else keys[0])
     if pulled.jaxpr.effects:  # such as to print something
         return _run(step, row, carry, keys, plan, adjoint, cuts)
-    least, most = (1, 1) if _nbytes(carry.z) <= _FEW_BYTES else _BLOCK
-    size = _nbytes(carry)
+    least, most = (1, 1) if nbytes(carry.z) <= _FEW_BYTES else _BLOCK
+    size = nbytes(carry)
     forward = isinstance(adjoint, diffrax.ForwardMode)
     apart = 1 if forward else _steps_between(adjoint, plan.steps, size, least)
     if every:
@@ -166,7 +166,7 @@ def _is_pulled(
     arrays = (x for x in jax.tree.leaves((steps, z)) if isinstance(x, jax.Array))
     whole = all(jax.typeof(x).sharding.mesh.empty for x in arrays)
     # In one function with the loop over time, XLA would take one neuron at a time.
-    swallowed = makes_small_loops() and _nbytes(z) < _MEGABYTE_LOOP
+    swallowed = makes_small_loops() and nbytes(z) < _MEGABYTE_LOOP
     foreign = on_gpu() or is_diffrax(steps.stepper)
     # In the loop of a Markov scheme's many states XLA does not use vectors.
     large = bool(steps.network.noisy_channels)
@@ -194,9 +194,9 @@ def cut_up(plan: Plan, adjoint: diffrax.AbstractAdjoint, z: Any, row: Any) -> Cu
     """How a run is cut up, from the stepper's state and what is saved of it."""
     segment = None
     if isinstance(adjoint, diffrax.RecursiveCheckpointAdjoint):
-        segment = _segment_length(adjoint, plan.steps, _nbytes(z))
+        segment = _segment_length(adjoint, plan.steps, nbytes(z))
     rows, stride = plan.steps // plan.stride, plan.stride
-    most = segment // stride if segment else _SMALL_LOOP_BYTES // _nbytes(row)
+    most = segment // stride if segment else _SMALL_LOOP_BYTES // nbytes(row)
     steps = near_divisor(stride, min(segment or stride, stride))
     return Cuts(segment, steps, near_divisor(rows, min(max(most, 1), rows)))
 
@@ -206,7 +206,3 @@ def _segment_length(adjoint: diffrax.RecursiveCheckpointAdjoint, steps: int, sta
     if adjoint.checkpoints is not None:
         return math.ceil(steps / adjoint.checkpoints)
     return None if steps * state_bytes <= _KEPT_BYTES else math.ceil(math.sqrt(steps))
-
-
-def _nbytes(tree: Any) -> int:
-    return max(sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(tree)), 1)

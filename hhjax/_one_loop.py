@@ -15,7 +15,7 @@ from jax.extend.core import jaxpr_as_fun, Literal
 from jax.extend.core.primitives import div_p, mul_p
 from jax.interpreters import partial_eval
 
-from ._jaxprs import aval, CALLS, ELEMENTWISE, inner_jaxpr, value
+from ._jaxprs import bind, CALLS, ELEMENTWISE, inner_jaxpr, is_elementwise, spreads_number, value, variables
 
 # The most that XLA makes one function of. Of what lies before the last 2,000 operations it makes one for
 # each value that is used twice (kMaxHloOpsPerSubgraph in its computation_partitioner.cc). LLVM may leave
@@ -52,9 +52,9 @@ class OneLoop:
         wanted = [True] * len(closed.jaxpr.outvars)
         self.jaxpr, self.used = partial_eval.dce_jaxpr(closed.jaxpr, wanted)
         self.consts = closed.consts
-        self.users: dict[Any, set[int]] = {v: {-1} for v in _variables(self.jaxpr.outvars)}
+        self.users: dict[Any, set[int]] = {v: {-1} for v in variables(self.jaxpr.outvars)}
         for equation in self.jaxpr.eqns:
-            for v in _variables(equation.invars):
+            for v in variables(equation.invars):
                 self.users.setdefault(v, set()).add(id(equation))
         # In each stage first what is not elementwise, then one loop for each shape.
         self.stages: list[tuple[list, dict[tuple, list]]] = []
@@ -68,11 +68,11 @@ class OneLoop:
         looped: set = set()
         for equation in self.jaxpr.eqns:
             shape = _loop_shape(equation)
-            sources = _variables(equation.invars)
+            sources = variables(equation.invars)
             if steady.issuperset(sources):
                 steady.update(equation.outvars)
                 shape = None
-            if equation.primitive.name == "broadcast_in_dim" and aval(equation.invars[0]).shape == ():
+            if spreads_number(equation):
                 self.scalars[equation.outvars[0]] = equation.invars[0]
                 shape = None
             at = max((stage[v] + (shape is None and v in looped) for v in sources), default=0)
@@ -113,10 +113,10 @@ class OneLoop:
         made: set = set()
         read: set = set()
         for equation in equations:
-            more = {v for v in _variables(equation.invars) if v not in made}
+            more = {v for v in variables(equation.invars) if v not in made}
             if len(parts[-1]) >= MOST or len(read | more) > _MOST_READ:
                 parts.append([])
-                made, read = set(), set(_variables(equation.invars))
+                made, read = set(), set(variables(equation.invars))
             parts[-1].append(equation)
             made.update(equation.outvars)
             read |= more
@@ -128,7 +128,7 @@ class OneLoop:
         inside = set(map(id, equations))
         results = [v for v in made if not inside.issuperset(self.users.get(v, ()))]
         element = lambda v: v if isinstance(v, Literal) else self.scalars.get(v, v)
-        read = _variables([element(v) for equation in equations for v in equation.invars])
+        read = variables([element(v) for equation in equations for v in equation.invars])
         sources = [v for v in dict.fromkeys(read) if v not in made]
         least = _PER_ARRAY * len(sources) if np.prod(shape) > _FEW_ELEMENTS else _FEWEST
         if len(equations) < least:
@@ -179,20 +179,13 @@ def _as_reduction(work: Callable, values: list, dtypes: list) -> list:
 def _loop_shape(equation: Any) -> tuple[int, ...] | None:
     """The shape over which an operation is elementwise, `None` if it is not."""
     shape = equation.outvars[0].aval.shape
-    alike = all(getattr(v.aval, "shape", None) in (shape, ()) for v in equation.invars)
-    return shape if equation.primitive.name in ELEMENTWISE and shape and alike else None
-
-
-@no_type_check
-def _variables(of: Sequence[Any]) -> list[Any]:
-    return [v for v in of if not isinstance(v, Literal)]
+    return shape if shape and is_elementwise(equation) else None
 
 
 @no_type_check
 def _evaluate(equation: Any, known: dict, stands_for: Callable = lambda v: v) -> None:
-    primitive = equation.primitive
-    out = primitive.bind(*(value(stands_for(v), known) for v in equation.invars), **equation.params)
-    known.update(zip(equation.outvars, out if primitive.multiple_results else [out]))
+    values = [value(stands_for(v), known) for v in equation.invars]
+    known.update(zip(equation.outvars, bind(equation.primitive, equation.params, values)))
 
 
 @no_type_check
@@ -242,8 +235,8 @@ class _Inliner:
             if self.may_round and primitive.name in ELEMENTWISE:
                 shape = np.broadcast_shapes(*(x.shape for x in values))
                 args = [x if x.shape in (shape, ()) else jnp.broadcast_to(x, shape) for x in values]
-            out = primitive.bind(*args, **params)
-            self.done[key] = values, out if primitive.multiple_results else [out]
+            out = bind(primitive, params, args)
+            self.done[key] = values, out
             if primitive.name == "broadcast_in_dim" and self.is_one(values[0]):
-                self.ones[id(out)] = out
+                self.ones[id(out[0])] = out[0]
         return self.done[key][1]

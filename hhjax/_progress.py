@@ -23,11 +23,11 @@ class Progress:
 
     def __init__(self, meter: diffrax.AbstractProgressMeter, total: int, done: int = 0):
         self.meter, self.total, self.done, self.state = meter, total, done, meter.init()
+        self.step = _compiled_step if isinstance(meter, _COMPILED) else _step
 
     def advance(self, by: int = 1) -> None:
         self.done += by
-        step = _compiled_step if isinstance(self.meter, _COMPILED) else _step
-        self.state = step(self.meter, self.state, jnp.asarray(self.done / self.total))
+        self.state = self.step(self.meter, self.state, jnp.asarray(self.done / self.total))
 
     def close(self) -> None:
         self.meter.close(self.state)

@@ -15,14 +15,14 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax.core import Tracer
-from jax.extend.core import ClosedJaxpr, jaxpr_as_fun, Literal, Primitive
+from jax.extend.core import ClosedJaxpr, jaxpr_as_fun, Primitive
 from jax.interpreters import ad, batching, mlir, partial_eval
 
 from ._along import along
 from ._cores import is_wide
-from ._jaxprs import split
+from ._jaxprs import split, variables
 from ._one_loop import MOST, OneLoop
-from ._scan import near_divisor, scan, scan_in_chunks, take
+from ._scan import nbytes, near_divisor, scan, scan_in_chunks, take
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,7 +91,7 @@ def _moves(x: Any) -> bool:
 def _sources(jaxpr: Any) -> list[frozenset[int]]:
     """Which constants and arguments each result comes from."""
     known = {v: frozenset([k]) for k, v in enumerate([*jaxpr.constvars, *jaxpr.invars])}
-    of = lambda vs: frozenset().union(*(known[v] for v in vs if not isinstance(v, Literal)))
+    of = lambda vs: frozenset().union(*(known[v] for v in variables(vs)))
     for equation in jaxpr.eqns:
         known.update({v: of(equation.invars) for v in equation.outvars})
     return [of([v]) for v in jaxpr.outvars]
@@ -139,7 +139,7 @@ class _Loop:
 
     @property
     def row_bytes(self) -> int:
-        return max(sum(x.size * x.dtype.itemsize for x in self.avals[len(self.carried) :]), 1)
+        return nbytes(self.avals[len(self.carried) :])
 
     @property
     def chunk(self) -> int:
@@ -276,14 +276,13 @@ class _Change:
         return [*self.carried, *(len(self.loop.carried) + k for k in self.rows)]
 
     def of_moving(self, args: Sequence[Any], fn: Callable) -> tuple[Callable, list[Any]]:
-        """`fn(fixed, carry)` as a function of what changes of these arguments."""
+        """`fn(fixed, rest)` as a function of what changes of these arguments."""
 
         def restricted(*moving: Any) -> Any:
             given = list(args)
             for k, x in zip(self.moving, moving):
                 given[k] = x
-            fixed, carry = split(given, self.loop.carried.start)
-            return fn(fixed, carry)
+            return fn(*split(given, self.loop.carried.start))
 
         return restricted, [args[k] for k in self.moving]
 
@@ -302,8 +301,9 @@ class _Change:
 
         def run(*args: Any) -> list[Any]:
             consts, params, d_params, carry, d_carry, xs = split(args, *parts)
-            changes = dict(zip(self.moving, [*d_params, *d_carry]))
-            out, d_out = along(loop.run, [*consts, *params, *carry, *xs], changes, self.results)
+            call = lambda fixed, rest: loop.run(*fixed, *rest)
+            fn, at = self.of_moving([*consts, *params, *carry, *xs], call)
+            out, d_out = along(fn, at, [*d_params, *d_carry], self.results)
             return [*out[:first], *d_out[: len(d_carry)], *out[first:], *d_out[len(d_carry) :]]
 
         consts, params, d_params, carry, d_carry, xs = split(range(sum(parts) + sizes[3]), *parts)

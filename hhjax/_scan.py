@@ -51,3 +51,8 @@ def near_divisor(length: int, chunk: int) -> int:
     """
     divisors = (k for k in range(chunk, chunk // 2, -1) if length % k == 0)
     return next(divisors, chunk)
+
+
+def nbytes(tree: Any) -> int:
+    """The size of all arrays, or of arrays of such shapes and types; at least 1."""
+    return max(sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(tree)), 1)

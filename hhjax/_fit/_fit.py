@@ -108,7 +108,7 @@ def fit(
         guide = Nudging() if _compares_traces(objective) else None
 
     free = resolve(model, where, bounds, mask, dtype)
-    before = free.starts(_values(free, model).astype(dtype), starts, spread, key)
+    before = free.starts(free.reference, starts, spread, key)
     u = _unknowns(free, before)
     problem = Shooting(model, free, protocol, objective)
     guided, unknowns, schedule = stages(guide, problem, u)
@@ -135,11 +135,6 @@ def fit(
             "model that runs with hh.simulate."
         )
     return _result(problem, before, solved, score, best, np.concatenate(histories)[:, best], runs)
-
-
-@eqx.filter_jit
-def _values(free: Free, model: Any) -> Array:
-    return free.values(model)
 
 
 @eqx.filter_jit

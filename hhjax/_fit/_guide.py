@@ -132,13 +132,19 @@ def _cut(segments: int, problem: Shooting, params: Array) -> tuple[MultipleShoot
     )
     first = jnp.arange(sweeps * segments) % segments == 0
     objective = Trace(sd=problem.objective.sd) if isinstance(problem.objective, Trace) else Trace()
+    guided = MultipleShootingProblem(problem.model, problem.free, parts, objective, first)
+    return guided, _following(problem, params, jnp.asarray(begins))
 
-    def start(params: Array) -> Array:
+
+@eqx.filter_jit
+def _following(problem: Shooting, params: Array, samples: Array) -> Array:
+    """The states at these samples of all sweeps while nudged to the data, for every row of `params`."""
+
+    def follow(params: Array) -> Array:
         nudge = jnp.asarray(_FOLLOWING, params.dtype)
         model, v0 = problem.unpack(problem.start(params))
-        states = run(protocol, model, v0, nudge, save=lambda t, y, args: y)
-        at = jax.tree.map(lambda x: x[:, begins].reshape((sweeps * segments,) + x.shape[2:]), states)
+        states = run(problem.protocol, model, v0, nudge, save=lambda t, y, args: y)
+        at = jax.tree.map(lambda x: x[:, samples].reshape((-1,) + x.shape[2:]), states)
         return jax.vmap(lambda y: flat_state(y)[0])(at).ravel()
 
-    guided = MultipleShootingProblem(problem.model, problem.free, parts, objective, first)
-    return guided, jax.jit(jax.vmap(start))(params)
+    return jax.vmap(follow)(params)

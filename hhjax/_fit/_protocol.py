@@ -83,7 +83,7 @@ def _ready(ts: Array, values: Array, grid: tuple) -> SampledOnGrid:
     return eqx.tree_at(lambda it: (it.t0, it.dt), tables, (grid[0], grid[2]))
 
 
-def table_axes(tables: SampledOnGrid) -> Any:
+def _table_axes(tables: SampledOnGrid) -> Any:
     """Where these have an axis of sweeps: their rows do, the grid does not."""
     return jax.tree.map(lambda row: 0 if row else None, tables.mark_rows())
 
@@ -127,7 +127,7 @@ def run(
         ).ys
 
     tables = protocol.current, protocol.command
-    return jax.vmap(sweep, (*map(table_axes, tables), 0))(*tables, v0)
+    return jax.vmap(sweep, (*map(_table_axes, tables), 0))(*tables, v0)
 
 
 def check_model(model: Any) -> Any:
