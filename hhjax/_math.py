@@ -19,6 +19,10 @@ _SMALL = 0.5  # below, the derivatives are series
 _TINY = 1e-18  # stands for zero in a denominator: nothing is lost in the quotient, and x² is normal
 
 
+# For a function that is traced many times: once for each shape and type will do.
+_traced_once = functools.partial(jax.jit, inline=True)
+
+
 class _Format(NamedTuple):
     """What the exponential needs to know of a float type."""
 
@@ -63,6 +67,7 @@ def horner(coefficients: list[float], x: Array) -> Array:
 
 
 @jax.custom_jvp
+@_traced_once
 def _exponential(x: Array) -> tuple[Array, Array, Array]:
     """e^x − 1 − x, e^x − 1 and e^x from one polynomial and without a branch, the last two to 1.5 ulp.
 
@@ -89,6 +94,7 @@ def _exponential(x: Array) -> tuple[Array, Array, Array]:
 
 
 @_exponential.defjvp
+@_traced_once
 def _exponential_jvp(primals: tuple, tangents: tuple) -> tuple[tuple, tuple]:
     values = _, less_one, value = _exponential(*primals)
     by_one, by_value = less_one * tangents[0], value * tangents[0]
@@ -156,6 +162,7 @@ def exprel(x: Float[ArrayLike, "..."]) -> Float[Array, "..."]:
 
 
 @jax.custom_jvp
+@_traced_once
 def _exprel(x: Array) -> Array:
     x = _away_from_zero(x)
     return _exponential(x)[1] / x
@@ -167,6 +174,7 @@ def _exprel_slope_again(x: Array) -> Array:
 
 
 @_differentiated_as(_exprel_slope_again)
+@_traced_once
 def _exprel_slope(x: Array) -> Array:
     x = _away_from_zero(x)
     curved, less_one, _ = _exponential(x)
@@ -174,6 +182,7 @@ def _exprel_slope(x: Array) -> Array:
 
 
 @_exprel.defjvp
+@_traced_once
 def _exprel_jvp(primals: tuple, tangents: tuple) -> tuple[Array, Array]:
     return _exprel(*primals), _exprel_slope(*primals) * tangents[0]
 
@@ -192,6 +201,7 @@ def vtrap(x: Float[ArrayLike, "*s"], y: ArrayLike) -> Float[Array, "*s"]:
 
 
 @jax.custom_jvp
+@_traced_once
 def _bernoulli(x: Array) -> Array:
     """x/(eˣ − 1), whose Taylor series has the Bernoulli numbers."""
     x = _away_from_zero(x)
@@ -204,6 +214,7 @@ def _bernoulli_slope_again(x: Array) -> Array:
 
 
 @_differentiated_as(_bernoulli_slope_again)
+@_traced_once
 def _bernoulli_slope(x: Array) -> Array:
     x = _away_from_zero(x)
     curved, less_one, _ = _exponential(x)
@@ -211,6 +222,7 @@ def _bernoulli_slope(x: Array) -> Array:
 
 
 @_bernoulli.defjvp
+@_traced_once
 def _bernoulli_jvp(primals: tuple, tangents: tuple) -> tuple[Array, Array]:
     return _bernoulli(*primals), _bernoulli_slope(*primals) * tangents[0]
 
@@ -235,12 +247,14 @@ def relax(
 
 
 @jax.custom_jvp
+@_traced_once
 def _relax(x: Array, drive: Array, rate: Array, dt: Array) -> Array:
     rate = _away_from_zero(rate)
     return x + _exponential(-rate * dt)[1] * (x - drive / rate)
 
 
 @_relax.defjvp
+@_traced_once
 def _relax_jvp(primals: tuple, tangents: tuple) -> tuple[Array, Array]:
     (x, drive, rate, dt), (dx, d_drive, d_rate, d_dt) = primals, tangents
     # x(dt) = x·decay + drive·weight, with weight = dt·exprel(−rate·dt).
