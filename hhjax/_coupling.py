@@ -5,8 +5,9 @@ from typing import Any
 
 import equinox as eqx
 import jax
+import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from ._connectivity import as_weights, Sparse, sum_over_pre
 from ._parameters import is_concrete, param, Parameter
@@ -63,13 +64,17 @@ class AbstractCoupling(eqx.Module):
         """Whether `after_step` does anything."""
         return False
 
-    def after_step(self, t: Array, dt: Array, before: Array, after: Array, s: Any) -> Any:
+    def after_step(self, t: Array, end: Array, dt: Array, before: Array, after: Array, s: Any) -> Any:
         """The state at the end of a step, after what spikes within it bring about.
 
-        **Arguments:** `t`: start of the step, ms; `dt`: ms; `before`, `after`: V of the sending
-        neurons at its start and end, mV; `s`: the state at its end.
+        **Arguments:** `t`, `end`: start and end of the step, ms; `dt`: its length, ms; `before`,
+        `after`: V of the sending neurons at its start and end, mV; `s`: the state at its end.
         """
         return s
+
+    def missed(self, s: Any) -> Bool[Array, ""]:
+        """Whether the state is not finite because `after_step` could not hold a spike."""
+        return jnp.asarray(False)
 
 
 class GradedSynapse(AbstractCoupling):

@@ -4,7 +4,7 @@ from typing import Any
 
 import equinox as eqx
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from ._coupling import AbstractCoupling
 from ._parameters import check_parameters
@@ -80,9 +80,14 @@ class Couplings(AbstractCoupling):
     def has_events(self) -> bool:
         return any(part.has_events for part in self.parts.values())
 
-    def after_step(self, t: Array, dt: Array, before: Array, after: Array, s: Any) -> dict[str, Any]:
+    def after_step(
+        self, t: Array, end: Array, dt: Array, before: Array, after: Array, s: Any
+    ) -> dict[str, Any]:
         def each(name: str, part: AbstractCoupling) -> Any:
             pre = self._range(part.pre)
-            return part.after_step(t, dt, before[pre], after[pre], s[name])
+            return part.after_step(t, end, dt, before[pre], after[pre], s[name])
 
         return {name: each(name, part) for name, part in self.parts.items()}
+
+    def missed(self, s: Any) -> Bool[Array, ""]:
+        return jnp.stack([part.missed(s[name]) for name, part in self.parts.items()]).any()

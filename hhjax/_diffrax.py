@@ -39,7 +39,7 @@ class _AsDiffrax(diffrax.AbstractSolver):
         network, stimulus = args
         dt = t1 - t0
         seen = as_stimulus(stimulus).within(t0, dt, t1)
-        z = self.stepper.advance(network, t0, dt, solver_state, seen, None)
+        z = self.stepper.advance(network, t0, t1, dt, solver_state, seen, None)
         y1 = self.stepper.output(network, z)
         return y1, None, dict(y0=y0, y1=y1), z, diffrax.RESULTS.successful
 
@@ -80,7 +80,7 @@ class _AsDiffraxSDE(diffrax.AbstractItoSolver):
         dt = t1 - t0
         seen = as_stimulus(stimulus).within(t0, dt, t1)
         y1 = self.stepper.driven_step(network, t0, dt, y0, seen, terms.terms[1].contr(t0, t1), None)
-        y1 = network.after_step(t0, dt, y0, y1)
+        y1 = network.after_step(t0, t1, dt, y0, y1)
         return y1, None, dict(y0=y0, y1=y1), None, diffrax.RESULTS.successful
 
     def func(self, terms: Any, t0: Any, y0: State, args: Any) -> Any:

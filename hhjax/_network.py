@@ -160,17 +160,17 @@ class Network(eqx.Module):
         """Whether something happens at the end of a step, see `after_step`."""
         return self.coupling is not None and self.coupling.has_events
 
-    def after_step(self, t: Array, dt: Array, before: State, after: State) -> State:
+    def after_step(self, t: Array, end: Array, dt: Array, before: State, after: State) -> State:
         """What spikes within a step do at its end, which the vector field does not show.
 
-        **Arguments:** `t`: start of the step, ms; `dt`: its length, ms; `before`, `after`: the
-        states at its start and end.
+        **Arguments:** `t`, `end`: start and end of the step, ms; `dt`: its length, ms; `before`,
+        `after`: the states at its start and end.
 
         **Returns:** the state with which the next step starts.
         """
         if self.coupling is None or not self.coupling.has_events:
             return after
-        s = self.coupling.after_step(t, dt, before.V, after.V, after.s)
+        s = self.coupling.after_step(t, end, dt, before.V, after.V, after.s)
         return State(after.V, after.gates, s, after.noise)
 
     def split(self, y: State) -> list[State]:

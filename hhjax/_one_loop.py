@@ -162,7 +162,7 @@ def _as_reduction(work: Callable, values: list, dtypes: list) -> list:
     def last(before: tuple, after: tuple) -> tuple:
         there = after[0]
         pairs = zip(before[1 : count + 1], after[1 : count + 1])
-        x = [jnp.where(there, new, old) for old, new in pairs]
+        x = [jax.lax.select(there, new, old) for old, new in pairs]
         return (before[0] | there, *x, *as_given(work(*as_given(x, given)), map(highest, dtypes)))
 
     rows = [jnp.broadcast_to(x.astype(highest(x.dtype))[None], (2, *x.shape)) for x in values]

@@ -50,6 +50,7 @@ def param(
     *,
     unit: str = "",
     minimum: float | None = None,
+    maximum: float | None = None,
     positive: bool = False,
 ) -> Any:
     """A field of an `equinox.Module` that holds a model parameter: `tau: hh.Parameter = hh.param(5.0)`.
@@ -62,10 +63,10 @@ def param(
 
     - `default`: the default value.
     - `unit`: its unit, used in messages.
-    - `minimum`: smallest value allowed.
+    - `minimum`, `maximum`: smallest and largest value allowed.
     - `positive`: whether it must be greater than zero.
     """
-    metadata = {"param": True, "unit": unit, "minimum": minimum, "positive": positive}
+    metadata = {"param": True, "unit": unit, "minimum": minimum, "maximum": maximum, "positive": positive}
     return eqx.field(default=default, converter=as_float_array, metadata=metadata)
 
 
@@ -83,6 +84,8 @@ def _check_value(value: Any, name: str, meta: dict[str, Any]) -> None:
         raise ValueError(f"`{name}` must be positive, got {value.min()}{unit}.")
     if meta.get("minimum") is not None and not (value >= meta["minimum"]).all():
         raise ValueError(f"`{name}` must be at least {meta['minimum']}{unit}, got {value.min()}{unit}.")
+    if meta.get("maximum") is not None and not (value <= meta["maximum"]).all():
+        raise ValueError(f"`{name}` must be at most {meta['maximum']}{unit}, got {value.max()}{unit}.")
 
 
 def check_parameters(tree: Any, name: str, n: int | tuple[int, ...] | None = None) -> None:

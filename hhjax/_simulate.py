@@ -272,16 +272,22 @@ def _hint(solver: Any, dt: float) -> str:
     )
 
 
-def _save_finite(t: Array, y: State, args: Any) -> Array:
-    return args[0].finite(y)
+def _save_finite(t: Array, y: State, args: Any) -> tuple[Array, Any]:
+    coupling = args[0].coupling
+    return args[0].finite(y), None if coupling is None else coupling.missed(y.s)
 
 
 def _raise_non_finite(run: tuple, steps: int, done: int, t0: float, t1: float, dt: float, hint: str) -> None:
     """Run again, watching, and raise with the first bad time and neuron."""
     watch = Plan(steps, 1, initial=False, last=False)
     adjoint, meter = diffrax.DirectAdjoint(), diffrax.NoProgressMeter()
-    finite = integrate(*run, watch, _save_finite, None, adjoint, meter, "scan").ys
+    finite, missed = integrate(*run, watch, _save_finite, None, adjoint, meter, "scan").ys
     step = int(jnp.argmin(finite.all(axis=1)))
+    if missed is not None and missed[step]:
+        hint = (
+            "A neuron sent more spikes within the delay of a synapse than this had room for: give the "
+            "synapse a larger `in_flight`. (Noise at the threshold can make several spikes of one.)"
+        )
     neuron = int(jnp.argmin(finite[step]))
     time = min(t0 + (done + step + 1) * dt, t1)
     count = int((~finite[-1]).sum())

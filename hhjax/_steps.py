@@ -75,10 +75,10 @@ class Steps(eqx.Module):
 
     def advance(self, i: Array, z: Any, key: Array | None) -> Any:
         """The stepper's state after step `i` + 1, from that after step `i`."""
-        t = self.time(i)
+        t, end = self.time(i), self.time(i + 1)
         h = jnp.where(i == self.total - 1, self.last_dt, self.dt)
-        seen = self.ready.within(t, h, self.time(i + 1))
-        return self.stepper.advance(self.network, t, h, z, seen, key)
+        seen = self.ready.within(t, h, end)
+        return self.stepper.advance(self.network, t, end, h, z, seen, key)
 
     def stand(self, y0: State | Stand | None, v0: Array) -> Stand:
         """Where a run begins or goes on, with what the reducers carry."""

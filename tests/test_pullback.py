@@ -144,6 +144,17 @@ def test_forward_mode_as_users_compile_it(solver, n, stride):
     agree(compiled(of(diffrax.ForwardMode()), both), jax.jit(of(DIRECT))(both), 1e-11)
 
 
+@pytest.mark.parametrize("steps", [1, 5])
+def test_a_gradient_whose_forward_run_nothing_needs(steps, usual_blocks):
+    """Of a linear loss, by the stimulus, with a step left over: XLA crashed as it dropped the unused."""
+
+    def loss(current, adjoint):
+        return hh.simulate(AXON, t1=steps * 0.025, dt=0.025, stimulus=current, adjoint=adjoint).V.mean()
+
+    slope = lambda adjoint: float(jax.jit(jax.grad(lambda current: loss(current, adjoint)))(10.0))
+    assert slope(OURS) == pytest.approx(slope(DIRECT), rel=1e-12)
+
+
 def test_forward_mode_twice():
     """Second derivatives of a membrane with one leak: V = E + (v0 − E) exp(−g t / C)."""
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import hhjax as hh
+from hhjax._parameters import cast_floats
 
 from .test_channels import SlowPotassium
 
@@ -146,20 +147,93 @@ def test_inputs():
     key = jax.random.key(3)
     poisson = S.Poisson(n=2000, rate=jnp.full(2000, 40.0), key=key)
     steps = jnp.asarray(np.arange(200) * 0.1)
-    counts = jax.vmap(lambda t: poisson.spikes(t, jnp.asarray(0.1)))(steps)
+    counts = jax.vmap(lambda t: poisson.spikes(t, t + 0.1, jnp.asarray(0.1)))(steps)
     # 2000 trains of 40 Hz for 20 ms: 1600 spikes, standard deviation 40.
     assert abs(float(counts.sum()) - 1600) < 160
-    again = S.Poisson(n=2000, rate=40.0, key=key).spikes(steps[7], jnp.asarray(0.1))
+    again = S.Poisson(n=2000, rate=40.0, key=key).spikes(steps[7], steps[8], jnp.asarray(0.1))
     np.testing.assert_array_equal(again, counts[7])
     # Keys of a kind that jax.random.poisson does not take.
     for other in (hh.fast_key(3), jax.random.key(3, impl="rbg")):
-        counts = S.Poisson(n=2000, rate=50e3, key=other).spikes(steps[7], jnp.asarray(0.1))
+        counts = S.Poisson(n=2000, rate=50e3, key=other).spikes(steps[7], steps[8], jnp.asarray(0.1))
         # Mean and variance 5, standard deviations 0.05 and 0.17.
         assert abs(float(counts.mean()) - 5) < 0.2 and abs(float(counts.var()) - 5) < 0.7
     trains = S.SpikeTrains([[1.0, 1.05, 7.0], [2.0, np.nan, np.nan]])
-    seen = jnp.stack([trains.spikes(jnp.asarray(t), jnp.asarray(0.5)) for t in np.arange(0, 8, 0.5)])
+    seen = jnp.stack([trains.spikes(t, t + 0.5, jnp.asarray(0.5)) for t in jnp.arange(0, 8, 0.5)])
     np.testing.assert_array_equal(seen.sum(axis=0), [3, 1])
     np.testing.assert_array_equal(seen[2], [1, 0])  # 1.05; a spike at 1.0 belongs to the step up to it
+
+
+POISSON = S.Poisson(1, 2000.0, jax.random.key(0))
+ON_GRID = S.SpikeTrains(0.1 * np.arange(1, 451)[None])
+
+
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.float64])
+@pytest.mark.parametrize("delay", [None, 0.5, 1.25])
+def test_no_spike_from_outside_is_lost(delay, dtype):
+    """What a conductance that does not decay adds up to, over steps with up to several spikes."""
+
+    def arrived(source, t1):
+        synapse = S.ExponentialSynapse([[1.0]], tau=1e12, input=source, delay=delay)
+        network = cast_floats(hh.Network(PASSIVE, coupling=synapse), dtype)
+        return float(hh.simulate(network, t1=t1, dt=0.1).final.s["g"]["g"][0])
+
+    assert arrived(ON_GRID, 50.0) == pytest.approx(450, abs=1e-3)
+    late = int((delay or 0.0) / 0.1 + 0.01)
+    starts = jnp.asarray(0.1 * np.arange(-late, 500 - late))
+    number = jax.vmap(lambda t: POISSON.spikes(t, t, jnp.asarray(0.1))[0])(starts)
+    assert number.max() > 1 and abs(float(number.sum()) - 100) < 40
+    # After a delay of 12.5 steps, half of the spikes of the last step are still to come.
+    assert arrived(POISSON, 50.0) == pytest.approx(float(number.sum()), abs=0.6 * float(number.max()))
+
+
+def test_spikes_from_outside_arrive_when_they_should():
+    """Given ones on the grid, after a delay of whole steps, exactly; at other grids' starts as well."""
+    for t0 in (0.0, 0.05, 7.0):
+        synapse = S.ExponentialSynapse(
+            [[0.3]], tau=4.0, input=S.SpikeTrains([t0 + np.array([1.0, 1.5])]), delay=2.0
+        )
+        run = hh.simulate(hh.Network(PASSIVE, coupling=synapse), t0=t0, t1=t0 + 8.0, dt=0.05, saveat=ALL)
+        since = np.asarray(run.ts)[:, None] - t0 - [3.0, 3.5]
+        expected = 0.3 * (np.exp(-since / 4) * (since > -1e-9)).sum(axis=1)
+        np.testing.assert_allclose(run.ys.s["g"]["g"][:, 0], expected, atol=1e-12)
+
+
+def test_steps_of_any_grid_draw_anew():
+    """Numbers of spikes in two successive steps do not depend on each other."""
+    many = S.Poisson(4000, 5000.0, jax.random.key(1))
+    dt = jnp.asarray(0.1)
+    for t0 in (0.0, 0.05, 0.025, 0.033, 1e4 + 0.05):
+        first, second, third = (many.spikes(t0 + k * dt, t0 + (k + 1) * dt, dt) for k in range(3))
+        for pair in ((first, second), (second, third)):
+            assert abs(np.corrcoef(*pair)[0, 1]) < 0.08  # 5 standard deviations
+
+
+def test_several_spikes_in_a_step_are_released_one_after_the_other():
+    plasticity = S.TsodyksMarkram(U=0.6, tau_rec=1e9, tau_facil=1e9)
+    for delay in (None, 0.3):
+        network = driven_by(
+            [1.01, 1.02, 1.03], S.ExponentialSynapse, weight=1.0, tau=1e9, plasticity=plasticity, delay=delay
+        )
+        s = hh.simulate(network, t1=2.0, dt=0.1).final.s
+        x, u, released = 1.0, 0.0, 0.0
+        for _ in range(3):
+            u += 0.6 * (1 - u)
+            x, released = x - u * x, released + u * x
+        found = s["plasticity"]["x"][0], s["plasticity"]["u"][0], s["g"]["g"][0]
+        np.testing.assert_allclose(found, (x, u, released), rtol=1e-6)
+    with pytest.raises(ValueError, match=r"plasticity.U` must be at most 1.0, got 5.0"):
+        hh.simulate(
+            driven_by([1.0], S.ExponentialSynapse, plasticity=S.TsodyksMarkram(U=5.0)), t1=1.0, dt=0.1
+        )
+
+
+def test_more_spikes_than_a_synapse_holds_are_an_error():
+    shaken = lambda t: 60 * jnp.sin(6 * t)
+    held = lambda k: S.ExponentialSynapse([[0.01]], delay=3.0, threshold=-64.0, in_flight=k)
+    run = lambda k: hh.simulate(hh.Network(LEAKY, coupling=held(k)), t1=12.0, dt=0.05, stimulus=shaken)
+    with pytest.raises(hh.NonFiniteError, match="larger `in_flight`"):
+        run(2)
+    assert len(run(4).spike_times(-64.0)[0]) > 8
 
 
 def test_kinetic_receptors_and_the_magnesium_block():

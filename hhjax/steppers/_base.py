@@ -62,14 +62,17 @@ class AbstractStepper(eqx.Module):
         return z
 
     def advance(
-        self, network: Network, t: Array, dt: Array, z: Any, stimulus: Stimulus, key: Array | None
+        self, network: Network, t: Array, end: Array, dt: Array, z: Any, stimulus: Stimulus, key: Array | None
     ) -> Any:
-        """One `step`, and what spikes within it bring about at its end (`Network.after_step`)."""
+        """One `step`, and what spikes within it bring about at its end (`Network.after_step`).
+
+        `end` is the `t` of the next step, of which t + dt may be off by a rounding error.
+        """
         new = self.step(network, t, dt, z, stimulus, key)
         if not network.has_events:
             return new
-        y = network.after_step(t, dt, self.output(network, z), self.output(network, new))
-        return self.with_coupling(network, t + dt, dt, new, y, stimulus)
+        y = network.after_step(t, end, dt, self.output(network, z), self.output(network, new))
+        return self.with_coupling(network, end, dt, new, y, stimulus)
 
     def with_coupling(
         self, network: Network, t: Array, dt: Array, z: Any, y: State, stimulus: Stimulus

@@ -113,9 +113,9 @@ class Staggered(_AbstractStaggered):
     def output(self, network: Network, z: _Lagging) -> State:
         return z.y
 
-    def advance(self, network, t, dt, z, stimulus, key):
+    def advance(self, network, t, end, dt, z, stimulus, key):
         # The gates that it reports lag; what happens to the couplings happens to those at t.
-        return Strang().advance(network, t, dt, z, stimulus, key)
+        return Strang().advance(network, t, end, dt, z, stimulus, key)
 
 
 class CrankNicolson(_AbstractStaggered):

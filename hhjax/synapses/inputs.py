@@ -10,15 +10,24 @@ from jaxtyping import Array, Float
 
 from .._parameters import as_float_array, is_concrete, param, Parameter
 
+_GOLDEN = (5**0.5 - 1) / 2
+_ON_GRID = 1e-3  # of a step
+
 
 class AbstractInput(eqx.Module):
     """A source of spikes that is no neuron: `n` trains of them."""
 
     n: eqx.AbstractVar[int]
 
+    def check_delay(self, delay: Array) -> None:
+        """Refuse a delay for which `spikes` has no answer."""
+
     @abc.abstractmethod
-    def spikes(self, t: Array, dt: Array) -> Float[Array, " n"]:
-        """How many spikes each train has after `t` and up to `t + dt` (ms)."""
+    def spikes(self, t: Array, end: Array, dt: Array) -> Float[Array, " n"]:
+        """How many spikes each train has after `t` and up to `end` (ms), a step of `dt`.
+
+        Every train may have a step of its own; `end` is the `t` of the next step.
+        """
 
 
 def _as_threefry(key: Array) -> Array:
@@ -32,7 +41,8 @@ class Poisson(AbstractInput):
     """Independent Poisson trains, the same for the same key, start and dt.
 
     The number of spikes in a step depends on the key and on the number of the step, counted from
-    t = 0, alone. Not differentiable in the rate: numbers of spikes are whole.
+    t = 0, alone: with a delay, spikes arrive as well that were sent before the start of a run. Not
+    differentiable in the rate: numbers of spikes are whole.
 
     **Fields:** `n`: how many trains; `rate`: Hz, a number or shape (n,); `key`: a
     `jax.random.key` or [`hh.fast_key`][].
@@ -50,8 +60,16 @@ class Poisson(AbstractInput):
                 f"`Poisson.rate` must be a scalar or have shape ({self.n},), got {self.rate.shape}."
             )
 
-    def spikes(self, t: Array, dt: Array) -> Float[Array, " n"]:
-        step = jnp.round(t / dt).astype(jnp.int32)
+    def check_delay(self, delay: Array) -> None:
+        if delay.size > 1:
+            raise ValueError(
+                "`coupling.delay` must be one number where `input` is an hh.synapses.Poisson, "
+                f"got shape {delay.shape}."
+            )
+
+    def spikes(self, t: Array, end: Array, dt: Array) -> Float[Array, " n"]:
+        # Whatever simple fraction of a step a grid begins at, no rounding error moves to the next number.
+        step = jnp.floor(jnp.reshape(t, ()) / dt + _GOLDEN).astype(jnp.int32)
         mean = jnp.broadcast_to(self.rate * dt / 1000, (self.n,))
         key = _as_threefry(jax.random.fold_in(self.key, step))
         count = jax.random.poisson(key, jax.lax.stop_gradient(mean))
@@ -59,7 +77,7 @@ class Poisson(AbstractInput):
 
 
 class SpikeTrains(AbstractInput):
-    """Given spikes. Not differentiable in their times: a spike acts at the end of its step.
+    """Given spikes. Not differentiable in their times: a spike is sent at the end of its step.
 
     **Fields:** `times`: ms, shape (n, spikes), increasing along each row, padded with NaN at the
     end as [`hh.spike_times`][] returns them.
@@ -81,6 +99,8 @@ class SpikeTrains(AbstractInput):
     def n(self) -> int:  # pyright: ignore
         return self.times.shape[0]
 
-    def spikes(self, t: Array, dt: Array) -> Float[Array, " n"]:
-        until = jax.vmap(lambda times, t: jnp.searchsorted(times, t, side="right"), in_axes=(0, None))
-        return (until(self.times, t + dt) - until(self.times, t)).astype(self.times.dtype)
+    def spikes(self, t: Array, end: Array, dt: Array) -> Float[Array, " n"]:
+        until = jax.vmap(lambda times, t: jnp.searchsorted(times, t, side="right"))
+        # A spike on the grid belongs to the step up to it, whatever way its time was rounded.
+        number = lambda t: until(self.times, jnp.broadcast_to(t + _ON_GRID * dt, (self.n,)))
+        return (number(end) - number(t)).astype(self.times.dtype)

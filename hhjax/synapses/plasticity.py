@@ -19,7 +19,7 @@ class TsodyksMarkram(eqx.Module):
     `tau_facil` there is depression alone. Each a scalar or one per sending neuron.
     """
 
-    U: Parameter = param(0.5, minimum=0.0)
+    U: Parameter = param(0.5, minimum=0.0, maximum=1.0)
     tau_rec: Parameter = param(800.0, unit="ms", positive=True)
     tau_facil: Parameter = param(1e-3, unit="ms", positive=True)
 
@@ -33,8 +33,13 @@ class TsodyksMarkram(eqx.Module):
         zero = jnp.zeros_like(self.tau_facil)
         return {"x": 1 / self.tau_rec, "u": zero}, {"x": 1 / self.tau_rec, "u": 1 / self.tau_facil}
 
-    def release(self, s: dict[str, Array], spikes: Array) -> tuple[dict[str, Array], Array]:
-        """x and u after `spikes` (0 or 1 for each neuron), and what was released."""
-        u = s["u"] + spikes * self.U * (1 - s["u"])
-        released = spikes * u * s["x"]
-        return {"x": s["x"] - released, "u": u}, released
+    def release(self, s: dict[str, Array], spikes: Array, single: bool) -> tuple[dict[str, Array], Array]:
+        """x and u after so many spikes at once of each neuron, and what was released.
+
+        **Arguments:** `single`: whether no neuron has more than one.
+        """
+        power = (lambda x, k: jnp.where(k > 0, x, 1.0)) if single else jnp.power  # which costs more
+        # Spike number k takes 1 − u to (1 − u)(1 − U)^k, and leaves as large a part of x.
+        unused = (1 - s["u"]) * power(1 - self.U, spikes)
+        left = power(1 - s["u"], spikes) * power(1 - self.U, spikes * (spikes + 1) / 2)
+        return {"x": s["x"] * left, "u": 1 - unused}, s["x"] * (1 - left)

@@ -5,9 +5,10 @@ import math
 from typing import Any
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from .._connectivity import as_weights, check_weights, sum_over_few, Weights
 from .._coupling import AbstractCoupling
@@ -30,6 +31,7 @@ class SpikeSynapse(AbstractCoupling):
     effect shared between the two grid points around its arrival, which makes a run of order 2.
     Gradients then flow through the times of spikes as well, right to order dt, and by the delay
     itself. Gradients by weights, time constants and reversal potentials are right in either case.
+    Spikes of an `input` are sent at the end of their step.
 
     **Fields** of all its kinds:
 
@@ -42,7 +44,8 @@ class SpikeSynapse(AbstractCoupling):
     - `input`: spikes from outside, an [`hh.synapses.Poisson`][] or an
         [`hh.synapses.SpikeTrains`][], instead of those of neurons.
     - `in_flight`: how many spikes of a neuron can be on their way at once; by default one for each
-        ms of the delay and one more.
+        ms of the delay and one more. More turn the run NaN, which raises an error that says so. Of
+        an `input` there may be any number.
     - `pre`, `post`: populations, by name.
     """
 
@@ -78,7 +81,7 @@ class SpikeSynapse(AbstractCoupling):
         """The conductance, mS/cm²."""
 
     def __post_init__(self) -> None:
-        if self.delay is None or self.in_flight is not None:
+        if self.delay is None or self.in_flight is not None or self.input is not None:
             return
         if not is_concrete(self.delay):
             raise ValueError("`in_flight` must be given where `delay` is traced.")
@@ -94,10 +97,10 @@ class SpikeSynapse(AbstractCoupling):
         s: dict[str, Any] = {"g": self.closed(jnp.zeros(post, dtype))}
         if self.plasticity is not None:
             s["plasticity"] = self.plasticity.rest(pre)
-        if self.delay is not None:
+        if self.delay is not None and self.input is None:
             s["since"] = jnp.full((pre, self.in_flight), _LONG_AGO, dtype)
-            if self.plasticity is not None or self.input is not None:
-                s["sent"] = jnp.zeros((pre, self.in_flight), dtype)
+        if self.delay is not None and self.plasticity is not None:
+            s["released"] = jnp.zeros(pre if self.input is not None else (pre, self.in_flight), dtype)
         return s
 
     def linear_form(self, V: Float[Array, " pre"], s: dict[str, Any]) -> tuple[dict, dict]:
@@ -107,8 +110,8 @@ class SpikeSynapse(AbstractCoupling):
             drive["plasticity"], rate["plasticity"] = self.plasticity.linear_form()
         if "since" in s:  # time passes
             drive["since"], rate["since"] = jnp.ones_like(s["since"]), jnp.zeros_like(s["since"])
-        if "sent" in s:
-            drive["sent"] = rate["sent"] = jnp.zeros_like(s["sent"])
+        if "released" in s:
+            drive["released"] = rate["released"] = jnp.zeros_like(s["released"])
         return drive, rate
 
     def linear_current(self, V: Float[Array, " n"], s: dict[str, Any]) -> tuple[Array, Array]:
@@ -120,44 +123,75 @@ class SpikeSynapse(AbstractCoupling):
             raise ValueError(f"`coupling.pre` must not be given with `input`, got {self.pre!r}.")
         senders = self.input.n if self.input is not None else n if pre is None else pre
         check_weights(self.weights, n, senders)
+        if self.input is not None and self.delay is not None:
+            self.input.check_delay(self.delay)
 
     def sizes(self, n: int, pre: int) -> tuple[int, ...]:
         return (n, pre if self.input is None else self.input.n)
 
-    def after_step(self, t: Array, dt: Array, before: Array, after: Array, s: dict) -> dict:
+    def after_step(
+        self, t: Array, end: Array, dt: Array, before: Array, after: Array, s: dict[str, Any]
+    ) -> dict[str, Any]:
         if self.input is None:
-            spikes = (before < self.threshold) & (after >= self.threshold)
-            rise = jnp.where(spikes, after - before, 1.0)
-            late = dt * jnp.where(spikes, (after - self.threshold) / rise, 0.0)  # ms since the spike
-            sent = spikes.astype(after.dtype)
+            s, arriving = self._from_neurons(dt, before, after, s)
         else:
-            sent = self.input.spikes(t, dt).astype(s["g"]["g"].dtype)
-            spikes, late = sent > 0, jnp.full_like(sent, dt / 2)
-        s = dict(s)
-        if self.plasticity is not None:
-            s["plasticity"], sent = self.plasticity.release(s["plasticity"], sent)
-        if "since" in s:
-            s, sent = self._arrivals(dt, s, spikes, late, sent)
-        s["g"] = self.opened(s["g"], sum_over_few(self.weights, sent))
-        return s
+            s, arriving = self._from_input(self.input, t, end, dt, s)
+        return s | {"g": self.opened(s["g"], sum_over_few(self.weights, arriving))}
 
-    def _arrivals(
-        self, dt: Array, s: dict, spikes: Array, late: Array, sent: Array
+    def missed(self, s: dict[str, Any]) -> Bool[Array, ""]:
+        return jnp.isnan(s["since"]).any() if "since" in s else jnp.asarray(False)
+
+    def _from_input(
+        self, source: AbstractInput, t: Array, end: Array, dt: Array, s: dict[str, Any]
     ) -> tuple[dict[str, Any], Array]:
-        """The state with the new spikes on their way, and what arrives at the end of this step."""
+        """The state at the end of a step, and what arrives then, from outside."""
+        steps = jnp.zeros_like(dt) if self.delay is None else self.delay / dt
+        whole = jnp.floor(jax.lax.stop_gradient(steps))
+
+        def sent(earlier: int) -> Array:
+            back = (whole + earlier) * dt
+            return source.spikes(t - back, end - back, dt).astype(s["g"]["g"].dtype)
+
+        last, before = sent(0), None
+        if self.plasticity is not None:
+            plasticity, last = self.plasticity.release(s["plasticity"], last, single=False)
+            s = s | {"plasticity": plasticity}
+        if self.delay is None:
+            return s, last
+        if self.plasticity is None:
+            before = sent(1)
+        else:
+            before, s = s["released"], s | {"released": last}
+        # What arrives a fraction f into a step acts by 1 − f at its start and by f at its end.
+        return s, last + (steps - whole) * (before - last)
+
+    def _from_neurons(
+        self, dt: Array, before: Array, after: Array, s: dict[str, Any]
+    ) -> tuple[dict[str, Any], Array]:
+        """The state at the end of a step, and what arrives then, from the V of the sending neurons."""
+        spikes = (before < self.threshold) & (after >= self.threshold)
+        rise = jnp.where(spikes, after - before, 1.0)
+        late = dt * jnp.where(spikes, (after - self.threshold) / rise, 0.0)  # ms since the spike
+        released = spikes.astype(after.dtype)
+        if self.plasticity is not None:
+            plasticity, released = self.plasticity.release(s["plasticity"], released, single=True)
+            s = s | {"plasticity": plasticity}
+        if self.delay is None:
+            return s, released
+        delay = jnp.broadcast_to(self.delay, spikes.shape)[:, None]
+        arrived = lambda since: jnp.clip((since - delay) / dt + 1, 0.0, 1.0)
         enter = lambda new, old: jnp.where(
             spikes[:, None], jnp.concatenate([new[:, None], old[:, :-1]], axis=1), old
         )
-        since = enter(late, s["since"])
-        amount = enter(sent, s["sent"]) if "sent" in s else 1.0
-        assert self.delay is not None
-        delay = jnp.broadcast_to(self.delay, spikes.shape)[:, None]
-        # An arrival a fraction f into a step acts by 1 − f at its start and by f at its end.
-        arrived = lambda since: jnp.clip((since - delay) / dt + 1, 0.0, 1.0)
-        newest = jnp.zeros_like(since, bool).at[:, 0].set(spikes)
-        share = arrived(since) - jnp.where(newest, 0.0, arrived(since - dt))
-        s = s | {"since": since} | ({"sent": amount} if "sent" in s else {})
-        return s, (share * amount).sum(axis=1)
+        # A spike that has to make room before it has arrived is missed for good.
+        missed = spikes & (arrived(s["since"][:, -1:]) < 1)[:, 0]
+        s = s | {"since": enter(jnp.where(missed, jnp.nan, late), s["since"])}
+        newest = jnp.zeros_like(s["since"], bool).at[:, 0].set(spikes)
+        share = arrived(s["since"]) - jnp.where(newest, 0.0, arrived(s["since"] - dt))
+        if "released" not in s:
+            return s, share.sum(axis=1)
+        s = s | {"released": enter(released, s["released"])}
+        return s, (share * s["released"]).sum(axis=1)
 
 
 class ExponentialSynapse(SpikeSynapse):
