@@ -55,12 +55,13 @@ def _crossing(t: Array, v: Array, slopes: Array | None, near: Array) -> Array:
         return low, high, jnp.where((step >= low) & (step <= high), step, (low + high) / 2)
 
     _, _, at = jax.lax.fori_loop(0, 8, newton, (low, high, at))
-    # One more Newton step whose slope is held fixed has the derivative of the root
-    # itself, by the implicit function theorem.
+    # A Newton step from the root, held fixed, has the first derivative of the root itself, and another
+    # one those up to the third: each makes twice as many orders right, as it does digits.
     at = jax.lax.stop_gradient(at)
-    value, slope = _value_and_slope(coefficients, nodes, at)
-    slope = jax.lax.stop_gradient(jnp.where(slope == 0, 1.0, slope))  # 0 in empty slots
-    return at - value / slope
+    for _ in range(2):
+        value, slope = _value_and_slope(coefficients, nodes, at)
+        at = at - value / jnp.where(slope == 0, 1.0, slope)  # 0 in empty slots
+    return at
 
 
 crossings = jax.jit(jax.vmap(_crossing))

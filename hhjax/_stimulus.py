@@ -233,6 +233,12 @@ class Sine(Stimulus):
         return self.offset + self.amplitude * jnp.sin(2 * np.pi * cycles + self.phase)
 
 
+def _between(x: Array, low: Any, high: Any) -> Array:
+    """`jnp.clip`, with the derivative 1 at both ends."""
+    x = jnp.where(x < low, low, x)
+    return jnp.where(x > high, high, x)
+
+
 class Sampled(Stimulus):
     """A recorded current, linear between samples and held at its ends.
 
@@ -262,7 +268,7 @@ class Sampled(Stimulus):
     def __call__(self, t: ArrayLike) -> Array:
         last = self.ts.shape[0] - 2
         i = jnp.clip(jnp.searchsorted(self.ts, t, side="right") - 1, 0, last)
-        u = jnp.clip((t - self.ts[i]) / (self.ts[i + 1] - self.ts[i]), 0.0, 1.0)
+        u = _between((t - self.ts[i]) / (self.ts[i + 1] - self.ts[i]), 0.0, 1.0)
         u = jnp.reshape(u, jnp.shape(t) + (1,) * (self.values.ndim - 1))
         return self.values[i] * (1 - u) + self.values[i + 1] * u
 
@@ -271,12 +277,15 @@ class Sampled(Stimulus):
         first, count = span or (0, steps)
         numbers = first + jax.lax.iota(jnp.int32, count + 1)
         grid = jnp.where(numbers == steps, t1, t0 + dt * numbers.astype(self.ts.dtype))
-        ts = jnp.sort(jnp.concatenate([jnp.clip(self.ts, grid[0], grid[-1]), grid]))
+        # Of a sample on an edge the derivative is that of one just before it, whose interval counts to the
+        # step before: hence the order of what is sorted, and steps by numbers of edges, not by times.
+        ts = jnp.concatenate([_between(self.ts, grid[0], grid[-1]), grid])
+        order = jnp.argsort(ts)
+        ts, edges = ts[order], jnp.cumsum(order >= self.ts.shape[0])
         values = self(ts)
         per_time = lambda x: x.reshape((-1,) + (1,) * (values.ndim - 1))
         areas = per_time(jnp.diff(ts)) * (values[1:] + values[:-1]) / 2
-        step = jnp.clip(jnp.searchsorted(grid, (ts[1:] + ts[:-1]) / 2, side="right") - 1, 0, count - 1)
-        total = lambda x: jax.ops.segment_sum(x, step, count)
+        total = lambda x: jax.ops.segment_sum(x, edges[:-1], count + 1)[1:]  # 0: before the first edge
         means = total(areas) / per_time(total(jnp.diff(ts)))
         slopes = jnp.diff(self(grid), axis=0) / per_time(jnp.diff(grid))
         return SampledOnGrid(means, slopes, t0, dt, None if span is None else first)

@@ -52,6 +52,17 @@ def test_derivative_of_a_crossing():
     assert float(by_threshold) == pytest.approx(slope, rel=1e-6)
 
 
+def test_higher_derivatives_of_a_crossing():
+    """t² crosses p at √p, and so does its interpolant."""
+    ts = jnp.linspace(0.0, 3.0, 13)
+
+    def crossing(p):
+        return hh.spike_times(ts, ts**2, p, max_spikes=1)[0]
+
+    second, third = jax.hessian(crossing)(2.0), jax.jacfwd(jax.hessian(crossing))(2.0)
+    np.testing.assert_allclose((second, third), (-(2**-1.5) / 4, 2**-2.5 * 3 / 8), rtol=1e-10)
+
+
 def test_rate_isi_and_cv():
     times = jnp.array([[10.0, 20.0, 40.0, jnp.nan], [5.0, jnp.nan, jnp.nan, jnp.nan]])
     np.testing.assert_allclose(hh.isi(times)[0], [10.0, 20.0, jnp.nan])

@@ -130,6 +130,20 @@ def test_derivatives_of_the_charge(kind, values, exact, dt):
     np.testing.assert_allclose(np.array(slopes), exact, rtol=1e-9, atol=1e-9)
 
 
+@pytest.mark.parametrize("dt", [0.1, 0.125])
+def test_derivatives_by_the_times_of_samples(dt):
+    """The charge up to 5 ms, with a sample at the start of the run, within, there, and later."""
+
+    def charge(ts):
+        stimulus = hh.Sampled(ts, [1.0, 3.0, -1.0, 4.0])
+        run = hh.simulate(hh.Neuron({}), t1=10.0, dt=dt, v0=0.0, stimulus=stimulus)
+        return run.V[round(5.0 / dt), 0]
+
+    # Between samples dQ/dt_k = (I_{k−1} − I_{k+1})/2, where I stays at its ends; of the third up to itself.
+    slopes = jax.grad(charge)(jnp.array([0.0, 2.0, 5.0, 10.0]))
+    np.testing.assert_allclose(slopes, [-1.0, 1.0, 2.0, 0.0], rtol=1e-9, atol=1e-9)
+
+
 @pytest.mark.usefixtures("as_users_run_it")
 @pytest.mark.parametrize(
     "stimulus, message",
