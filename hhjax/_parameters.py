@@ -94,15 +94,17 @@ def check_parameters(tree: Any, name: str, n: int | tuple[int, ...] | None = Non
     `n` may be several sizes, any of which will do.
 
     Walks through modules, dicts, lists and tuples, and names the offending leaf by its
-    path below `name`. Leaves that are being traced are checked for shape alone.
+    path below `name`. Leaves that are being traced are checked for shape and type alone.
 
-    **Raises:** `ValueError`.
+    **Raises:** `ValueError`; `TypeError` for whole numbers, which a changed model may hold.
     """
     if dataclasses.is_dataclass(tree) and not isinstance(tree, type):
         for f in dataclasses.fields(tree):
             value = getattr(tree, f.name, None)
             path = f"{name}.{f.name}"
             if f.metadata.get("param") and value is not None:
+                if not jnp.issubdtype(jnp.result_type(value), jnp.floating):
+                    raise TypeError(f"`{path}` must be a float, such as jnp.array(1.0), got {value!r}.")
                 shape = np.shape(value)
                 sizes = n if isinstance(n, tuple) else (n,)
                 if n is not None and shape != () and shape not in [(size,) for size in sizes]:

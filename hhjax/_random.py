@@ -66,6 +66,14 @@ _BELOW = [1.0, 2.24048980, 1.51111826, 0.340920319, 0.0221018178, 0.000265528502
 _ROOT_HALF = np.int32(0x3F3504F3)  # the bits of √½
 
 
+def check_key(name: str, key: Any) -> None:
+    """Refuse what is no random key; `None` will do."""
+    dtype = getattr(key, "dtype", None)
+    typed = dtype is not None and jax.dtypes.issubdtype(dtype, jax.dtypes.prng_key)
+    if not (key is None or typed or (dtype == np.uint32 and np.ndim(key) == 1)):
+        raise TypeError(f"`{name}` must be a key such as jax.random.key(0) or hh.fast_key(0), got {key!r}.")
+
+
 def increments(key: Array, shape: tuple[int, int], dt: Array) -> Array:
     """Brownian increments over `dt` (ms), √ms, each worked out once, however often it is used.
 

@@ -18,6 +18,7 @@ from ._network import Network
 from ._neuron import Neuron, State
 from ._parameters import as_float_array, cast_floats, check_parameters, is_concrete, run_dtype
 from ._plan import count_steps, make_plan, Plan
+from ._random import check_key
 from ._reduce import check_reducers
 from ._solution import NonFiniteError, Progress, Solution
 from ._steps import Stand
@@ -74,12 +75,24 @@ def check_run(
     if y0 is None:
         network.check_v0(v0)
     else:
-        y0, v0 = cast_floats(y0, dtype), 0.0
-        _check_state(y0, network)
+        y0, v0 = _checked_state(y0, network), 0.0
+    _check_times(t0, t1, dt, dtype)
     return network, stimulus, y0, as_float_array(v0, dtype), t0, t1, dt
 
 
-def _check_state(y0: Any, network: Network) -> None:
+def _check_times(t0: float, t1: float, dt: float, dtype: Any) -> None:
+    """Refuse a grid whose times are not different numbers."""
+    apart = float(jnp.finfo(dtype).eps) * 2.0 ** (math.frexp(max(abs(t0), abs(t1)))[1] - 1)
+    if apart > dt:
+        raise ValueError(
+            f"`t1` = {t1} ms is too far from 0 for `dt` = {dt} ms in {dtype}, whose numbers are {apart:g} ms "
+            "apart there: begin at `t0` = 0, if need be from the `final` state of a run, or enable 64 bits "
+            'with jax.config.update("jax_enable_x64", True).'
+        )
+
+
+def _checked_state(y0: Any, network: Network) -> State:
+    """`y0` in the network's float type, after a look at its structure, shapes and values."""
     wanted = eqx.filter_eval_shape(network.init)
     if jax.tree.structure(y0) != jax.tree.structure(wanted):
         raise ValueError(
@@ -92,6 +105,7 @@ def _check_state(y0: Any, network: Network) -> None:
             raise ValueError(f"`{where}` must have shape {want.shape}, got {jnp.shape(leaf)}.")
         if is_concrete(leaf) and not np.isfinite(np.asarray(leaf)).all():
             raise ValueError(f"`{where}` must be finite, got NaN or infinity.")
+    return jax.tree.map(lambda x, want: as_float_array(x, want.dtype), y0, wanted)
 
 
 def simulate(
@@ -203,6 +217,7 @@ def simulate(
     check_folder(folder)
     check_chunk(folder, chunk, backend)
     check_parameters(stepper, "solver", network.n)
+    check_key("key", key)
     if stepper.stochastic and key is None:
         raise ValueError(
             f"`key` is missing: solver {type(stepper).__name__} is stochastic. "

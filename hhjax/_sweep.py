@@ -25,6 +25,7 @@ from ._parameters import cast_floats, run_dtype
 from ._plan import count_steps, make_plan
 from ._populations import Populations
 from ._progress import Progress
+from ._random import check_key
 from ._reduce import check_reducers, SpikeCount
 from ._settings import Settings
 from ._simulate import check_run, simulate
@@ -327,6 +328,7 @@ def sweep(
     dtype = run_dtype(network)
     reduce = SpikeCount() if reduce is None else reduce
     check_reducers(reduce)
+    check_key("key", key)
     if not isinstance(over, Mapping) or not over:
         raise TypeError(f"`over` must be a dict with an entry for each axis of the sweep, got {over!r}.")
     if chunk is not None and (isinstance(chunk, bool) or not isinstance(chunk, int) or chunk < 1):

@@ -14,6 +14,7 @@ from jaxtyping import Array, Float
 
 from ._connectivity import Sparse as Sparse
 from ._parameters import as_float_array
+from ._random import check_key
 
 
 def _size(name: str, n: Any) -> int:
@@ -23,6 +24,7 @@ def _size(name: str, n: Any) -> int:
 
 
 def _generator(key: Array) -> np.random.Generator:
+    check_key("key", key)
     return np.random.default_rng(np.asarray(jax.random.key_data(key)).ravel())
 
 

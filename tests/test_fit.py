@@ -122,7 +122,8 @@ def test_optax_and_levenberg_marquardt_agree():
     where = lambda n: [n.channels["leak"].E, n.channels["leak"].g]
     options = dict(where=where, v0=-40.0, dt=0.1, guide=guide, **QUIET)
     neuron, data = membrane(g=0.25, E=-55.0), (ts, np.zeros(201), V)
-    lm = hh.fit(neuron, data, **options)
+    late = np.where(ts < 2.0, 1.0, 2.0)[None, :, None]  # mV, with a value for each sample
+    lm = hh.fit(neuron, data, loss=hh.losses.Trace(sd=late), **options)
     adam = hh.fit(neuron, data, method=optax.adam(0.05), steps=300, **options)
     np.testing.assert_allclose(lm.values, [-60.0, 0.2], rtol=1e-5)
     np.testing.assert_allclose(adam.values, lm.values, rtol=1e-3)

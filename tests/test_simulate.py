@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import hhjax as hh
+from hhjax._parameters import cast_floats
 from hhjax._plan import count_steps, make_plan
 
 AXON = hh.squid_axon()
@@ -261,6 +262,15 @@ BAD = [
     (dict(network=eqx.tree_at(lambda n: n.C, AXON, 0.0)), "neuron.C` must be positive"),
     (dict(network=eqx.tree_at(lambda n: n.channels["k"].E, AXON, float("nan"))), r"\['k'\].E` contains NaN"),
     (dict(network=eqx.tree_at(lambda n: n.C, AXON, jnp.ones(4))), r"shape \(4,\), which does not fit n=1"),
+    (
+        dict(network=eqx.tree_at(lambda n: n.channels["na"].g, AXON, 90)),
+        r"g` must be a float, such .*, got 90",
+    ),
+    (dict(key=0), r"`key` must be a key such as jax.random.key\(0\)"),
+    (  # 2¹⁹ ms at 23 bits of mantissa
+        dict(network=cast_floats(hh.Network(AXON), jnp.float32), t0=1e6, t1=1e6 + 1, dt=0.025),
+        "`t1` = 1000001.0 ms is too far from 0 .* 0.0625 ms apart there",
+    ),
 ]
 
 

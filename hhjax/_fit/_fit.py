@@ -13,6 +13,7 @@ from jaxtyping import Array
 from .._diffrax import solver_name
 from .._parameters import cast_floats, run_dtype
 from .._progress import Progress
+from .._random import check_key
 from .._recording import Recording
 from ..losses import AbstractLoss, as_loss, Trace
 from ._free import Free, resolve
@@ -107,6 +108,7 @@ def fit(
             )
         guide = Nudging() if _compares_traces(objective) else None
 
+    check_key("key", key)
     free = resolve(model, where, bounds, mask, dtype)
     before = free.starts(free.reference, starts, spread, key)
     u = _unknowns(free, before)

@@ -131,7 +131,8 @@ def _cut(segments: int, problem: Shooting, params: Array) -> tuple[MultipleShoot
         solver=protocol.solver,
     )
     first = jnp.arange(sweeps * segments) % segments == 0
-    objective = Trace(sd=problem.objective.sd) if isinstance(problem.objective, Trace) else Trace()
+    sd = problem.objective.sd if isinstance(problem.objective, Trace) else jnp.ones(())
+    objective = Trace(sd=pieces(jnp.broadcast_to(sd, protocol.target.shape)) if sd.ndim else sd)
     guided = MultipleShootingProblem(problem.model, problem.free, parts, objective, first)
     return guided, _following(problem, params, jnp.asarray(begins))
 

@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from .._parameters import as_float_array, is_concrete, param, Parameter
+from .._random import check_key
 
 _GOLDEN = (5**0.5 - 1) / 2
 _ON_GRID = 1e-3  # of a step
@@ -55,6 +56,7 @@ class Poisson(AbstractInput):
     def __check_init__(self) -> None:
         if not isinstance(self.n, int) or self.n < 1:
             raise ValueError(f"`Poisson.n` must be a whole number of at least 1, got {self.n!r}.")
+        check_key("Poisson.key", self.key)
         if self.rate.shape not in ((), (self.n,)):
             raise ValueError(
                 f"`Poisson.rate` must be a scalar or have shape ({self.n},), got {self.rate.shape}."
