@@ -71,7 +71,7 @@ def scan(
     def row(carry: _Carry) -> Any:
         return steps.row(carry.i, carry.z)
 
-    start = _Carry(at.i, at.z, at.gathered, meter.init())
+    start = _as_varying(_Carry(at.i, at.z, at.gathered, meter.init()), (steps, at))
     cuts = plan.cuts or cut_up(plan, adjoint, at.z, jax.eval_shape(row, start))
     run = _run_pulled if _is_pulled(steps, at.z, adjoint, meter) else _run
     carry, ys = run(step, row, start, keys, plan, adjoint, cuts)
@@ -79,6 +79,15 @@ def scan(
     out = steps.outcome(plan.arrange(row, start, ys, carry), carry.z, carry.reduced, "scan")
     goes_on = isinstance(y0, Stand) and y0.gathered is not None
     return dataclasses.replace(out, gathered=carry.reduced) if goes_on else out
+
+
+def _as_varying(carry: Any, inputs: Any) -> Any:
+    """The carry, which within a `jax.shard_map` differs from shard to shard if any of the inputs does."""
+    if not jax.sharding.get_abstract_mesh().manual_axes:
+        return carry
+    numbers = [jnp.ravel(x)[0] for x in jax.tree.leaves(inputs) if eqx.is_inexact_array(x) and x.size]
+    any_of_them = jnp.isnan(jnp.stack([x.astype(float) for x in numbers])).any()
+    return jax.tree.map(lambda x: jnp.where(any_of_them, x, x), carry)
 
 
 def _run(

@@ -21,7 +21,7 @@ from ._plan import count_steps, make_plan, Plan
 from ._random import check_key
 from ._reduce import check_reducers
 from ._solution import NonFiniteError, Progress, Solution
-from ._steps import Stand
+from ._steps import Outcome, Stand
 from ._stimulus import as_stimulus, check_stimulus, Stimulus
 from ._store import check_folder
 from ._to_disk import check_chunk, integrate_to_disk
@@ -251,7 +251,7 @@ def simulate(
     if folder is None:
         out = integrate(*run, *what, adjoint, progress_meter, backend)
         if throw and not is_concrete(out.finite):
-            out = eqx.error_if(out, ~out.finite, f"The run turned infinite or NaN. {hint}")
+            out = _finite_or_error(out, f"The run turned infinite or NaN. {hint}")
         elif throw and not out.finite.all():
             _raise_non_finite(run, plan.steps, done, t0, t1, dt, hint)
     else:
@@ -261,6 +261,15 @@ def simulate(
         out = integrate_to_disk(run, *what, adjoint, progress_meter, fail=fail if throw else None, **place)
     progress = Progress(out.z, type(stepper).__name__, t0, dt, total, last_dt == dt)
     return Solution(jnp.asarray(ts), out.ys, out.final, out.finite, out.reduced, progress, out.backend)
+
+
+def _finite_or_error(out: Outcome, message: str) -> Outcome:
+    """The same outcome, which as it is worked out raises an error if it is not finite."""
+    if not jax.sharding.get_abstract_mesh().manual_axes:
+        return eqx.error_if(out, ~out.finite, message)
+    # In a `jax.shard_map` equinox takes only what is the same in all shards.
+    zero = eqx.error_if(jnp.zeros(()), ~out.finite.all(), message)
+    return jax.tree.map(lambda x: x + zero.astype(x.dtype) if eqx.is_inexact_array(x) else x, out)
 
 
 def _check_progress(run: Solution, stepper: Any, t0: Any, dt: Any) -> Progress:

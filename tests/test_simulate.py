@@ -88,6 +88,20 @@ def test_jit_vmap_and_grad():
     assert float(jax.jvp(peak, (gs[1],), (1.0,))[1]) == pytest.approx(float(slope), rel=1e-10)
 
 
+def test_in_a_shard_map():
+    """Values, gradients and the error of a run in each shard, as outside."""
+    mesh = jax.make_mesh((1,), ("x",), axis_types=(jax.sharding.AxisType.Auto,))
+    by_x = jax.sharding.PartitionSpec("x")
+    mean_square = lambda I: jnp.mean(hh.simulate(AXON, t1=2.0, dt=0.05, stimulus=I).V ** 2)
+    run = jax.vmap(jax.value_and_grad(mean_square))
+    sharded = eqx.filter_jit(jax.shard_map(run, mesh=mesh, in_specs=by_x, out_specs=by_x))
+    currents = jnp.array([5.0, 10.0])
+    for got, wanted in zip(sharded(currents), run(currents)):
+        np.testing.assert_allclose(got, wanted, rtol=1e-12)
+    with pytest.raises(RuntimeError, match="The run turned infinite or NaN"):
+        sharded(jnp.array([5.0, jnp.inf]))
+
+
 @pytest.mark.parametrize("solver", [*hh.steppers.by_name, diffrax.Tsit5()])
 def test_gradients_equal_central_differences(solver):
     """For every parameter, the stimulus and the initial state, along random directions."""
