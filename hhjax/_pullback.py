@@ -375,6 +375,12 @@ class _Change:
         starts = [jnp.concatenate([x[None], xs]) for x, xs in zip(carry, later)]
         return jax.lax.scan(back, state, (starts, rows), reverse=True)
 
+    @property
+    def step_by_step(self) -> "_Change":
+        """The same, of which the transpose goes back one call at a time."""
+        loop = self.loop
+        return dataclasses.replace(self, loop=dataclasses.replace(loop, block=1, kept=loop.block * loop.kept))
+
     def cut(self, args: Sequence[Any]) -> "_Change":
         """The same for a loop that keeps what the transpose needs."""
         loop, operations = self.loop, 1
@@ -543,7 +549,10 @@ def _push_jvp(primals: Sequence[Any], tangents: Sequence[Any], change: _Change) 
 
 def _push_transpose(cts: Sequence[Any], *args: Any, change: _Change) -> list[Any]:
     first = len(args) - len(change.moving)
-    found = change.pull(*args[:first], *map(ad.instantiate_zeros, cts))
+    # The derivative of several calls at once takes XLA many times as long to compile as that of one.
+    pull = jax.custom_jvp(change.pull)
+    pull.defjvp(functools.partial(jax.jvp, change.step_by_step.pull))
+    found = pull(*args[:first], *map(ad.instantiate_zeros, cts))
     pairs = zip(args[first:], found, strict=True)
     return [None] * first + [ct if ad.is_undefined_primal(x) else None for x, ct in pairs]
 
