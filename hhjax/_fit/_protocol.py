@@ -73,14 +73,14 @@ def make_protocol(
     steps = (ts.shape[0] - 1) * stride
     grid = (jnp.zeros_like(ts[0]), ts[-1], jnp.asarray(dt, ts.dtype), steps)
     observed = jnp.asarray(np.isfinite(target).any(axis=(0, 1)), target.dtype)
-    current, command = (_ready(ts, values, grid) for values in (injected, seen))
+    current, command = _ready(ts, (injected, seen), grid)
     return Protocol(ts, target, injected, seen, current, command, observed, v0, free_v0, dt, stride, solver)
 
 
 @eqx.filter_jit
-def _ready(ts: Array, values: Array, grid: tuple) -> SampledOnGrid:
-    tables = jax.vmap(lambda values: Sampled(ts, values).on_grid(*grid))(values)
-    return eqx.tree_at(lambda it: (it.t0, it.dt), tables, (grid[0], grid[2]))
+def _ready(ts: Array, values: tuple[Array, Array], grid: tuple) -> list[SampledOnGrid]:
+    make = jax.vmap(lambda values: Sampled(ts, values).on_grid(*grid))
+    return [eqx.tree_at(lambda it: (it.t0, it.dt), make(x), (grid[0], grid[2])) for x in values]
 
 
 def _table_axes(tables: SampledOnGrid) -> Any:
