@@ -3,6 +3,7 @@
 import argparse
 import csv
 import dataclasses
+import math
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -54,6 +55,7 @@ def save_csv(headers: Sequence[str], rows: Iterable[Sequence[Any]], out: Path, n
 
 
 def save_result(thing: Any, out: Path, name: str, **notes: Any) -> None:
+    out.mkdir(parents=True, exist_ok=True)
     hh.save(out / name, thing, **notes)
     print(f"All of it, for hh.load and numpy.load: {(out / name).resolve()}\n")
 
@@ -64,6 +66,14 @@ def one_of(kind: str, name: str, known: Iterable[str]) -> str:
     if name not in known:
         raise ValueError(f"unknown {kind} {name!r}.{did_you_mean(name, known)} Known are {', '.join(known)}.")
     return name
+
+
+def check_positive(**options: Any) -> None:
+    """Refuse options that are not positive and finite; each is a number, a list of them or `None`."""
+    for name, value in options.items():
+        for x in value if isinstance(value, list) else [value]:
+            if x is not None and not 0 < x < math.inf:
+                raise ValueError(f"--{name} must be positive and finite, got {x}.")
 
 
 def add_model(parser: argparse.ArgumentParser, **options: Any) -> None:

@@ -29,9 +29,8 @@ def replay(
     **Raises:** `ValueError` and `TypeError` for a model and data that do not go together.
     """
     network, electrode = split(check_model(model))
-    recording = data if isinstance(data, Recording) else Recording(*data)
     dtype = run_dtype(network)
-    protocol = protocol_of(recording, network, electrode, dt, solver, v0, dtype)
+    protocol = protocol_of(data, network, electrode, dt, solver, v0, dtype)
     return _run(protocol, cast_floats(model, dtype))
 
 
