@@ -84,8 +84,8 @@ def make_plan(saveat: Any, t0: float, t1: float, dt: float, steps: int) -> tuple
     alone = not sub.t0 and not sub.t1 and sub.ts is None
     if not whole or (alone and sub.steps > steps):
         raise ValueError(
-            f"`saveat.steps` must be a whole number of at most the {steps} steps of the run, or True for each "
-            f"of them, got {sub.steps!r}."
+            f"`saveat.steps` must be True, or a whole number from 1 to the {steps} steps of the run, "
+            f"got {sub.steps!r}."
         )
     wanted = np.zeros(steps + 1, bool)
     wanted[0], wanted[steps] = sub.t0, sub.t1
