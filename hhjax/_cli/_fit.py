@@ -10,14 +10,13 @@ import jax
 import hhjax as hh
 
 from .._fit._protocol import check_unit
+from .._lookup import find, parameters
 from ._common import (
     add_model,
     check_positive,
     Command,
-    find,
     make_model,
     one_of,
-    parameters,
     save_csv,
     save_figure,
     save_result,
@@ -62,7 +61,7 @@ def fit(
         one_of("parameter", name, known)
     electrode = _electrode(neuron, recording, area, capacitance, free)
     pick = lambda neuron, electrode: {
-        name: getattr(electrode, name.split(".")[1]) if name in _ELECTRODE else find(neuron, name)
+        name: getattr(electrode, name.split(".")[1]) if name in _ELECTRODE else find(neuron, name)[0]
         for name in free
     }
     paired = electrode is not None
