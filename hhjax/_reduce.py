@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from ._neuron import State
-from ._parameters import as_float_array, param, Parameter
+from ._parameters import as_float_array, check_size, param, Parameter
 from ._spikes import crossings
 
 
@@ -129,10 +129,7 @@ class SpikeTimes(AbstractReducer):
     threshold: Parameter = param(0.0, unit="mV")
 
     def __check_init__(self) -> None:
-        if isinstance(self.max_spikes, bool) or not isinstance(self.max_spikes, int) or self.max_spikes < 1:
-            raise ValueError(
-                f"`SpikeTimes.max_spikes` must be a whole number of at least 1, got {self.max_spikes!r}."
-            )
+        check_size("SpikeTimes.max_spikes", self.max_spikes)
 
     def init(self, t: Array, y: State, args: Any) -> Any:
         n = y.V.shape[0]

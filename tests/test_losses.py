@@ -35,6 +35,31 @@ def test_losses_add_up_with_weights():
     assert total(losses.Trace() + own) == pytest.approx(9 / 4 + 1)
 
 
+@pytest.mark.usefixtures("as_users_run_it")
+@pytest.mark.parametrize(
+    "make, message",
+    [
+        (lambda: losses.Trace(sd=0.0), "`sd` must be positive, got 0.0 mV"),
+        (lambda: losses.Trace(sd=[1.0, -1.0]), "`sd` must be positive, got -1.0 mV"),
+        (lambda: losses.Trace(sd=jnp.nan), "`sd` contains NaN"),
+        (lambda: losses.Trace(weights=[1.0, -0.5]), "`weights` must be at least 0.0, got -0.5"),
+        (lambda: losses.SpikeTimes(sd=0.0), "`sd` must be positive, got 0.0 ms"),
+        (lambda: losses.SpikeTimes(drift=-0.1), "`drift` must be at least 0.0, got -0.1"),
+        (lambda: losses.SpikeTimes(max_spikes=0), "`max_spikes` must be a whole number of at least 1, got 0"),
+        (lambda: losses.Feature(features.peak, sd=-2.0), "`sd` must be positive, got -2.0"),
+        (lambda: -1.0 * losses.Trace(), "`weight` must be at least 0.0, got -1.0"),
+    ],
+)
+def test_losses_refuse_what_makes_no_sense(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
+def test_a_traced_sd_passes():
+    square = lambda sd: (losses.Trace(sd=sd)(TS, V, TARGET) ** 2).sum()
+    assert float(jax.grad(square)(2.0)) == pytest.approx(-2 * 9 / 4 / 2.0**3)
+
+
 def spikes_at(times, ts, height=40.0):
     """Triangular spikes that cross 0 mV upward at `times` (ms)."""
     V = -60 + (60 + height) * np.maximum(0, 1 - np.abs(ts[:, None] - times - height / 100) / 1.0).sum(axis=1)

@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Array
 
 from .._diffrax import solver_name
-from .._parameters import cast_floats, run_dtype
+from .._parameters import cast_floats, check_size, run_dtype
 from .._progress import Progress
 from ..losses import AbstractLoss, as_loss, Trace
 from ._free import Free, resolve
@@ -97,8 +97,7 @@ def fit(
         raise ValueError(
             f"`method` must be 'lm' or an optax optimiser such as optax.adam(0.01), got {method!r}."
         )
-    if isinstance(steps, bool) or not isinstance(steps, (int, np.integer)) or steps < 0:
-        raise ValueError(f"`steps` must be a whole number of at least 0, got {steps!r}.")
+    check_size("steps", steps, 0)
     if isinstance(guide, str):
         if guide != "auto":
             raise ValueError(
