@@ -130,3 +130,24 @@ def test_a_score_leaves_the_spikes_out_of_the_error():
     assert "RMSE" in str(score)
     with pytest.raises(ValueError, match="`V` must have the shape"):
         hh.score(model[None, :-1], hh.Recording(ts, np.zeros(ts.size), data))
+
+
+def test_a_score_of_missing_data():
+    """The second sweep was not recorded, the third from 10 to 30 ms, where the spike is."""
+    ts = np.arange(0, 100, 0.05)
+    trace = spikes_at(np.array([20.0, 60.0]), ts)[0, :, 0]
+    gap = np.where((ts > 10) & (ts < 30), np.nan, trace)
+    data = hh.Recording(ts, np.zeros((3, ts.size)), np.stack([trace, np.full(ts.size, np.nan), gap]))
+    score = hh.score(np.stack([trace] * 3) + 1.0, data)
+    np.testing.assert_array_equal(score.spikes_data[:, 0], [2, np.nan, 1])
+    np.testing.assert_array_equal(score.spikes_model[:, 0], [2, 2, 2])
+    np.testing.assert_allclose(score.rmse[:, 0], [1.0, np.nan, 1.0])
+    # 1 of 2 matched; by chance 2·(2/99.95)·4·1.
+    chance = 16 / 99.95
+    np.testing.assert_allclose(
+        score.coincidence[:, 0], [1.0, np.nan, (1 - chance) / 1.5 / (1 - chance)], rtol=1e-12
+    )
+    assert [line.split() for line in str(score).splitlines()][1:3] == [
+        ["0", "0", "2", "2", "1.00", "1.00"],
+        ["1", "0", "nan", "2", "nan", "nan"],
+    ]
