@@ -222,6 +222,20 @@ def test_blow_up_is_reported_with_its_beginning():
             saveat=coarse,
         )
     assert raised.value.time == pytest.approx(2.6) and raised.value.neuron == 1
+    assert "a solver that stays bounded, such as 'strang';" in str(raised.value)
+
+
+def test_a_blow_up_advises_no_solver_that_is_in_use():
+    late = lambda t: jnp.where(t > 0.5, jnp.nan, 10.0)  # of the user's own, whose values are not checked
+    options = dict(t1=1.0, dt=0.1, stimulus=late)
+    with pytest.raises(
+        hh.NonFiniteError, match="'strang' .* a stimulus or rates that are not finite"
+    ) as raised:
+        hh.simulate(AXON, **options)
+    assert "such as" not in str(raised.value)
+    noisy = hh.Network(AXON, noise=hh.CurrentNoise(1.0))
+    with pytest.raises(hh.NonFiniteError, match="such as 'strang_maruyama'"):
+        hh.simulate(noisy, solver="euler_maruyama", key=jax.random.key(0), **options)
 
 
 def test_blow_up_as_a_flag_or_inside_jit():
