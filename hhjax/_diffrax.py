@@ -10,7 +10,7 @@ import optimistix
 from jaxtyping import Array
 
 from ._diffusion import diffusion
-from ._hint import did_you_mean
+from ._hint import known_are
 from ._network import Network, vector_field
 from ._neuron import State
 from ._stimulus import as_stimulus, Stimulus
@@ -240,8 +240,7 @@ def as_stepper(solver: Any, noisy: bool = False) -> AbstractStepper:
         known = by_name | stochastic_by_name
         if solver in known:
             return known[solver]
-        hint = did_you_mean(solver.lower(), known)
-        raise ValueError(f"Unknown `solver` {solver!r}.{hint} Known are {', '.join(known)}.")
+        raise ValueError(f"Unknown `solver` {solver!r}.{known_are(solver.lower(), known)}")
     if isinstance(solver, type) and issubclass(solver, (AbstractStepper, diffrax.AbstractSolver)):
         raise TypeError(f"`solver` must be an object: write {solver.__name__}(), with parentheses.")
     raise TypeError(

@@ -4,7 +4,9 @@ import difflib
 from collections.abc import Iterable
 
 
-def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """A question after the nearest of the known names, with a space before it; "" if none is near."""
+def known_are(name: str, known: Iterable[str]) -> str:
+    """The end of a message about a name that is not among the known ones, with a space before it."""
+    known = list(known)
     near = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
-    return f" Did you mean {near[0]!r}?" if near else ""
+    hint = f" Did you mean {near[0]!r}?" if near else ""
+    return f"{hint} Known are {', '.join(known)}."

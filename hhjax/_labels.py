@@ -6,9 +6,9 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from ._lookup import unit_of
 from ._network import Network
 from ._neuron import State
-from ._units import unit_of
 
 
 class Labelled(NamedTuple):

@@ -75,6 +75,21 @@ def is_concrete(x: Any) -> bool:
     return not isinstance(x, Tracer)
 
 
+def check_size(name: str, n: Any, least: int = 1) -> int:
+    """`n` as an int, or a `ValueError` if it is no whole number of at least `least`."""
+    if isinstance(n, bool) or not isinstance(n, (int, np.integer)) or n < least:
+        raise ValueError(f"`{name}` must be a whole number of at least {least}, got {n!r}.")
+    return int(n)
+
+
+def check_own(module: Any) -> None:
+    """Refuse a module's own parameters where they are NaN or out of range; what is traced passes."""
+    for f in dataclasses.fields(module):
+        value = getattr(module, f.name)
+        if f.metadata.get("param") and value is not None and is_concrete(value):
+            _check_value(value, f.name, dict(f.metadata))
+
+
 def _check_value(value: Any, name: str, meta: dict[str, Any]) -> None:
     unit = f" {meta['unit']}" if meta.get("unit") else ""
     value = np.asarray(value)

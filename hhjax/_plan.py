@@ -71,10 +71,21 @@ def make_plan(saveat: Any, t0: float, t1: float, dt: float, steps: int) -> tuple
     unsupported = [
         k for k in ("dense", "solver_state", "controller_state", "made_jump") if getattr(saveat, k)
     ]
+    if not unsupported and not jax.tree.leaves(sub, is_leaf=lambda x: isinstance(x, diffrax.SubSaveAt)):
+        raise ValueError(
+            f"`saveat` must save something: give it any of t0, t1, ts and steps, got {saveat!r}."
+        )
     if unsupported or not isinstance(sub, diffrax.SubSaveAt):
         what = ", ".join(unsupported) or "several `subs`"
         raise ValueError(
             f"`saveat` with {what} is not supported: use diffrax.SaveAt(t0=, t1=, ts=, steps=, fn=)."
+        )
+    whole = isinstance(sub.steps, (int, np.integer)) and sub.steps >= 0
+    alone = not sub.t0 and not sub.t1 and sub.ts is None
+    if not whole or (alone and sub.steps > steps):
+        raise ValueError(
+            f"`saveat.steps` must be True, or a whole number from 1 to the {steps} steps of the run, "
+            f"got {sub.steps!r}."
         )
     wanted = np.zeros(steps + 1, bool)
     wanted[0], wanted[steps] = sub.t0, sub.t1

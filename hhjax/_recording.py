@@ -5,6 +5,8 @@ from typing import Any, Literal
 import equinox as eqx
 import numpy as np
 
+from ._parameters import check_size
+
 
 def _read_only(x: Any) -> np.ndarray:
     x = np.array(x, dtype=float)
@@ -106,8 +108,7 @@ class Recording(eqx.Module):
 
     def every(self, k: int) -> "Recording":
         """Every k-th sample of V, with the current's mean until the next."""
-        if isinstance(k, bool) or not isinstance(k, (int, np.integer)) or k < 1:
-            raise ValueError(f"`k` must be a whole number of at least 1, got {k!r}.")
+        k = check_size("k", k)
         kept = (self.ts.size - 1) // k + 1
         padded = np.concatenate([self.current, np.repeat(self.current[:, -1:], k - 1, axis=1)], axis=1)
         blocks = padded[:, : kept * k].reshape(padded.shape[:1] + (kept, k) + padded.shape[2:])

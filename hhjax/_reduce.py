@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from ._neuron import State
-from ._parameters import as_float_array, param, Parameter
+from ._parameters import as_float_array, check_size, param, Parameter
 from ._spikes import crossings
 
 
@@ -96,7 +96,8 @@ def voltage(t: Array, y: State, args: Any) -> Float[Array, " n"]:
 class SpikeCount(AbstractReducer):
     """How often V crosses `threshold` upward, shape (n,), whole numbers.
 
-    **Fields:** `threshold`: mV; `start`: ms, crossings before are not counted.
+    **Fields:** `threshold`: mV; `start`: ms, crossings before are not counted, so that none are
+    if it lies after the run.
     """
 
     threshold: Parameter = param(0.0, unit="mV")
@@ -128,10 +129,7 @@ class SpikeTimes(AbstractReducer):
     threshold: Parameter = param(0.0, unit="mV")
 
     def __check_init__(self) -> None:
-        if isinstance(self.max_spikes, bool) or not isinstance(self.max_spikes, int) or self.max_spikes < 1:
-            raise ValueError(
-                f"`SpikeTimes.max_spikes` must be a whole number of at least 1, got {self.max_spikes!r}."
-            )
+        check_size("SpikeTimes.max_spikes", self.max_spikes)
 
     def init(self, t: Array, y: State, args: Any) -> Any:
         n = y.V.shape[0]
@@ -166,6 +164,8 @@ class Mean(AbstractReducer):
     """The mean over all steps of `fn(t, y, args)`, by default of V.
 
     **Fields:** `fn`; `start`: ms, steps that end before are left out.
+
+    **Returns:** what `fn` returns; NaN where no step is left.
     """
 
     fn: Callable = voltage
@@ -183,7 +183,8 @@ class Mean(AbstractReducer):
         return count, jax.tree.map(move, mean, self.fn(t, y, args))
 
     def finish(self, carry: Any) -> Any:
-        return carry[1]
+        count, mean = carry
+        return jax.tree.map(lambda m: jnp.where(count > 0, m, jnp.nan), mean)
 
 
 class Extremes(NamedTuple):
@@ -197,6 +198,8 @@ class Extrema(AbstractReducer):
     """The least and the greatest value of `fn(t, y, args)`, by default of V.
 
     **Fields:** `fn`; `start`: ms, steps that end before are left out.
+
+    **Returns:** [`hh.Extremes`][]; of nothing the least is ∞ and the greatest −∞.
     """
 
     fn: Callable = voltage
@@ -223,7 +226,7 @@ class Histogram(AbstractReducer):
     **Fields:** `edges`: shape (bins + 1,), increasing; `fn`; `start`: ms, steps that end
     before are left out.
 
-    **Returns:** whole numbers, shape (bins, n).
+    **Returns:** whole numbers, shape (bins, n); zeros where no step is left.
     """
 
     edges: Float[Array, " edges"] = eqx.field(converter=as_float_array)

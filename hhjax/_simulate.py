@@ -247,7 +247,7 @@ def simulate(
     run = (network, stimulus, start, v0, *times, number(total), key, cast_floats(stepper, dtype))
     what = plan, saveat.subs.fn, cast_floats(reduce, dtype)
     ts = np.where(indices == total, t1, t0 + indices * dt).astype(dtype)
-    hint = _hint(solver, dt)
+    hint = _hint(solver, stepper, dt, noisy)
     if folder is None:
         out = integrate(*run, *what, adjoint, progress_meter, backend)
         if throw and not is_concrete(out.finite):
@@ -288,12 +288,14 @@ def _check_progress(run: Solution, stepper: Any, t0: Any, dt: Any) -> Progress:
     return before
 
 
-def _hint(solver: Any, dt: float) -> str:
+def _hint(solver: Any, stepper: Any, dt: float, noisy: bool) -> str:
     name = solver if isinstance(solver, str) else type(solver).__name__
-    return (
-        f"{name!r} at dt = {dt} ms may be unstable: take a smaller dt, or a solver that stays "
-        "bounded, such as 'strang'; or inspect the run with throw=False."
-    )
+    calm = default_solver(noisy)
+    if type(stepper) is type(as_stepper(calm)):
+        advice = "may have met a stimulus or rates that are not finite: look at these, or take a smaller dt"
+    else:
+        advice = f"may be unstable: take a smaller dt, or a solver that stays bounded, such as {calm!r}"
+    return f"{name!r} at dt = {dt} ms {advice}; or inspect the run with throw=False."
 
 
 def _save_finite(t: Array, y: State, args: Any) -> tuple[Array, Any]:

@@ -18,7 +18,9 @@ from jaxtyping import Array
 from ._cores import compiled_wide, wide_vectors
 from ._coupling import AbstractCoupling
 from ._diffrax import as_stepper, default_solver, solver_name
+from ._hint import known_are
 from ._labels import run_attrs
+from ._lookup import find, parameters
 from ._network import Network
 from ._neuron import Neuron
 from ._parameters import cast_floats, run_dtype
@@ -80,26 +82,12 @@ class _Named:
         return [self._find(point, name) for name in self.names]
 
     def _find(self, point: Point, name: str) -> Any:
-        first, *rest = name.split(".")
-        neuron: Any = point.network.neuron
-        if first in point.network.ranges and rest:
-            neuron = neuron.neurons[first]
-            first, *rest = rest
-        channels = getattr(neuron, "channels", {})
-        if first in channels:
-            found = channels[first]
-        elif first == "C":
-            found = getattr(neuron, "C", None)
-        else:
-            found = getattr(point, first, None)
-        for part in rest:
-            found = getattr(found, part, None)
-        if found is None or isinstance(found, (eqx.Module, dict)):
+        found, _ = find(point, name)
+        if found is None:
+            told = known_are(name, parameters(point))
             raise ValueError(
-                f"`over` names {name!r}, which is no parameter. Known are 'C', 'v0', 'stimulus', "
-                f"'stimulus.amplitude', 'coupling.E' and the like, and channel.parameter for the channels "
-                f"{', '.join(channels)}, with 'population.' in front where there are several; for anything "
-                "else give hh.Axis(where, values)."
+                f"`over` names {name!r}, which is no parameter.{told} For anything else give "
+                "hh.Axis(where, values)."
             )
         return found
 
@@ -302,8 +290,11 @@ def sweep(
     - `network`, `t1`, `dt`, `t0`, `stimulus`, `v0`, `solver`, `backend`: as in [`hh.simulate`][].
     - `over`: a dict whose every entry is an axis of the sweep. A key names a parameter:
         `"stimulus"`, `"stimulus.amplitude"` or any other field, `"v0"`, `"C"`,
-        `"channel.parameter"` such as `"na.g"`, `"coupling.E"`; the value is an array, whose
-        further axes, if any, are those of the parameter: (points, n, n) for E. A tuple of
+        `"channel.parameter"` such as `"na.g"`, `"pool.parameter"`, all of these of the neuron with
+        `"population."` in front where there are several; `"coupling.parameter"`, or
+        `"coupling.name.parameter"` of couplings with names; `"noise.parameter"`, or
+        `"noise.0.parameter"` of the first of several. The value is an array, whose further axes, if
+        any, are those of the parameter: (points, n, n) for `"coupling.E"`. A tuple of
         names with a tuple of arrays varies them together, as for a list of parameter sets or
         a random draw. Any other name goes with an [`hh.Axis`][].
     - `reduce`: what to gather, see [`hh.simulate`][]; by default [`hh.SpikeCount`][].

@@ -13,14 +13,8 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from ._connectivity import Sparse as Sparse
-from ._parameters import as_float_array
+from ._parameters import as_float_array, check_size
 from ._random import check_key
-
-
-def _size(name: str, n: Any) -> int:
-    if isinstance(n, bool) or not isinstance(n, (int, np.integer)) or n < 1:
-        raise ValueError(f"`{name}` must be a whole number of at least 1, got {n!r}.")
-    return int(n)
 
 
 def _generator(key: Array) -> np.random.Generator:
@@ -35,7 +29,7 @@ def from_pairs(post: Any, pre: Any, weight: Any, shape: tuple[int, int]) -> Spar
     a number or one for each; `shape`: (post, pre), the numbers of neurons.
     """
     post, pre = np.asarray(post, int).ravel(), np.asarray(pre, int).ravel()
-    n_post, n_pre = (_size("shape", n) for n in shape)
+    n_post, n_pre = (check_size("shape", n) for n in shape)
     if post.shape != pre.shape:
         raise ValueError(f"`post` and `pre` must be of one length, got {post.size} and {pre.size}.")
     for name, ends, n in (("post", post, n_post), ("pre", pre, n_pre)):
@@ -80,7 +74,7 @@ def all_to_all(post: int, pre: int, weight: Any = 1.0, *, autapses: bool = True)
     **Arguments:** `post`, `pre`: numbers of neurons; `weight`: mS/cm²; `autapses`: whether
     neuron i connects to neuron i, if both are the same population.
     """
-    weights = jnp.full((_size("post", post), _size("pre", pre)), as_float_array(weight))
+    weights = jnp.full((check_size("post", post), check_size("pre", pre)), as_float_array(weight))
     return weights if autapses else weights * (1 - jnp.eye(post, pre, dtype=weights.dtype))
 
 
@@ -89,7 +83,7 @@ def one_to_one(n: int, weight: Any = 1.0) -> Sparse:
 
     **Arguments:** `weight`: mS/cm², a number or one for each.
     """
-    each = np.arange(_size("n", n))
+    each = np.arange(check_size("n", n))
     return from_pairs(each, each, weight, (n, n))
 
 
@@ -114,7 +108,7 @@ def random(
     - `weight`: mS/cm².
     - `autapses`: whether neuron i may connect to neuron i, if both are the same population.
     """
-    post, pre = _size("post", post), _size("pre", pre)
+    post, pre = check_size("post", post), check_size("pre", pre)
     if (p is None) == (indegree is None):
         raise ValueError(f"Give one of `p` and `indegree`, got p={p!r} and indegree={indegree!r}.")
     if p is not None and not 0 <= p <= 1:
@@ -136,11 +130,13 @@ def random(
 def ring(n: int, neighbours: int = 1, weight: Any = 1.0) -> Sparse:
     """Each of `n` neurons on a ring hears its `neighbours` nearest on either side.
 
-    **Arguments:** `weight`: mS/cm².
+    **Arguments:** `n`: at least 3; `neighbours`: at most (n − 1)/2; `weight`: mS/cm².
     """
-    n = _size("n", n)
-    if not 1 <= neighbours <= (n - 1) // 2:
-        raise ValueError(f"`neighbours` must be between 1 and {(n - 1) // 2}, got {neighbours!r}.")
+    n, neighbours = check_size("n", n, 3), check_size("neighbours", neighbours)
+    if neighbours > (n - 1) // 2:
+        raise ValueError(
+            f"`neighbours` must be at most (n − 1)/2 = {(n - 1) // 2} for n={n}, got {neighbours}."
+        )
     steps = np.concatenate([np.arange(-neighbours, 0), np.arange(1, neighbours + 1)])
     to = np.repeat(np.arange(n), steps.size)
     return from_pairs(to, (to + np.tile(steps, n)) % n, weight, (n, n))

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from ._parameters import as_float_array
+from ._parameters import as_float_array, check_own, check_size, param, Parameter
 from ._spikes import spike_times
 
 
@@ -33,9 +33,16 @@ class AbstractLoss(eqx.Module):
         return _Sum((self, as_loss(other)))
 
     def __mul__(self, weight: Any) -> "AbstractLoss":
-        return _Weighted(self, as_float_array(weight))
+        return _Weighted(self, weight)
 
     __rmul__ = __mul__
+
+
+class _Checked(AbstractLoss):
+    """A loss whose parameters are checked when it is made."""
+
+    def __check_init__(self) -> None:
+        check_own(self)
 
 
 class _Sum(AbstractLoss):
@@ -45,9 +52,9 @@ class _Sum(AbstractLoss):
         return jnp.concatenate([jnp.ravel(part(ts, V, target)) for part in self.parts])
 
 
-class _Weighted(AbstractLoss):
+class _Weighted(_Checked):
     loss: AbstractLoss
-    weight: Array
+    weight: Parameter = param(minimum=0.0)
 
     def __call__(self, ts: Array, V: Array, target: Array) -> Array:
         return jnp.sqrt(self.weight) * self.loss(ts, V, target)
@@ -82,20 +89,22 @@ def _like(x: Array, V: Array) -> Array:
     return x.astype(V.dtype).reshape((1,) * (V.ndim - x.ndim) + x.shape)
 
 
-class Trace(AbstractLoss):
+class Trace(_Checked):
     """Difference of the membrane potentials, sample by sample.
 
     **Fields:**
 
-    - `sd`: what counts as 1, mV, scalar or broadcast against (sweeps, times, n); for
+    - `sd`: what counts as 1, positive, mV, scalar or broadcast against (sweeps, times, n); for
         instance the noise of the recording.
     - `weights`: non-negative, broadcast against (sweeps, times, n); optional.
     - `start`, `stop`: the part of each sweep that counts, ms.
     """
 
-    sd: Float[Array, "..."] = eqx.field(default=1.0, converter=as_float_array)
+    sd: Parameter = param(1.0, unit="mV", positive=True)
     weights: Float[Array, "..."] | None = eqx.field(
-        default=None, converter=lambda w: None if w is None else as_float_array(w)
+        default=None,
+        converter=lambda w: None if w is None else as_float_array(w),
+        metadata={"param": True, "minimum": 0.0},
     )
     start: float = -jnp.inf
     stop: float = jnp.inf
@@ -109,7 +118,7 @@ class Trace(AbstractLoss):
         return _normalised(error, valid)
 
 
-class SpikeTimes(AbstractLoss):
+class SpikeTimes(_Checked):
     """Difference of spike times, first with first, second with second and so on.
 
     A spike that one trace has and the other lacks counts as one at the end of the trace.
@@ -118,21 +127,24 @@ class SpikeTimes(AbstractLoss):
 
     **Fields:**
 
-    - `sd`: what counts as 1, ms.
-    - `drift`: `sd` grows by this for each ms that the recorded spike is later than the start:
-        what is wrong with the intervals of a train adds up.
+    - `sd`: what counts as 1, positive, ms.
+    - `drift`: non-negative; `sd` grows by this for each ms that the recorded spike is later than
+        the start: what is wrong with the intervals of a train adds up.
     - `threshold`: mV.
-    - `max_spikes`: how many are compared.
+    - `max_spikes`: how many are compared, at least 1.
     - `start`, `stop`: the part of each sweep that counts, ms; a missing spike counts as one
         at its end.
     """
 
-    sd: Float[Array, "..."] = eqx.field(default=1.0, converter=as_float_array)
-    threshold: Float[Array, "..."] = eqx.field(default=0.0, converter=as_float_array)
+    sd: Parameter = param(1.0, unit="ms", positive=True)
+    threshold: Parameter = param(0.0, unit="mV")
     max_spikes: int = eqx.field(default=20, static=True)
-    drift: Float[Array, "..."] = eqx.field(default=0.0, converter=as_float_array)
+    drift: Parameter = param(0.0, minimum=0.0)
     start: float = -jnp.inf
     stop: float = jnp.inf
+
+    def __check_init__(self) -> None:
+        check_size("max_spikes", self.max_spikes)
 
     def __call__(self, ts: Array, V: Array, target: Array) -> Array:
         # A spike that has begun at `start` crosses the threshold before it, where V is hidden.
@@ -153,15 +165,15 @@ class SpikeTimes(AbstractLoss):
         return _normalised((fit - data) / sd, valid)
 
 
-class Feature(AbstractLoss):
+class Feature(_Checked):
     """Difference of a feature of the trace, such as one of [`hh.features`][].
 
-    **Fields:** `fn`: a function of (ts, V); `sd`: what counts as 1, in the unit of the
+    **Fields:** `fn`: a function of (ts, V); `sd`: what counts as 1, positive, in the unit of the
     feature. Sweeps and neurons with a missing sample (NaN) are left out.
     """
 
     fn: Callable
-    sd: Float[Array, "..."] = eqx.field(default=1.0, converter=as_float_array)
+    sd: Parameter = param(1.0, positive=True)
 
     def __call__(self, ts: Array, V: Array, target: Array) -> Array:
         valid = jnp.isfinite(target).all(axis=-2)

@@ -1,5 +1,6 @@
 """Reading recordings from files: [`load`][hhjax.recordings.load]."""
 
+import io
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -22,7 +23,7 @@ def load(path: str | os.PathLike) -> Recording:
         line for each sample. The time comes first, in ms or s; then the current, one for all
         sweeps or one for each, in A, nA, pA or µA/cm² (also written uA/cm2), and V of each
         sweep, in mV or V. An empty cell or `nan` is a missing V. Commas, semicolons or tabs
-        between cells; lines that begin with `#` are left out.
+        between cells; lines that begin with `#` are left out. UTF-8, else Latin-1.
 
     Current in pA, or µA/cm² where a `.csv` says so, positive inward; V in mV; times in ms from
     the start of a sweep.
@@ -135,8 +136,13 @@ _CSV_UNITS = {
 
 
 def _load_csv(path: Path) -> Recording:
-    with open(path, newline="", encoding="utf-8-sig") as file:
-        lines = [(k, line) for k, line in enumerate(file, 1) if line.strip() and not line.startswith("#")]
+    content = path.read_bytes()
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError:  # as older programs write µ and ²
+        text = content.decode("latin-1")
+    rows = enumerate(io.StringIO(text, newline=""), 1)
+    lines = [(k, line) for k, line in rows if line.strip() and not line.startswith("#")]
     head = lines[0][1] if lines else ""
     delimiter = next((d for d in "\t;" if d in head), ",")
     kinds = [_csv_kind(cell) for cell in head.split(delimiter)]
@@ -154,8 +160,8 @@ def _load_csv(path: Path) -> Recording:
     units = {unit for kind, unit in kinds if kind == "current"}
     if len(units) > 1:
         raise ValueError(f"{path.name} has currents in different units: {', '.join(sorted(units))}.")
-    rows = np.array([_csv_row(path, k, line, delimiter, len(kinds)) for k, line in lines[1:]])
-    values = rows.reshape(-1, len(kinds)) * [_CSV_UNITS[kind][unit] for kind, unit in kinds]
+    cells = np.array([_csv_row(path, k, line, delimiter, len(kinds)) for k, line in lines[1:]])
+    values = cells.reshape(-1, len(kinds)) * [_CSV_UNITS[kind][unit] for kind, unit in kinds]
     current, V = values[:, 1 : 1 + currents].T, values[:, 1 + currents :].T
     unit = "µA/cm²" if units == {"µA/cm²"} else "pA"
     return Recording(values[:, 0], np.broadcast_to(current, V.shape), V, unit, path.name)

@@ -26,7 +26,7 @@ def test_compare_shows_what_blew_up(tmp_path, capsys):
 
 def test_network_and_fi(tmp_path, capsys):
     main(["network", "--n", "5", "--t1", "20", "--dt", "0.05", "--solver", "rk4", "--out", str(tmp_path)])
-    main(["fi", "--n", "3", "--current", "20", "--t1", "300", "--dt", "0.05", "--out", str(tmp_path)])
+    main(["--out", str(tmp_path), "fi", "--n", "3", "--current", "20", "--t1", "300", "--dt", "0.05"])
     out = capsys.readouterr().out
     # 86.47 Hz at 20 µA/cm² is the reference value; strang at 0.05 ms is 0.12 Hz off.
     rates = dict(
@@ -44,6 +44,11 @@ def test_without_a_command_the_demonstrations_run(monkeypatch, tmp_path):
         noted = dataclasses.replace(command, run=lambda name=name, **options: ran.append((name, options)))
         monkeypatch.setitem(_cli.COMMANDS, name, noted)
     main(["--out", str(tmp_path)])
+    assert all(options["out"] == tmp_path for _, options in ran)
+    main(["--out", "before", "fi", "--out", "after"])
+    main(["fi"])
+    assert [str(options["out"]) for _, options in ran[3:]] == ["after", "hhjax_figures"]
+    del ran[3:]
     assert [name for name, _ in ran] == ["compare", "network", "fi"]
     assert ran[0][1] == {"dt": [0.1, 0.01], "t1": 100.0, "current": 10.0, "out": tmp_path}
 
@@ -134,6 +139,11 @@ def test_analyse(tmp_path, capsys):
     assert (tmp_path / "analyse.png").stat().st_size > 20_000
 
 
+def test_analyse_of_one_part_makes_its_folder(tmp_path):
+    main(["analyse", "--parts", "rest", "--current", "5", "--out", str(tmp_path / "new")])
+    assert [file.name for file in (tmp_path / "new").iterdir()] == ["analyse.npz"]
+
+
 def test_analyse_finds_currents_and_says_what_is_not_there(tmp_path, capsys):
     quick = ["--t1", "200", "--dt", "0.05", "--points", "9", "--out", str(tmp_path)]
     main(["analyse", "--parts", "fi", "orbit", "--current", "2", *quick])
@@ -147,15 +157,16 @@ def test_analyse_finds_currents_and_says_what_is_not_there(tmp_path, capsys):
     [
         ("analyse --parts orbits", "unknown part 'orbits'. Did you mean 'orbit'?"),
         ("analyse --range 2 1", "--range must be the lowest and highest current, got 2 1"),
+        ("analyse --current nan", "--current must be finite, got nan"),
         ("analyse --points 2", "--points must be at least 3, got 2"),
         ("analyse --range 0 5 --current 6", "--current must lie within --range, 0 to 5, got 6"),
         ("analyse --parts branches --range 1e4 2e4", "No equilibrium between 10000 and 20000 µA/cm²"),
         ("fit none.csv --model squid_axon", "fit: `path` does not exist or is not a file: none.csv"),
-        ("fit x.csv --model squid_axon", "currents are in pA: give the membrane's --area in µm² or"),
+        ("fit x.csv --model squid_axon", "has currents in pA: give the membrane's area in µm² by --area or"),
         ("fit x.csv --model squid --area 1", "unknown model 'squid'. Did you mean 'squid_axon'?"),
         ("fit x.csv --model squid_axon --area 1 --free na.h", "unknown parameter 'na.h'. Did you mean"),
         ("fit x.csv --model squid_axon --area 1 --capacitance 1", "give one of --area and --capacitance"),
-        ("fit x.csv --model squid_axon --capacitance -1", "--capacitance must be positive, got -1.0"),
+        ("fit x.csv --model squid_axon --capacitance -1", "--capacitance must be positive and finite, got"),
         ("fit x.csv --model squid_axon --area 1 --sweeps 0 2", "--sweeps must be from 0 to 1, got 2"),
         ("fit x.csv --model squid_axon --area 1 --start 9", "`start` = 9.0 and `stop` = 1.0 ms leave fewer"),
         ("fit x.csv --model squid_axon --area 1 --method sgd", "unknown method 'sgd'"),
@@ -164,7 +175,8 @@ def test_analyse_finds_currents_and_says_what_is_not_there(tmp_path, capsys):
         ("fit x.csv --model squid_axon --area 1 --bounds C=1", "NAME=LOW:HIGH, such as leak.E=-90:-50"),
         ("fit x.csv --model squid_axon --area 1 --bounds k.E=1:2", "unknown free parameter 'k.E'"),
         ("fit x.csv --model squid_axon --area 1 --bounds C=2:3", "`bounds` exclude a start: C starts at 1"),
-        ("fit d.csv --model squid_axon --area 1", "currents are in µA/cm² already"),
+        ("fit d.csv --model squid_axon --area 1", "in µA/cm² already: leave out the membrane's area"),
+        ("fit d.csv --model squid_axon --free electrode.area", "electrode.area starts from --area or"),
         ("sweep --over na.g 1 2 many", "--over takes a name, the lowest and highest value and how many"),
         ("sweep --over na.g 1 2 0", "--over na.g must have finite ends and at least one value"),
         ("sweep --over C 1 2 2 --over C 1 2 2", "--over names C twice"),
@@ -186,11 +198,21 @@ def test_mistakes_in_fit_sweep_and_analyse(tmp_path, monkeypatch, capsys, argume
     assert not (tmp_path / "hhjax_figures").exists()
 
 
-def test_mistakes_are_answered_in_one_line(tmp_path, capsys):
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        ("fi --solver strong", "Did you mean 'strang'"),
+        ("fi --n 0", "fi: --n must be positive and finite, got 0."),
+        ("network --n -3", "--n must be positive and finite, got -3."),
+        ("compare --dt 0.1 0", "--dt must be positive and finite, got 0.0."),
+        ("compare --t1 inf", "--t1 must be positive and finite, got inf."),
+    ],
+)
+def test_mistakes_are_answered_in_one_line(tmp_path, capsys, arguments, message):
     with pytest.raises(SystemExit) as stop:
-        main(["fi", "--solver", "strong", "--out", str(tmp_path)])
-    assert stop.value.code == 2
-    assert "Did you mean 'strang'" in capsys.readouterr().err
+        main([*arguments.split(), "--out", str(tmp_path)])
+    said = capsys.readouterr().err
+    assert stop.value.code == 2 and message in said and said.count("\n") == 1
 
 
 def test_help_names_every_option(capsys):

@@ -223,6 +223,23 @@ def test_steps_zero_scores_the_model_as_it_is():
 
 
 DATA = (np.arange(5.0), np.zeros(5), np.full(5, -60.0))
+WITH_AREA = (membrane(), hh.Electrode(area=1000.0))
+
+
+@pytest.mark.usefixtures("as_users_run_it")
+def test_currents_have_the_unit_that_the_electrode_takes():
+    """Of a step of 1 µA/cm² a membrane of g = 0.2 mS/cm² and τ = 5 ms sees 5·(1 − e^(−t/τ)) mV."""
+    ts, _, V = DATA
+    neuron, exact = membrane(g=0.2, E=-60.0), -60.0 + 5 * (1 - np.exp(-ts / 5))
+    shown = lambda electrode, current, *unit: hh.replay(
+        neuron if electrode is None else (neuron, electrode), (ts, np.full(5, current), V, *unit)
+    )[0, :, 0]
+    offset, area = hh.Electrode(offset=0.4), hh.Electrode(area=1000.0)
+    for electrode, current in ((None, 1.0), (offset, 0.6), (area, 10.0)):  # 10 pA on 1000 µm²
+        np.testing.assert_allclose(shown(electrode, current), exact, rtol=1e-9)
+    np.testing.assert_allclose(shown(area, 10.0, "pA"), exact, rtol=1e-9)
+    with pytest.raises(ValueError, match=r"in µA/cm² already: .* hh.Electrode\(area=...\)\), or give"):
+        shown(area, 1.0, "µA/cm²")
 
 
 @pytest.mark.parametrize(
@@ -247,6 +264,7 @@ DATA = (np.arange(5.0), np.zeros(5), np.full(5, -60.0))
         (dict(loss=1.0), TypeError, "`loss` must be a loss such as hh.losses.Trace"),
         (dict(data=(DATA[0], DATA[1], np.full(5, np.nan))), ValueError, "no number at all"),
         (dict(data=hh.Recording(*DATA, "pA")), ValueError, "`data` has currents in pA"),
+        (dict(model=WITH_AREA, data=hh.Recording(*DATA)), ValueError, "`data` has currents in µA/cm²"),
         (dict(data=(DATA[0], DATA[1], np.zeros((1, 5, 2)))), ValueError, r"`data.V` holds 2 neuron\(s\)"),
     ],
 )  # fmt: skip

@@ -35,6 +35,31 @@ def test_losses_add_up_with_weights():
     assert total(losses.Trace() + own) == pytest.approx(9 / 4 + 1)
 
 
+@pytest.mark.usefixtures("as_users_run_it")
+@pytest.mark.parametrize(
+    "make, message",
+    [
+        (lambda: losses.Trace(sd=0.0), "`sd` must be positive, got 0.0 mV"),
+        (lambda: losses.Trace(sd=[1.0, -1.0]), "`sd` must be positive, got -1.0 mV"),
+        (lambda: losses.Trace(sd=jnp.nan), "`sd` contains NaN"),
+        (lambda: losses.Trace(weights=[1.0, -0.5]), "`weights` must be at least 0.0, got -0.5"),
+        (lambda: losses.SpikeTimes(sd=0.0), "`sd` must be positive, got 0.0 ms"),
+        (lambda: losses.SpikeTimes(drift=-0.1), "`drift` must be at least 0.0, got -0.1"),
+        (lambda: losses.SpikeTimes(max_spikes=0), "`max_spikes` must be a whole number of at least 1, got 0"),
+        (lambda: losses.Feature(features.peak, sd=-2.0), "`sd` must be positive, got -2.0"),
+        (lambda: -1.0 * losses.Trace(), "`weight` must be at least 0.0, got -1.0"),
+    ],
+)
+def test_losses_refuse_what_makes_no_sense(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
+def test_a_traced_sd_passes():
+    square = lambda sd: (losses.Trace(sd=sd)(TS, V, TARGET) ** 2).sum()
+    assert float(jax.grad(square)(2.0)) == pytest.approx(-2 * 9 / 4 / 2.0**3)
+
+
 def spikes_at(times, ts, height=40.0):
     """Triangular spikes that cross 0 mV upward at `times` (ms)."""
     V = -60 + (60 + height) * np.maximum(0, 1 - np.abs(ts[:, None] - times - height / 100) / 1.0).sum(axis=1)
@@ -105,3 +130,24 @@ def test_a_score_leaves_the_spikes_out_of_the_error():
     assert "RMSE" in str(score)
     with pytest.raises(ValueError, match="`V` must have the shape"):
         hh.score(model[None, :-1], hh.Recording(ts, np.zeros(ts.size), data))
+
+
+def test_a_score_of_missing_data():
+    """The second sweep was not recorded, the third from 10 to 30 ms, where the spike is."""
+    ts = np.arange(0, 100, 0.05)
+    trace = spikes_at(np.array([20.0, 60.0]), ts)[0, :, 0]
+    gap = np.where((ts > 10) & (ts < 30), np.nan, trace)
+    data = hh.Recording(ts, np.zeros((3, ts.size)), np.stack([trace, np.full(ts.size, np.nan), gap]))
+    score = hh.score(np.stack([trace] * 3) + 1.0, data)
+    np.testing.assert_array_equal(score.spikes_data[:, 0], [2, np.nan, 1])
+    np.testing.assert_array_equal(score.spikes_model[:, 0], [2, 2, 2])
+    np.testing.assert_allclose(score.rmse[:, 0], [1.0, np.nan, 1.0])
+    # 1 of 2 matched; by chance 2·(2/99.95)·4·1.
+    chance = 16 / 99.95
+    np.testing.assert_allclose(
+        score.coincidence[:, 0], [1.0, np.nan, (1 - chance) / 1.5 / (1 - chance)], rtol=1e-12
+    )
+    assert [line.split() for line in str(score).splitlines()][1:3] == [
+        ["0", "0", "2", "2", "1.00", "1.00"],
+        ["1", "0", "nan", "2", "nan", "nan"],
+    ]

@@ -127,6 +127,9 @@ def test_csv_files(tmp_path):
     np.testing.assert_allclose(recording.current, [[1.5, 1.0], [2.0, 2.0]])
     np.testing.assert_allclose(recording.V, [[-60, -70], [-70, -71]])
     assert recording.current_unit == "µA/cm²"
+    path.write_bytes("t (ms),I (µA/cm²),V (mV)\r\n0,1,-60\r\n1,2,-61\r\n".encode("latin-1"))
+    recording = hh.recordings.load(path)
+    assert recording.current_unit == "µA/cm²" and recording.V.tolist() == [[-60.0, -61.0]]
     path.write_text("time [ms]\tI [nA]\tV [mV]\n0\t0.1\t-60\n1\t0.2\t-60\n")
     np.testing.assert_allclose(hh.recordings.load(path).current, [[100.0, 200.0]])
 

@@ -51,6 +51,17 @@ def test_reducers_agree_with_the_trace():
     np.testing.assert_allclose(got["m"], ys.gates["na"]["m"].mean(axis=0), rtol=1e-10)
 
 
+def test_what_nothing_gives():
+    late = 61.0
+    histogram = hh.Histogram([-80.0, 0.0, 60.0], start=late)
+    got = reduce((hh.Mean(start=late), hh.Extrema(start=late), histogram, hh.SpikeCount(start=late)))
+    assert np.isnan(got[0]).all() and got[0].shape == (3,)
+    assert (got[1].min == jnp.inf).all() and (got[1].max == -jnp.inf).all()
+    assert not got[2].any() and not got[3].any()
+    some = hh.sweep(CELLS, over={"v0": [-65.0]}, reduce=hh.Mean(start=2.0), t1=2.0, dt=0.1).reduced
+    assert np.isnan(some).all()  # a step counts if it ends after `start`
+
+
 def test_what_is_saved_beside_reducers():
     run = hh.simulate(CELLS, t1=1.0, dt=0.1, reduce=hh.Mean())
     assert run.V.shape == (1, 3) and float(run.ts[0]) == 1.0
@@ -60,9 +71,10 @@ def test_what_is_saved_beside_reducers():
 
 def test_derivatives_of_reduced_values():
     def outcome(I):
-        run = hh.simulate(hh.squid_axon(), t1=20.0, dt=0.05, stimulus=I, reduce=(hh.Mean(), hh.SpikeTimes(3)))
-        mean, times = run.reduced
-        return mean[0] + times[0, 0]
+        reducers = (hh.Mean(), hh.Mean(start=19.0), hh.SpikeTimes(3))
+        run = hh.simulate(hh.squid_axon(), t1=20.0, dt=0.05, stimulus=I, reduce=reducers)
+        mean, late, times = run.reduced
+        return mean[0] + late[0] + times[0, 0]
 
     slope = jax.grad(outcome)(10.0)
     difference = (outcome(10.0 + 1e-5) - outcome(10.0 - 1e-5)) / 2e-5

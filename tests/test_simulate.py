@@ -161,6 +161,7 @@ FULL = hh.simulate(AXON, t1=10.0, dt=0.1, stimulus=10.0, saveat=diffrax.SaveAt(t
         (diffrax.SaveAt(steps=True), range(1, 101)),
         (diffrax.SaveAt(t0=True, steps=7), range(0, 101, 7)),
         (diffrax.SaveAt(steps=7, t1=True), [*range(7, 101, 7), 100]),
+        (diffrax.SaveAt(t0=True, steps=101), [0]),
         (diffrax.SaveAt(ts=jnp.array([1.0, 2.5, 10.0])), [10, 25, 100]),
         (diffrax.SaveAt(ts=jnp.array([0.0, 0.3])), [0, 3]),
         (diffrax.SaveAt(t0=True, ts=jnp.array([0.3, 0.7]), t1=True), [0, 3, 7, 100]),
@@ -236,6 +237,20 @@ def test_blow_up_is_reported_with_its_beginning():
             saveat=coarse,
         )
     assert raised.value.time == pytest.approx(2.6) and raised.value.neuron == 1
+    assert "a solver that stays bounded, such as 'strang';" in str(raised.value)
+
+
+def test_a_blow_up_advises_no_solver_that_is_in_use():
+    late = lambda t: jnp.where(t > 0.5, jnp.nan, 10.0)  # of the user's own, whose values are not checked
+    options = dict(t1=1.0, dt=0.1, stimulus=late)
+    with pytest.raises(
+        hh.NonFiniteError, match="'strang' .* a stimulus or rates that are not finite"
+    ) as raised:
+        hh.simulate(AXON, **options)
+    assert "such as" not in str(raised.value)
+    noisy = hh.Network(AXON, noise=hh.CurrentNoise(1.0))
+    with pytest.raises(hh.NonFiniteError, match="such as 'strang_maruyama'"):
+        hh.simulate(noisy, solver="euler_maruyama", key=jax.random.key(0), **options)
 
 
 def test_blow_up_as_a_flag_or_inside_jit():
@@ -260,6 +275,11 @@ BAD = [
     (dict(y0=hh.Network(AXON, n=2).init()), r"`y0.V` must have shape \(3,\), got \(2,\)"),
     (dict(y0=jnp.ones(3)), "`y0` must be a state of this network"),
     (dict(saveat=diffrax.SaveAt(dense=True)), "`saveat` with dense"),
+    (dict(saveat=diffrax.SaveAt(subs=[diffrax.SubSaveAt(t1=True)])), "`saveat` with several `subs`"),
+    (dict(saveat=diffrax.SaveAt()), "`saveat` must save something: give it any of t0, t1, ts and steps"),
+    (dict(saveat=diffrax.SaveAt(steps=11)), "`saveat.steps` must be .* the 10 steps of the run.* got 11"),
+    (dict(saveat=diffrax.SaveAt(steps=-1)), "`saveat.steps` .* got -1"),
+    (dict(saveat=diffrax.SaveAt(t0=True, steps=2.5)), "`saveat.steps` .* got 2.5"),
     (dict(saveat=diffrax.SaveAt(ts=[0.5, 0.3])), "`saveat.ts` must increase"),
     (dict(solver=diffrax.SemiImplicitEuler()), "does not solve ODEs as a single term"),
     (

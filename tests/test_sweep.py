@@ -14,6 +14,8 @@ import pytest
 
 import hhjax as hh
 from hhjax import _cores as cores
+from hhjax._fit._free import resolve
+from hhjax._lookup import find, parameters, unit_of
 
 AXON = hh.squid_axon()
 RUN = dict(t1=30.0, dt=0.05)
@@ -63,6 +65,49 @@ def test_whole_networks_are_members_of_a_sweep():
     run = hh.simulate(network, stimulus=pulse, v0=-60.0, reduce=reducers, **RUN)
     np.testing.assert_allclose(got.reduced["mean"][2, 1, 0], run.reduced["mean"], rtol=1e-9)
     np.testing.assert_array_equal(got.reduced["count"][2, 1, 0], run.reduced["count"])
+
+
+def test_couplings_by_name_and_noise():
+    synapse = lambda tau: hh.synapses.ExponentialSynapse(jnp.array([[0.0, 0.2], [0.2, 0.0]]), tau=tau)
+    network = lambda tau, sigma: hh.Network(
+        AXON, n=2, coupling={"a": synapse(tau), "b": synapse(3.0)}, noise=hh.CurrentNoise(sigma)
+    )
+    over = {"coupling.a.tau": [1.0, 4.0], "noise.sigma": [0.0, 2.0]}
+    run = dict(
+        stimulus=10.0, v0=jnp.array([-65.0, -50.0]), reduce=hh.Mean(), key=jax.random.key(0), t1=5.0, dt=0.05
+    )
+    got = hh.sweep(network(9.0, 9.0), over=over, **run)
+    run["key"] = jax.random.fold_in(run["key"], 3)  # that of the last point
+    want = hh.simulate(network(4.0, 2.0), **run).reduced
+    np.testing.assert_allclose(got.reduced[1, 1], want, rtol=1e-9)
+    assert unit_of(got.network, "coupling.a.tau") == "ms"
+    assert unit_of(got.network, "noise.sigma") == "µA/cm²·√ms"
+
+
+def test_every_listed_parameter_is_found_and_nothing_else():
+    relay = hh.with_channel_noise(hh.thalamic_relay(), model="subunit", count=100)
+    coupling = {"a": hh.synapses.AMPA(hh.connect.all_to_all(2, 1), pre="relay", post="axon")}
+    noise = (hh.CurrentNoise(1.0), hh.OUCurrent(5.0, 2.0))
+    network = hh.Network(
+        {"axon": AXON, "relay": relay}, n={"axon": 2, "relay": 1}, coupling=coupling, noise=noise
+    )
+    known = parameters(network)
+    names = {
+        "axon.C",
+        "relay.ca.tau",
+        "relay.na.channel.g",
+        "relay.na.count",
+        "coupling.a.T_max",
+        "noise.1.tau",
+    }
+    assert names < set(known) and len(set(known)) == len(known)
+    held = [x for x in jax.tree.leaves(network) if eqx.is_inexact_array(x)]
+    assert {id(find(network, name)[0]) for name in known} == {id(x) for x in held}
+    free = resolve(network, lambda network: network, None, None, jnp.float64)  # a fit's names
+    assert {name.partition("[")[0] for name in free.names} == set(known)
+    assert unit_of(network, "relay.ca.depth") == "µm" and unit_of(network, "noise.1.tau") == "ms"
+    for name in ("axon", "axon.na", "coupling.a", "coupling.a.pre", "noise", "noise.tau", "C", "na.g", ""):
+        assert find(network, name) == (None, "")
 
 
 def test_a_point_that_blows_up_is_flagged():
@@ -198,7 +243,16 @@ def test_use_cores_warns_when_it_comes_too_late():
 
 BAD = [
     ({}, TypeError, "`over` must be a dict with an entry"),
-    ({"na.x": GNA}, ValueError, "`over` names 'na.x', which is no parameter"),
+    (
+        {"na.x": GNA},
+        ValueError,
+        "`over` names 'na.x', which is no parameter. Did you mean 'na.*Known are k.g,",
+    ),
+    (
+        {"coupling.a.tau": GNA},
+        ValueError,
+        "Known are .* C, stimulus.amplitude, v0. For anything else give hh.Axis",
+    ),
     ({"na.g": -GNA}, ValueError, r"channels\['na'\].g` must be at least 0"),
     ({"stimulus": 3.0}, ValueError, r"`over\['stimulus'\]` must hold values along a first axis"),
     ({("na.g", "k.g"): (GNA,)}, ValueError, "must hold 2 arrays of values, got 1"),

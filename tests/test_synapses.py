@@ -326,8 +326,10 @@ def test_bad_connectivity_is_refused():
         hh.connect.random(key, 3, 3, p=2)
     with pytest.raises(ValueError, match="`indegree` must be between 0 and 2, got 3"):
         hh.connect.random(key, 3, 3, indegree=3, autapses=False)
-    with pytest.raises(ValueError, match="`neighbours` must be between 1 and 1, got 2"):
+    with pytest.raises(ValueError, match=r"`neighbours` must be at most \(n − 1\)/2 = 1 for n=4, got 2"):
         hh.connect.ring(4, 2)
+    with pytest.raises(ValueError, match="`n` must be a whole number of at least 3, got 2"):
+        hh.connect.ring(2)
     with pytest.raises(ValueError, match="`pre` must be between 0 and 1, got 0 to 2"):
         hh.connect.from_pairs([0, 1], [0, 2], 1.0, (2, 2))
     with pytest.raises(ValueError, match=r"`coupling.weights` must have shape \(post, pre\) = \(2, 2\)"):

@@ -46,6 +46,8 @@ def analyse(
     wanted = list(PARTS) if parts is None else [one_of("part", part, PARTS) for part in parts]
     if range is not None and not (range[0] < range[1] and all(map(math.isfinite, range))):
         raise ValueError(f"--range must be the lowest and highest current, got {range[0]:g} {range[1]:g}.")
+    if current is not None and not math.isfinite(current):
+        raise ValueError(f"--current must be finite, got {current:g}.")
     if points < 3:
         raise ValueError(f"--points must be at least 3, got {points}.")
     run = dict(duration=t1, dt=dt)

@@ -3,6 +3,7 @@
 import argparse
 import csv
 import dataclasses
+import math
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,8 @@ import jax.numpy as jnp
 
 import hhjax as hh
 
-from .._hint import did_you_mean
+from .._hint import known_are
+from .._lookup import find, parameters
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,6 +56,7 @@ def save_csv(headers: Sequence[str], rows: Iterable[Sequence[Any]], out: Path, n
 
 
 def save_result(thing: Any, out: Path, name: str, **notes: Any) -> None:
+    out.mkdir(parents=True, exist_ok=True)
     hh.save(out / name, thing, **notes)
     print(f"All of it, for hh.load and numpy.load: {(out / name).resolve()}\n")
 
@@ -62,8 +65,16 @@ def one_of(kind: str, name: str, known: Iterable[str]) -> str:
     """`name` if it is known, or a `ValueError` with the nearest match."""
     known = list(known)
     if name not in known:
-        raise ValueError(f"unknown {kind} {name!r}.{did_you_mean(name, known)} Known are {', '.join(known)}.")
+        raise ValueError(f"unknown {kind} {name!r}.{known_are(name, known)}")
     return name
+
+
+def check_positive(**options: Any) -> None:
+    """Refuse options that are not positive and finite; each is a number, a list of them or `None`."""
+    for name, value in options.items():
+        for x in value if isinstance(value, list) else [value]:
+            if x is not None and not 0 < x < math.inf:
+                raise ValueError(f"--{name} must be positive and finite, got {x}.")
 
 
 def add_model(parser: argparse.ArgumentParser, **options: Any) -> None:
@@ -86,20 +97,5 @@ def make_model(name: str, settings: Sequence[str]) -> hh.Neuron:
         except ValueError:
             raise ValueError(f"--set takes NAME=VALUE, such as na.g=100, got {setting!r}.") from None
         one_of("parameter", parameter, parameters(neuron))
-        neuron = eqx.tree_at(lambda n: find(n, parameter), neuron, number)
+        neuron = eqx.tree_at(lambda n: find(n, parameter)[0], neuron, number)
     return neuron
-
-
-def parameters(neuron: hh.Neuron) -> list[str]:
-    """The names of all parameters of a neuron: `C`, `channel.field`, `pool.field`."""
-    parts = {**neuron.channels, **neuron.pools}
-    fields = lambda part: [f.name for f in dataclasses.fields(part) if f.metadata.get("param")]
-    return ["C"] + [f"{name}.{field}" for name, part in parts.items() for field in fields(part)]
-
-
-def find(neuron: Any, name: str) -> Any:
-    """The value of a parameter by its name."""
-    if name == "C":
-        return neuron.C
-    part, _, field = name.partition(".")
-    return getattr({**neuron.channels, **neuron.pools}[part], field)

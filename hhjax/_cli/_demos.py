@@ -13,7 +13,7 @@ import numpy as np
 import hhjax as hh
 
 from .._table import table
-from ._common import Command, device, save_figure
+from ._common import check_positive, Command, device, save_figure
 
 COMPARED = ("exp_euler", "ind_exp_euler", "rk4", "strang")
 
@@ -35,6 +35,7 @@ def compare(dt: Sequence[float], t1: float, current: float, out: Path) -> None:
 
     from hhjax import plot
 
+    check_positive(dt=dt, t1=t1)
     neuron = hh.squid_axon()
     exact = hh.reference(neuron, t1=t1, stimulus=current)
     spikes = exact.spike_times()[0]
@@ -80,6 +81,7 @@ def network(n: int, dt: float, t1: float, current: float, solver: str, out: Path
 
     from hhjax import plot
 
+    check_positive(n=n, dt=dt, t1=t1)
     pair = hh.Network(hh.squid_axon(), n=2, coupling=hh.GradedSynapse([[0.0, 0.1], [0.1, 0.0]]))
     two, _ = _timed(
         lambda: hh.simulate(pair, t1=t1, dt=dt, stimulus=current, solver=solver, v0=jnp.array([-65.0, -55.0]))
@@ -113,6 +115,7 @@ def fi(dt: float, t1: float, current: float, n: int, solver: str, out: Path) -> 
 
     from hhjax import plot
 
+    check_positive(n=n, dt=dt, t1=t1)
     currents = jnp.linspace(0.0, current, n)
     cells = hh.Network(hh.squid_axon(), n=n)
     solution, elapsed = _timed(lambda: hh.simulate(cells, t1=t1, dt=dt, stimulus=currents, solver=solver))

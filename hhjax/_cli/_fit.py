@@ -9,13 +9,14 @@ import jax
 
 import hhjax as hh
 
+from .._fit._protocol import check_unit
+from .._lookup import find, parameters
 from ._common import (
     add_model,
+    check_positive,
     Command,
-    find,
     make_model,
     one_of,
-    parameters,
     save_csv,
     save_figure,
     save_result,
@@ -60,7 +61,7 @@ def fit(
         one_of("parameter", name, known)
     electrode = _electrode(neuron, recording, area, capacitance, free)
     pick = lambda neuron, electrode: {
-        name: getattr(electrode, name.split(".")[1]) if name in _ELECTRODE else find(neuron, name)
+        name: getattr(electrode, name.split(".")[1]) if name in _ELECTRODE else find(neuron, name)[0]
         for name in free
     }
     paired = electrode is not None
@@ -125,19 +126,14 @@ def _electrode(
     capacitance: float | None,
     free: Sequence[str],
 ) -> hh.Electrode | None:
-    for name, value in (("--area", area), ("--capacitance", capacitance)):
-        if value is not None and not value > 0:
-            raise ValueError(f"{name} must be positive, got {value}.")
+    check_positive(area=area, capacitance=capacitance)
     if area is not None and capacitance is not None:
         raise ValueError("give one of --area and --capacitance, for one follows from the other and C.")
     if capacitance is not None:
         area = capacitance / (0.01 * float(neuron.C))  # 1 µF/cm² is 0.01 pF/µm²
-    if recording.current_unit == "pA" and area is None:
-        raise ValueError("currents are in pA: give the membrane's --area in µm² or --capacitance in pF.")
-    if recording.current_unit != "pA" and (area is not None or "electrode.area" in free):
-        raise ValueError(
-            "currents are in µA/cm² already: leave out --area, --capacitance and electrode.area."
-        )
+    check_unit(recording, area, "--area or --capacitance")
+    if area is None and "electrode.area" in free:
+        raise ValueError("electrode.area starts from --area or --capacitance, for currents in pA.")
     return hh.Electrode(area=area) if area is not None or "electrode.offset" in free else None
 
 

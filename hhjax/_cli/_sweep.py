@@ -11,8 +11,8 @@ import numpy as np
 
 import hhjax as hh
 
+from .._lookup import with_unit
 from .._table import table
-from .._units import with_unit
 from ._common import add_model, Command, make_model, save_csv, save_figure, save_result
 
 

@@ -11,10 +11,9 @@ import numpy as np
 from jaxtyping import Array
 
 from .._diffrax import solver_name
-from .._parameters import cast_floats, run_dtype
+from .._parameters import cast_floats, check_size, run_dtype
 from .._progress import Progress
 from .._random import check_key
-from .._recording import Recording
 from ..losses import AbstractLoss, as_loss, Trace
 from ._free import Free, resolve
 from ._guide import Nudging, release, stages
@@ -53,8 +52,9 @@ def fit(
     - `model`: an [`hh.Neuron`][] or [`hh.Network`][], or a pair of one and an
         [`hh.Electrode`][]; its values are the first start, its float type is the fit's.
         Standard errors to many digits want `jax_enable_x64`.
-    - `data`: an [`hh.Recording`][], or its arguments (ts, current, V): ms; the current in
-        µA/cm², or pA with an `hh.Electrode(area=...)`; mV. Times evenly spaced.
+    - `data`: an [`hh.Recording`][], with currents in pA where the model has an
+        `hh.Electrode(area=...)` and in µA/cm² where it has not, or its arguments (ts, current,
+        V): ms; the current in that same unit; mV. Times evenly spaced.
         Missing voltages (NaN) are left out, with a warning.
     - `where`: which parameters are free, as in `eqx.tree_at`: a function of the model (of
         both, for a pair) that returns an array, a list, or a dict of arrays or of whole
@@ -92,15 +92,13 @@ def fit(
     network, electrode = split(model)
     dtype = run_dtype(network)
     model, network = cast_floats(model, dtype), cast_floats(network, dtype)
-    recording = data if isinstance(data, Recording) else Recording(*data)
-    protocol = protocol_of(recording, network, electrode, dt, solver, v0, dtype)
+    protocol = protocol_of(data, network, electrode, dt, solver, v0, dtype)
     objective = cast_floats(as_loss(Trace() if loss is None else loss), dtype)
     if method != "lm" and not (hasattr(method, "init") and hasattr(method, "update")):
         raise ValueError(
             f"`method` must be 'lm' or an optax optimiser such as optax.adam(0.01), got {method!r}."
         )
-    if isinstance(steps, bool) or not isinstance(steps, (int, np.integer)) or steps < 0:
-        raise ValueError(f"`steps` must be a whole number of at least 0, got {steps!r}.")
+    check_size("steps", steps, 0)
     if isinstance(guide, str):
         if guide != "auto":
             raise ValueError(

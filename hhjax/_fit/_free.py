@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-_HIDDEN = ("neuron", "neurons", "channels")  # in the names of parameters
+from .._lookup import HIDDEN
 
 
 @dataclasses.dataclass(frozen=True)
@@ -233,7 +233,7 @@ def _describe(model: Any, index: int, path: tuple) -> _Leaf:
                 part = ("", "electrode")[key]
         else:
             part = str(entry)
-        if part and part not in _HIDDEN:
+        if part and part not in HIDDEN:
             parts.append(part)
     return _Leaf(index, ".".join(parts), unit, low)
 

@@ -145,15 +145,31 @@ def check_model(model: Any) -> Any:
     return model
 
 
-def protocol_of(
-    recording: Recording, network: Network, electrode: Electrode, dt: Any, solver: Any, v0: Any, dtype: Any
-) -> Protocol:
-    """The protocol of a recording, refused where it does not fit the model."""
-    if recording.current_unit == "pA" and electrode.area is None:
+def check_unit(recording: Recording, area: Any, where: str) -> None:
+    """Refuse currents in pA without a membrane `area` and those in µA/cm² with one, given by `where`."""
+    if recording.current_unit == "pA" and area is None:
+        raise ValueError(f"`data` has currents in pA: give the membrane's area in µm² by {where}.")
+    if recording.current_unit != "pA" and area is not None:
         raise ValueError(
-            "`data` has currents in pA: pass model=(neuron, hh.Electrode(area=...)) with the membrane "
-            "area in µm², or currents in µA/cm²."
+            f"`data` has currents in {recording.current_unit} already: leave out the membrane's area, "
+            f"{where}, or give currents in pA and say so, as in hh.Recording(..., current_unit='pA')."
         )
+
+
+def _as_recording(data: Any, electrode: Electrode) -> Recording:
+    """The data that a user gives; bare arrays have the unit that the electrode takes."""
+    if isinstance(data, Recording):
+        return data
+    ts, current, V, *more = data
+    return Recording(ts, current, V, *(more or ["µA/cm²" if electrode.area is None else "pA"]))
+
+
+def protocol_of(
+    data: Any, network: Network, electrode: Electrode, dt: Any, solver: Any, v0: Any, dtype: Any
+) -> Protocol:
+    """The protocol of a recording or its arguments, refused where it does not fit the model."""
+    recording = _as_recording(data, electrode)
+    check_unit(recording, electrode.area, "model=(neuron, hh.Electrode(area=...))")
     ts = np.asarray(recording.ts, float)
     ts = ts - ts[0]
     V = np.asarray(recording.V, float)

@@ -29,9 +29,8 @@ def replay(
     **Raises:** `ValueError` and `TypeError` for a model and data that do not go together.
     """
     network, electrode = split(check_model(model))
-    recording = data if isinstance(data, Recording) else Recording(*data)
     dtype = run_dtype(network)
-    protocol = protocol_of(recording, network, electrode, dt, solver, v0, dtype)
+    protocol = protocol_of(data, network, electrode, dt, solver, v0, dtype)
     return _run(protocol, cast_floats(model, dtype))
 
 
@@ -44,9 +43,9 @@ def _run(protocol: Protocol, model: Any) -> Array:
 class Score:
     """How near a model's traces are to a recording's; every field of shape (sweeps, n).
 
-    **Fields:** `spikes_data`, `spikes_model`: how many; `coincidence`: the coincidence
-    factor Γ, see [`hh.coincidence_factor`][]; `rmse`: root mean squared error of V below
-    threshold, mV.
+    **Fields:** `spikes_data`, `spikes_model`: how many, whole numbers; `coincidence`: the
+    coincidence factor Γ, see [`hh.coincidence_factor`][]; `rmse`: root mean squared error of V
+    below threshold, mV. Where nothing was recorded all but `spikes_model` are NaN.
     """
 
     spikes_data: np.ndarray
@@ -59,7 +58,7 @@ class Score:
         for sweep, neuron in np.ndindex(*self.rmse.shape):
             at = (sweep, neuron)
             lines.append(
-                f"{sweep:5}  {neuron:6}  {self.spikes_data[at]:13}  {self.spikes_model[at]:14}  "
+                f"{sweep:5}  {neuron:6}  {self.spikes_data[at]:13.0f}  {self.spikes_model[at]:14}  "
                 f"{self.coincidence[at]:5.2f}  {self.rmse[at]:25.2f}"
             )
         return "\n".join(lines)
@@ -84,7 +83,10 @@ def score(
     - `before`, `after`: what is left out of the error around every spike of either trace,
         ms.
 
-    **Returns:** a [`hh.Score`][].
+    **Returns:** a [`hh.Score`][]. Missing data (NaN) are left out of the error and count as below
+    threshold in the search for spikes: a spike within a gap is not known, one that a gap cuts counts at its
+    end, and the model's spikes in it have no match. Where a neuron's sweep has no data at all, what needs
+    them is NaN. A model's NaN, as where its run blew up, makes the error NaN.
     """
     ts, target = data.ts, np.asarray(data.V)
     target = target[..., None] if target.ndim == 2 else target
@@ -94,17 +96,20 @@ def score(
         raise ValueError(f"`V` must have the shape of `data.V`, {target.shape}, got {V.shape}.")
     sweeps, _, n = target.shape
     shape = (sweeps, n)
-    counts = np.zeros((2, *shape), int)
-    gamma, rmse = np.full(shape, np.nan), np.full(shape, np.nan)
+    spikes_model = np.zeros(shape, int)
+    spikes_data, gamma, rmse = np.full((3, *shape), np.nan)
     for at in np.ndindex(shape):
         pair = [x[at[0], :, at[1]] for x in (target, V)]
         found = [np.asarray(spike_times(ts, np.nan_to_num(x, nan=-100.0), threshold)) for x in pair]
         found = [x[~np.isnan(x)] for x in found]
-        counts[:, *at] = [len(x) for x in found]
-        gamma[at] = coincidence_factor(found[1], found[0], ts[-1] - ts[0], window)
+        spikes_model[at] = len(found[1])
         below = ~np.isnan(pair[0])
+        if not below.any():
+            continue
+        spikes_data[at] = len(found[0])
+        gamma[at] = coincidence_factor(found[1], found[0], ts[-1] - ts[0], window)
         for time in np.concatenate(found):
             below &= (ts < time - before) | (ts > time + after)
         if below.any():
             rmse[at] = np.sqrt(np.mean((pair[1] - pair[0])[below] ** 2))
-    return Score(counts[0], counts[1], gamma, rmse)
+    return Score(spikes_data, spikes_model, gamma, rmse)

@@ -9,8 +9,8 @@ from matplotlib.axes import Axes
 from matplotlib.collections import QuadMesh
 from matplotlib.lines import Line2D
 
+from .._lookup import with_unit
 from .._sweep import Sweep
-from .._units import with_unit
 from ._style import beside, COLOURS, dress, look, new_axes
 
 _MARKERS = "osD^vP*XhdpH8<>"
