@@ -222,6 +222,8 @@ class Network(eqx.Module):
         """Refuse an initial membrane potential that is not finite or fits no n neurons."""
         if np.shape(v0) not in ((), (self.n,)):
             raise ValueError(f"`v0` must be a scalar or have shape ({self.n},), got shape {np.shape(v0)}.")
+        if is_concrete(v0) and not jnp.issubdtype(np.asarray(v0).dtype, jnp.number):
+            raise TypeError(f"`v0` must be a number or an array (mV), got {v0!r}.")
         if is_concrete(v0) and not np.isfinite(np.asarray(v0)).all():
             raise ValueError(f"`v0` must be finite (mV), got {v0}.")
 

@@ -165,22 +165,26 @@ class Mean(AbstractReducer):
 
     **Fields:** `fn`; `start`: ms, steps that end before are left out.
 
-    **Returns:** what `fn` returns; NaN where no step is left.
+    **Returns:** what `fn` returns, of truth values and whole numbers as well, as floats; NaN where no
+    step is left.
     """
 
     fn: Callable = voltage
     start: Parameter = param(-np.inf, unit="ms")
 
     def init(self, t: Array, y: State, args: Any) -> Any:
-        zero = jax.tree.map(jnp.zeros_like, self.fn(t, y, args))
-        return jnp.zeros((), y.V.dtype), zero
+        return jnp.zeros((), y.V.dtype), jax.tree.map(jnp.zeros_like, self._seen(t, y, args))
 
     def update(self, carry: Any, t: Array, y: State, args: Any) -> Any:
         count, mean = carry
         count = count + (t > self.start).astype(count.dtype)
         weight = jnp.where(t > self.start, 1 / jnp.maximum(count, 1), 0.0)
         move = lambda m, x: m + weight.astype(m.dtype) * (x - m)
-        return count, jax.tree.map(move, mean, self.fn(t, y, args))
+        return count, jax.tree.map(move, mean, self._seen(t, y, args))
+
+    def _seen(self, t: Array, y: State, args: Any) -> Any:
+        floating = lambda x: x if jnp.issubdtype(x.dtype, jnp.floating) else x.astype(y.V.dtype)
+        return jax.tree.map(floating, self.fn(t, y, args))
 
     def finish(self, carry: Any) -> Any:
         count, mean = carry

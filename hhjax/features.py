@@ -2,7 +2,7 @@
 
 Each takes `ts` (ms, shape (times,)) and `V` (mV, shape (..., times, n)) and returns shape
 (..., n). All can be differentiated; where a hard count or maximum has no useful slope, a
-smooth one stands in for it.
+smooth one stands in for it. A window without samples is refused, or under `jit` NaN.
 """
 
 from typing import Any
@@ -12,13 +12,15 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
-from ._parameters import as_float_array
+from ._parameters import as_float_array, is_concrete
 
 
 def _inside(ts: ArrayLike, V: Array, start: float, stop: float) -> Array:
     """Which samples lie between `start` and `stop` (ms), with V's number of axes."""
     ts = as_float_array(ts)
     inside = (ts >= start) & (ts <= stop)
+    if is_concrete(inside) and not inside.any():
+        raise ValueError(f"No sample lies between `start` = {start} and `stop` = {stop} ms.")
     return inside.reshape((1,) * (V.ndim - 2) + (-1, 1))
 
 
@@ -31,8 +33,8 @@ def mean(
 ) -> Float[Array, "..."]:
     """Mean membrane potential (mV) between `start` and `stop` (ms)."""
     V = as_float_array(V)
-    inside = _inside(ts, V, start, stop).astype(V.dtype)
-    return (inside * V).sum(axis=-2) / jnp.maximum(inside.sum(), 1)
+    inside = _inside(ts, V, start, stop)
+    return jnp.where(inside, V, 0.0).sum(axis=-2) / inside.sum().astype(V.dtype)
 
 
 def rest(

@@ -96,6 +96,9 @@ def test_features_of_a_known_trace():
     depth = features.ahp_depth(ts, V, before=30.0, start=50.0, stop=80.0)
     np.testing.assert_allclose(depth, [8.0, 8.0], atol=1e-3)
     np.testing.assert_allclose(features.mean(ts, V, stop=20.0), [-65.0, -62.0], atol=1e-6)
+    with pytest.raises(ValueError, match="No sample lies between `start` = 500.0 and `stop` = inf ms"):
+        features.mean(ts, V, start=500.0)
+    assert np.isnan(jax.jit(lambda ts: features.mean(ts, V, start=500.0))(ts)).all()
     # From V ≈ −65 to 35 mV sigmoid(V/10) rises by σ(3.5) − σ(−6.5).
     count = features.spike_count(ts, V[:, :1])
     rise = jax.nn.sigmoid(3.5) - jax.nn.sigmoid(-6.5)

@@ -51,6 +51,13 @@ def test_reducers_agree_with_the_trace():
     np.testing.assert_allclose(got["m"], ys.gates["na"]["m"].mean(axis=0), rtol=1e-10)
 
 
+def test_means_of_truth_values_and_whole_numbers():
+    above = lambda t, y, args: y.V > -60.0
+    fraction, number = reduce((hh.Mean(above), hh.Mean(lambda *at: above(*at).astype(int))))
+    np.testing.assert_allclose(fraction, np.mean(FULL.V[1:] > -60.0, axis=0), rtol=1e-12)
+    np.testing.assert_array_equal(number, fraction)
+
+
 def test_what_nothing_gives():
     late = 61.0
     histogram = hh.Histogram([-80.0, 0.0, 60.0], start=late)

@@ -272,6 +272,7 @@ BAD = [
     (dict(t1=float("inf")), "`t1`"),
     (dict(v0=jnp.ones(2)), r"`v0` must be a scalar or have shape \(3,\)"),
     (dict(v0=float("nan")), "`v0` must be finite"),
+    (dict(v0="rest"), "`v0` must be a number or an array .*, got 'rest'"),
     (dict(y0=hh.Network(AXON, n=2).init()), r"`y0.V` must have shape \(3,\), got \(2,\)"),
     (dict(y0=jnp.ones(3)), "`y0` must be a state of this network"),
     (dict(saveat=diffrax.SaveAt(dense=True)), "`saveat` with dense"),
