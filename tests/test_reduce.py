@@ -54,7 +54,7 @@ def test_reducers_agree_with_the_trace():
 def test_means_of_truth_values_and_whole_numbers():
     above = lambda t, y, args: y.V > -60.0
     fraction, number = reduce((hh.Mean(above), hh.Mean(lambda *at: above(*at).astype(int))))
-    np.testing.assert_allclose(fraction, np.mean(FULL.V[1:] > -60.0, axis=0), rtol=1e-12)
+    np.testing.assert_allclose(fraction, (np.asarray(FULL.V)[1:] > -60.0).mean(axis=0), rtol=1e-12)
     np.testing.assert_array_equal(number, fraction)
 
 
