@@ -69,7 +69,7 @@ _ROOT_HALF = np.int32(0x3F3504F3)  # the bits of √½
 def check_key(name: str, key: Any) -> None:
     """Refuse what is no random key; `None` will do."""
     dtype = getattr(key, "dtype", None)
-    typed = dtype is not None and jax.dtypes.issubdtype(dtype, jax.dtypes.prng_key)
+    typed = dtype is not None and jnp.issubdtype(dtype, jax.dtypes.prng_key)
     if not (key is None or typed or (dtype == np.uint32 and np.ndim(key) == 1)):
         raise TypeError(f"`{name}` must be a key such as jax.random.key(0) or hh.fast_key(0), got {key!r}.")
 

@@ -233,7 +233,7 @@ class Sine(Stimulus):
         return self.offset + self.amplitude * jnp.sin(2 * np.pi * cycles + self.phase)
 
 
-def _between(x: Array, low: Any, high: Any) -> Array:
+def _between(x: Any, low: Any, high: Any) -> Array:
     """`jnp.clip`, with the derivative 1 at both ends."""
     x = jnp.where(x < low, low, x)
     return jnp.where(x > high, high, x)
