@@ -353,9 +353,7 @@ def sweep(
     ts = _times(saveat, t0, t1, dt, dtype)
     store: PointsInMemory | PointsOnDisk = PointsInMemory(one, len(mine))
     if folder is not None:
-        inputs = (eqx.filter(dataclasses.replace(job, key=None), eqx.is_array), [x for _, _, x, _ in axes])
-        told = f"{list(over)} {settings} {type(network)} {key if key is None else jax.random.key_data(key)}"
-        digest = fingerprint(f"{points} {jax.tree.structure(one)} {told}", inputs)
+        digest = fingerprint((job, wheres, settings, list(over), [x for _, _, x, _ in axes]))
         about = run_attrs(name, t0, t1, dt)
         store = open_points(folder, one, size, shown, network, ts, about, digest)
     offset = int(mine[0]) if folder is not None and len(mine) else 0

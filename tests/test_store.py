@@ -1,5 +1,6 @@
 """Results on disk: sweeps and long runs as `.npy` folders, Zarr groups and HDF5 files."""
 
+import functools
 import sys
 
 import diffrax
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 
 import hhjax as hh
+from hhjax._store import fingerprint
 from hhjax._store._archive import chunk_shape, rectangles
 
 from .test_sweep import counting, run_script, Stop
@@ -228,3 +230,41 @@ def test_another_run_is_refused(tmp_path):
     for other in (dict(stimulus=11.0), dict(t1=30.0), dict(solver="ind_exp_euler"), dict(reduce=hh.Mean())):
         with pytest.raises(ValueError, match="`folder` .* holds another run: give a new one, or delete it"):
             simulate(**(options | other))
+
+
+def gate(name):
+    return hh.Mean(lambda t, y, args: y.gates["na"][name])
+
+
+def test_what_a_folder_tells_apart():
+    """Equal inputs made anew have the same digest; each other one has one of its own."""
+    scaled = lambda k, t: k * t
+    make = lambda: [
+        hh.Ramp(20.0, 2.0, 8.0),
+        hh.Step(20.0, 2.0, 8.0),
+        jax.random.key(0),
+        hh.fast_key(0),
+        jax.random.key(1),
+        gate("m"),
+        gate("h"),
+        hh.Mean(lambda t, y, args: y.V + 1.0),
+        hh.Mean(lambda t, y, args: y.V - 1.0),
+        functools.partial(scaled, 1.0),
+        functools.partial(scaled, 2.0),
+        hh.synapses.NMDA([[1.0]], pre="a"),
+        hh.synapses.NMDA([[1.0]], pre="b"),
+    ]
+    first, second = ([fingerprint(x) for x in make()] for _ in range(2))
+    assert first == second and len(set(first)) == len(first)
+
+
+def test_another_sweep_is_refused(tmp_path):
+    def run(channel="na", **options):
+        axis = hh.Axis(lambda point: point.network.neuron.channels[channel].g, jnp.array([30.0, 40.0]))
+        options = dict(t1=1.0, dt=0.1, folder=tmp_path, reduce=hh.Mean()) | options
+        return hh.sweep(AXON, over={"g": axis}, **options).reduced
+
+    run()
+    for other in (dict(channel="k"), dict(reduce=gate("m")), dict(stimulus=hh.Ramp(1.0, 0.0, 1.0))):
+        with pytest.raises(ValueError, match="holds another sweep"):
+            run(**other)

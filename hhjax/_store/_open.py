@@ -1,7 +1,12 @@
 """Which archive a path stands for, and whether it holds what is wanted."""
 
+import functools
 import hashlib
 import importlib.util
+import inspect
+import re
+import types
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -44,14 +49,42 @@ def _kind(folder: str | Path) -> type[AbstractArchive]:
     return _KINDS.get(Path(folder).suffix.lower(), NpyArchive)
 
 
-def fingerprint(what: str, inputs: Any) -> str:
-    """A digest of all arrays in `inputs` and of `what`, which tells the rest."""
-    digest = hashlib.sha256(what.encode())
-    for x in jax.tree.leaves(inputs):
-        if eqx.is_array_like(x):
-            x = jax.random.key_data(x) if jnp.issubdtype(x.dtype, jax.dtypes.prng_key) else x
-            digest.update(np.asarray(x).tobytes())
+def fingerprint(inputs: Any) -> str:
+    """A digest of all that a tree holds: types by their names, static fields, arrays, functions by their code
+    and what it refers to outside of them."""
+    told = eqx.tree_pformat(inputs, width=1000, short_arrays=True)
+    digest = hashlib.sha256(re.sub(" at 0x[0-9a-f]+", "", told).encode())
+    for leaf in jax.tree.leaves(inputs):
+        for part in _parts(leaf, set()):
+            digest.update(part)
     return digest.hexdigest()
+
+
+def _parts(x: Any, seen: set[int]) -> Iterator[bytes]:
+    """What a fingerprint is made of: the bytes of an array, or the code of a function."""
+    if isinstance(x, functools.partial):
+        x = x.func, x.args, x.keywords
+    leaves = jax.tree.leaves(x)
+    if len(leaves) != 1 or leaves[0] is not x:
+        for leaf in leaves:
+            yield from _parts(leaf, seen)
+    elif eqx.is_array_like(x):
+        if jnp.issubdtype(jnp.result_type(x), jax.dtypes.prng_key):
+            yield str(jax.random.key_impl(x)).encode()
+            x = jax.random.key_data(x)
+        yield np.asarray(x).tobytes()
+    elif isinstance(x, types.CodeType):
+        yield x.co_code + repr(x.co_names).encode()
+        yield from _parts(x.co_consts, seen)
+    elif callable(x) and id(x) not in seen:
+        seen.add(id(x))
+        fn = inspect.unwrap(x)
+        cells = [cell.cell_contents for cell in getattr(fn, "__closure__", None) or ()]
+        for part in (getattr(fn, "__code__", ()), getattr(fn, "__defaults__", None), cells):
+            yield from _parts(part, seen)
+    else:
+        x = sorted(map(repr, x)) if isinstance(x, (set, frozenset)) else x
+        yield re.sub(" at 0x[0-9a-f]+", "", repr(x)).encode()
 
 
 def open_archive(folder: str | Path, layout: Layout, digest: str, what: str) -> AbstractArchive:
