@@ -107,9 +107,13 @@ class Recording(eqx.Module):
         return self._with(self.ts, self.current.T[None], self.V.T[None])
 
     def every(self, k: int) -> "Recording":
-        """Every k-th sample of V, with the current's mean until the next."""
+        """Every k-th sample of V, with a mean of the current around it.
+
+        The weights fall to nothing at the next sample that is kept on either side: a current that is
+        linear between samples then carries the same charge as before.
+        """
         k = check_size("k", k)
-        kept = (self.ts.size - 1) // k + 1
-        padded = np.concatenate([self.current, np.repeat(self.current[:, -1:], k - 1, axis=1)], axis=1)
-        blocks = padded[:, : kept * k].reshape(padded.shape[:1] + (kept, k) + padded.shape[2:])
-        return self._with(self.ts[::k], blocks.mean(axis=2), self.V[:, ::k])
+        around = [(0, 0), (k - 1, k - 1)] + [(0, 0)] * (self.current.ndim - 2)
+        padded, length = np.pad(self.current, around, mode="edge"), self.ts.size
+        current = sum((k - abs(j)) / k**2 * padded[:, k - 1 + j :][:, :length:k] for j in range(1 - k, k))
+        return self._with(self.ts[::k], current, self.V[:, ::k])

@@ -74,9 +74,15 @@ def _window(xp: Any, i: Any, length: int) -> tuple[Any, Any]:
     return first[:, None] + xp.arange(points)[None, :], i - first
 
 
-def _traced_spike_times(ts: Array, V: Array, slopes: Array | None, max_spikes: int | np.integer) -> Array:
-    """Upward zero crossings of one trace, shape (max_spikes,), padded with NaN."""
-    (where,) = jnp.nonzero((V[:-1] < 0) & (V[1:] >= 0), size=int(max_spikes), fill_value=-1)
+def traced_spike_times(
+    ts: Array, V: Array, slopes: Array | None, max_spikes: int | np.integer, among: Array | bool = True
+) -> Array:
+    """Upward zero crossings of one trace, shape (max_spikes,), padded with NaN.
+
+    **Arguments:** `among`: which intervals between samples count, shape (times − 1,).
+    """
+    found = (V[:-1] < 0) & (V[1:] >= 0) & among
+    (where,) = jnp.nonzero(found, size=int(max_spikes), fill_value=-1)
     i = jnp.maximum(where, 0)
     window, near = _window(jnp, i, ts.shape[0])
     ends = None if slopes is None else jnp.stack([slopes[i], slopes[i + 1]], axis=-1)
@@ -84,6 +90,14 @@ def _traced_spike_times(ts: Array, V: Array, slopes: Array | None, max_spikes: i
     origin = ts[window[:, 0]]
     times = origin + crossings(ts[window] - origin[:, None], V[window], ends, near)
     return jnp.where(where >= 0, times, jnp.nan)
+
+
+def filled(ts: Array, V: Array) -> tuple[Array, Array]:
+    """One trace with missing samples (NaN) interpolated, and between which samples there are none."""
+    known = ~jnp.isnan(V)
+    last = jax.lax.cummax(jnp.where(known, jnp.arange(V.size), 0))
+    last = jnp.maximum(last, jnp.argmax(known))
+    return jnp.where(known, V, jnp.interp(ts, ts[last], V[last])), known[:-1] & known[1:]
 
 
 def _concrete_spike_times(ts: Any, V: Any, slopes: Any) -> Array:
@@ -160,7 +174,7 @@ def spike_times(
         times = _concrete_spike_times(ts, V, slopes)
     else:
         room = ts.shape[0] // 2 if max_spikes is None else max_spikes
-        each = lambda v, dv: _traced_spike_times(ts, v, dv, room)
+        each = lambda v, dv: traced_spike_times(ts, v, dv, room)
         times = jax.vmap(each, in_axes=1)(V, slopes)
     return times[0] if single else times
 

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from ._parameters import as_float_array, check_own, check_size, param, Parameter
-from ._spikes import spike_times
+from ._spikes import filled, traced_spike_times
 
 
 class AbstractLoss(eqx.Module):
@@ -134,6 +134,8 @@ class SpikeTimes(_Checked):
     - `max_spikes`: how many are compared, at least 1.
     - `start`, `stop`: the part of each sweep that counts, ms; a missing spike counts as one
         at its end.
+
+    A spike whose crossing lies next to a missing sample (NaN) is left out.
     """
 
     sd: Parameter = param(1.0, unit="ms", positive=True)
@@ -147,17 +149,17 @@ class SpikeTimes(_Checked):
         check_size("max_spikes", self.max_spikes)
 
     def __call__(self, ts: Array, V: Array, target: Array) -> Array:
-        # A spike that has begun at `start` crosses the threshold before it, where V is hidden.
-        inside = ((ts >= self.start) & (ts <= self.stop))[None, :, None]
-        threshold = self.threshold.astype(V.dtype)
-        hidden = threshold - 100.0
+        inside = (ts[1:] >= self.start) & (ts[:-1] <= self.stop)
 
         def times(V: Array) -> Array:
-            V = jnp.where(inside & ~jnp.isnan(V), V, hidden)
-            found = jax.vmap(lambda v: spike_times(ts, v, threshold, self.max_spikes))(V)
-            return jnp.sort(jnp.where(found >= self.start, found, jnp.nan), axis=-1)  # NaN comes last
+            V, known = filled(ts, V)
+            V = V - self.threshold.astype(V.dtype)
+            found = traced_spike_times(ts, V, None, self.max_spikes, inside & known)
+            counts = (found >= self.start) & (found <= self.stop)
+            return jnp.sort(jnp.where(counts, found, jnp.nan))  # NaN comes last
 
-        fit, data = times(V), times(target)
+        every_trace = jax.vmap(jax.vmap(times, in_axes=1))
+        fit, data = every_trace(V), every_trace(target)
         valid = ~(jnp.isnan(fit) & jnp.isnan(data))
         at_end = lambda x: jnp.where(jnp.isnan(x), jnp.minimum(ts[-1], self.stop), x)
         fit, data = at_end(fit), at_end(data)

@@ -135,6 +135,22 @@ def test_a_score_leaves_the_spikes_out_of_the_error():
         hh.score(model[None, :-1], hh.Recording(ts, np.zeros(ts.size), data))
 
 
+def test_a_spike_that_is_cut_is_no_other_spike():
+    """By a missing sample on its way down, or by a `start` between samples while it lasts."""
+    ts = jnp.arange(0, 100, 0.05)
+    model, data = (spikes_at(np.array([20.0, at]), np.asarray(ts)) for at in (60.0, 61.0))
+    top = 390 + int(np.argmax(data[0, 390:420, 0]))
+    cut = data.at[0, top + 1, 0].set(jnp.nan)
+    times = losses.SpikeTimes(sd=1.0)
+    error = lambda loss, data: float((loss(ts, model, data) ** 2).sum())
+    assert error(times, cut) == pytest.approx(error(times, data), rel=1e-6) == pytest.approx(0.5, rel=1e-3)
+    for start in (ts[top], ts[top] + 0.02, ts[top] + 0.05):
+        late = losses.SpikeTimes(sd=1.0, start=float(start), max_spikes=1)
+        assert error(late, data) == pytest.approx(1.0, rel=1e-3)
+    score = hh.score(model[0].T, hh.Recording(np.asarray(ts), np.zeros(ts.size), np.asarray(cut[0, :, 0])))
+    assert (score.spikes_data[0, 0], score.spikes_model[0, 0]) == (2, 2)
+
+
 def test_a_score_of_missing_data():
     """The second sweep was not recorded, the third from 10 to 30 ms, where the spike is."""
     ts = np.arange(0, 100, 0.05)

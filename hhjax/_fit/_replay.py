@@ -11,7 +11,7 @@ from jaxtyping import Array
 
 from .._parameters import cast_floats, run_dtype
 from .._recording import Recording
-from .._spikes import coincidence_factor, spike_times
+from .._spikes import coincidence_factor, filled, spike_times
 from ._protocol import check_model, Protocol, protocol_of, run, split
 
 
@@ -64,6 +64,16 @@ class Score:
         return "\n".join(lines)
 
 
+def _known_spikes(ts: Any, V: np.ndarray, threshold: float) -> np.ndarray:
+    """The times at which a trace crosses the threshold between two samples that are there."""
+    at = jnp.asarray(ts)
+    V, known = filled(at, jnp.asarray(V, at.dtype))
+    found = np.asarray(spike_times(at, V, threshold))
+    found = found[~np.isnan(found)]
+    interval = np.maximum(np.searchsorted(np.asarray(at), found) - 1, 0)
+    return found[np.asarray(known)[interval]]
+
+
 def score(
     V: Any,
     data: Recording,
@@ -83,9 +93,8 @@ def score(
     - `before`, `after`: what is left out of the error around every spike of either trace,
         ms.
 
-    **Returns:** a [`hh.Score`][]. Missing data (NaN) are left out of the error and count as below
-    threshold in the search for spikes: a spike within a gap is not known, one that a gap cuts counts at its
-    end, and the model's spikes in it have no match. Where a neuron's sweep has no data at all, what needs
+    **Returns:** a [`hh.Score`][]. Missing data (NaN) are left out of the error. A spike whose crossing lies
+    in a gap or next to it is not known, and the model's has no match. Where a neuron's sweep has no data at all, what needs
     them is NaN. A model's NaN, as where its run blew up, makes the error NaN.
     """
     ts, target = data.ts, np.asarray(data.V)
@@ -100,8 +109,7 @@ def score(
     spikes_data, gamma, rmse = np.full((3, *shape), np.nan)
     for at in np.ndindex(shape):
         pair = [x[at[0], :, at[1]] for x in (target, V)]
-        found = [np.asarray(spike_times(ts, np.nan_to_num(x, nan=-100.0), threshold)) for x in pair]
-        found = [x[~np.isnan(x)] for x in found]
+        found = [_known_spikes(ts, x, threshold) for x in pair]
         spikes_model[at] = len(found[1])
         below = ~np.isnan(pair[0])
         if not below.any():

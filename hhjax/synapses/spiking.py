@@ -28,7 +28,8 @@ class SpikeSynapse(AbstractCoupling):
 
     Without a delay a spike acts at the end of its step, and no derivative flows through its time.
     With a `delay` of at least dt the time of the spike is interpolated within its step and the
-    effect shared between the two grid points around its arrival, which makes a run of order 2.
+    effect shared between the two grid points around its arrival, which makes a run of order 2; with
+    `plasticity`, which takes a spike to be at the end of its step, of order 1.
     Gradients then flow through the times of spikes as well, right to order dt, and by the delay
     itself. Gradients by weights, time constants and reversal potentials are right in either case.
     Spikes of an `input` are sent at the end of their step.
