@@ -94,8 +94,8 @@ def score(
         ms.
 
     **Returns:** a [`hh.Score`][]. Missing data (NaN) are left out of the error. A spike whose crossing lies
-    in a gap or next to it is not known, and the model's has no match. Where a neuron's sweep has no data at all, what needs
-    them is NaN. A model's NaN, as where its run blew up, makes the error NaN.
+    in a gap or next to it is not known, and the model's has no match. Where a neuron's sweep has no data at
+    all, what needs them is NaN. A model's NaN, as where its run blew up, makes the error NaN.
     """
     ts, target = data.ts, np.asarray(data.V)
     target = target[..., None] if target.ndim == 2 else target
