@@ -162,6 +162,7 @@ def _as_reduction(work: Callable, values: list, dtypes: list) -> list:
     def last(before: tuple, after: tuple) -> tuple:
         there = after[0]
         pairs = zip(before[1 : count + 1], after[1 : count + 1])
+        # No jnp.where: it would be a call, and XLA crashes where it drops a reduction with calls in it.
         x = [jax.lax.select(there, new, old) for old, new in pairs]
         return (before[0] | there, *x, *as_given(work(*as_given(x, given)), map(highest, dtypes)))
 
