@@ -67,8 +67,8 @@ class Score:
 def _known_spikes(ts: Any, V: np.ndarray, threshold: float) -> np.ndarray:
     """The times at which a trace crosses the threshold between two samples that are there."""
     at = jnp.asarray(ts)
-    V, known = filled(at, jnp.asarray(V, at.dtype))
-    found = np.asarray(spike_times(at, V, threshold))
+    trace, known = filled(at, jnp.asarray(V, at.dtype))
+    found = np.asarray(spike_times(at, trace, threshold))
     found = found[~np.isnan(found)]
     interval = np.maximum(np.searchsorted(np.asarray(at), found) - 1, 0)
     return found[np.asarray(known)[interval]]
