@@ -29,6 +29,18 @@ matplotlib.use("Agg")
 DATA = json.loads((Path(__file__).parent / "data" / "hodgkin_huxley_1952.json").read_text())
 
 
+_RUN_LONG = "tests.test_noise", "tests.test_channel_noise"
+
+
+@pytest.fixture(autouse=True)
+def little_optimised(request):
+    """Compiled as fast as can be, but for the tests that run for longer than they compile."""
+    if request.module.__name__ not in _RUN_LONG:
+        jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)
+
+
 @pytest.fixture(autouse=True, scope="session")
 def quick_to_compile():
     """Gradients that go back one step at a time. Gives the usual numbers of steps."""

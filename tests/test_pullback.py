@@ -13,7 +13,11 @@ from hhjax._pullback import Cut, Pulled
 
 AXON = hh.squid_axon()
 # The tests run with XLA's older emitters, users with these.
-AS_USERS = {"xla_cpu_use_fusion_emitters": True, "xla_backend_optimization_level": 3}
+AS_USERS = {
+    "xla_cpu_use_fusion_emitters": True,
+    "xla_backend_optimization_level": 3,
+    "xla_llvm_disable_expensive_passes": False,
+}
 DIRECT, OURS = diffrax.DirectAdjoint(), diffrax.RecursiveCheckpointAdjoint()
 
 
