@@ -29,13 +29,14 @@ matplotlib.use("Agg")
 DATA = json.loads((Path(__file__).parent / "data" / "hodgkin_huxley_1952.json").read_text())
 
 
-_RUN_LONG = "tests.test_noise", "tests.test_channel_noise"
+# They run for longer than they compile, or look at the last digits, also against another process.
+_OPTIMISED = "tests.test_noise", "tests.test_channel_noise", "tests.test_math", "tests.test_store"
 
 
 @pytest.fixture(autouse=True)
 def little_optimised(request):
-    """Compiled as fast as can be, but for the tests that run for longer than they compile."""
-    if request.module.__name__ not in _RUN_LONG:
+    """Most tests compile for longer than they run."""
+    if request.module.__name__ not in _OPTIMISED:
         jax.config.update("jax_disable_most_optimizations", True)
     yield
     jax.config.update("jax_disable_most_optimizations", False)
