@@ -27,6 +27,11 @@ def on_gpu() -> bool:
     return getattr(device, "platform", device) in ("gpu", "cuda", "rocm")
 
 
+def in_shard_map() -> bool:
+    """Whether a `jax.shard_map` is being traced."""
+    return bool(jax.sharding.get_abstract_mesh().manual_axes)
+
+
 _WIDTH = "xla_cpu_prefer_vector_width"
 _wide_here: ContextVar[bool] = ContextVar("_wide_here", default=False)
 

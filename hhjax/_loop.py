@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from ._cores import makes_small_loops, on_gpu
+from ._cores import in_shard_map, makes_small_loops, on_gpu
 from ._diffrax import is_diffrax
 from ._network import Network
 from ._neuron import Neuron, State
@@ -83,7 +83,7 @@ def scan(
 
 def _as_varying(carry: Any, inputs: Any) -> Any:
     """The carry, which within a `jax.shard_map` differs from shard to shard if any of the inputs does."""
-    if not jax.sharding.get_abstract_mesh().manual_axes:
+    if not in_shard_map():
         return carry
     numbers = [jnp.ravel(x)[0] for x in jax.tree.leaves(inputs) if eqx.is_inexact_array(x) and x.size]
     any_of_them = jnp.isnan(jnp.stack([x.astype(float) for x in numbers])).any()

@@ -14,7 +14,7 @@ from ._coupling import AbstractCoupling
 from ._couplings import Couplings
 from ._neuron import Neuron, State
 from ._noise import AbstractNoise, AbstractNoisyChannel
-from ._parameters import as_float_array, check_parameters, is_concrete, run_dtype
+from ._parameters import as_float_array, check_parameters, check_size, is_concrete, run_dtype
 from ._populations import Populations
 from ._stimulus import as_stimulus
 
@@ -57,7 +57,7 @@ class Network(eqx.Module):
         if isinstance(neuron, Populations):
             n = sum(size for _, size in neuron.sizes)
         if isinstance(coupling, Mapping):
-            _check_size("n", n)
+            check_size("n", n)
             ranges = neuron.ranges if isinstance(neuron, Populations) else {}
             ranges = tuple((name, part.start, part.stop) for name, part in ranges.items())
             coupling = Couplings(dict(coupling), ranges, n)
@@ -67,7 +67,7 @@ class Network(eqx.Module):
     def __check_init__(self) -> None:
         if not isinstance(self.neuron, Neuron | Populations):
             raise TypeError(f"`neuron` must be an hh.Neuron, or a dict of them, got {self.neuron!r}.")
-        _check_size("n", self.n)
+        check_size("n", self.n)
         if self.coupling is not None and not isinstance(self.coupling, AbstractCoupling):
             raise TypeError(
                 "`coupling` must be a coupling such as hh.GradedSynapse(E), or a dict of them, "
@@ -272,11 +272,6 @@ class Network(eqx.Module):
         return drive, rate
 
 
-def _check_size(name: str, n: Any) -> None:
-    if isinstance(n, bool) or not isinstance(n, (int, np.integer)) or n < 1:
-        raise ValueError(f"`{name}` must be a whole number of at least 1, got {n!r}.")
-
-
 def _populations(neurons: Mapping, n: Any) -> Populations:
     for name, neuron in neurons.items():
         if not isinstance(neuron, Neuron):
@@ -286,7 +281,7 @@ def _populations(neurons: Mapping, n: Any) -> Populations:
             f"`n` must be a dict with a number for each of the populations {list(neurons)}, got {n!r}."
         )
     for name, size in n.items():
-        _check_size(f"n[{name!r}]", size)
+        check_size(f"n[{name!r}]", size)
     return Populations(dict(neurons), tuple((name, int(n[name])) for name in neurons))
 
 

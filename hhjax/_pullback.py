@@ -78,6 +78,7 @@ class Pulled:
         sizes = len(self.consts), len(params), len(leaves), len(rows)
         sources = tuple(frozenset(place[k] for k in ks) for ks in _sources(jaxpr))
         avals = tuple(v.aval for v in jaxpr.outvars)
+        # In jit a call and its derivative are traced once for all the calls of a block.
         loop = _Loop(jax.jit(run), sizes, sources, avals, length, cut)
         out = call_p.bind(*self.consts, *params, *leaves, *rows, loop=loop)
         params, carry, ys = split(out, len(params), len(leaves))

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
+from ._cores import in_shard_map
 from ._diffrax import as_stepper, default_solver, solver_name
 from ._integrate import check_backend, integrate, prefers_fused
 from ._labels import run_attrs
@@ -82,7 +83,7 @@ def check_run(
 
 def _check_times(t0: float, t1: float, dt: float, dtype: Any) -> None:
     """Refuse a grid whose times are not different numbers."""
-    apart = float(jnp.finfo(dtype).eps) * 2.0 ** (math.frexp(max(abs(t0), abs(t1)))[1] - 1)
+    apart = float(np.spacing(np.asarray(max(abs(t0), abs(t1)), dtype)))
     if apart > dt:
         raise ValueError(
             f"`t1` = {t1} ms is too far from 0 for `dt` = {dt} ms in {dtype}, whose numbers are {apart:g} ms "
@@ -265,7 +266,7 @@ def simulate(
 
 def _finite_or_error(out: Outcome, message: str) -> Outcome:
     """The same outcome, which as it is worked out raises an error if it is not finite."""
-    if not jax.sharding.get_abstract_mesh().manual_axes:
+    if not in_shard_map():
         return eqx.error_if(out, ~out.finite, message)
     # In a `jax.shard_map` equinox takes only what is the same in all shards.
     zero = eqx.error_if(jnp.zeros(()), ~out.finite.all(), message)

@@ -100,14 +100,16 @@ def filled(ts: Array, V: Array) -> tuple[Array, Array]:
     return jnp.where(known, V, jnp.interp(ts, ts[last], V[last])), known[:-1] & known[1:]
 
 
-def _concrete_spike_times(ts: Any, V: Any, slopes: Any) -> Array:
+def concrete_spike_times(ts: Any, V: Any, slopes: Any, among: Any = True) -> Array:
     """Upward zero crossings of the columns of V, shape (n, most), padded with NaN.
 
     Finding them on the host leaves arrays to compile for whose size does not depend on
     the length of the trace.
+
+    **Arguments:** `among`: which intervals between samples count, shape (times − 1, n).
     """
     ts, V = np.asarray(ts), np.asarray(V)
-    neuron, i = np.nonzero(((V[:-1] < 0) & (V[1:] >= 0)).T)
+    neuron, i = np.nonzero(((V[:-1] < 0) & (V[1:] >= 0) & np.asarray(among)).T)
     count = len(i)
     room = 1 << max(count - 1, 0).bit_length()  # a power of two: few compilations
     i_room, neuron_room = (np.pad(x, (0, room - count)) for x in (i, neuron))
@@ -171,7 +173,7 @@ def spike_times(
     if single:
         V, slopes = V[:, None], None if slopes is None else jnp.asarray(slopes)[:, None]
     if max_spikes is None and all(is_concrete(x) for x in (ts, V, slopes)):
-        times = _concrete_spike_times(ts, V, slopes)
+        times = concrete_spike_times(ts, V, slopes)
     else:
         room = ts.shape[0] // 2 if max_spikes is None else max_spikes
         each = lambda v, dv: traced_spike_times(ts, v, dv, room)

@@ -11,7 +11,7 @@ from jaxtyping import Array
 
 from .._parameters import cast_floats, run_dtype
 from .._recording import Recording
-from .._spikes import coincidence_factor, filled, spike_times
+from .._spikes import coincidence_factor, concrete_spike_times, filled
 from ._protocol import check_model, Protocol, protocol_of, run, split
 
 
@@ -68,10 +68,8 @@ def _known_spikes(ts: Any, V: np.ndarray, threshold: float) -> np.ndarray:
     """The times at which a trace crosses the threshold between two samples that are there."""
     at = jnp.asarray(ts)
     trace, known = filled(at, jnp.asarray(V, at.dtype))
-    found = np.asarray(spike_times(at, trace, threshold))
-    found = found[~np.isnan(found)]
-    interval = np.maximum(np.searchsorted(np.asarray(at), found) - 1, 0)
-    return found[np.asarray(known)[interval]]
+    found = np.asarray(concrete_spike_times(at, (trace - threshold)[:, None], None, known[:, None]))
+    return found[~np.isnan(found)]
 
 
 def score(

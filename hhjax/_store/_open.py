@@ -53,11 +53,15 @@ def fingerprint(inputs: Any) -> str:
     """A digest of all that a tree holds: types by their names, static fields, arrays, functions by their code
     and what it refers to outside of them."""
     told = eqx.tree_pformat(inputs, width=1000, short_arrays=True)
-    digest = hashlib.sha256(re.sub(" at 0x[0-9a-f]+", "", told).encode())
+    digest = hashlib.sha256(_without_addresses(told))
     for leaf in jax.tree.leaves(inputs):
         for part in _parts(leaf, set()):
             digest.update(part)
     return digest.hexdigest()
+
+
+def _without_addresses(text: str) -> bytes:
+    return re.sub(" at 0x[0-9a-f]+", "", text).encode()
 
 
 def _parts(x: Any, seen: set[int]) -> Iterator[bytes]:
@@ -84,7 +88,7 @@ def _parts(x: Any, seen: set[int]) -> Iterator[bytes]:
             yield from _parts(part, seen)
     else:
         x = sorted(map(repr, x)) if isinstance(x, (set, frozenset)) else x
-        yield re.sub(" at 0x[0-9a-f]+", "", repr(x)).encode()
+        yield _without_addresses(repr(x))
 
 
 def open_archive(folder: str | Path, layout: Layout, digest: str, what: str) -> AbstractArchive:
