@@ -60,7 +60,7 @@ from ._reduce import (
     SpikeTimes as SpikeTimes,
 )
 from ._reference import reference as reference
-from ._simulate import save_V as save_V, simulate as simulate
+from ._run.simulate import save_V as save_V, simulate as simulate
 from ._solution import NonFiniteError as NonFiniteError, Solution as Solution
 from ._spikes import (
     coincidence_factor as coincidence_factor,
@@ -81,7 +81,7 @@ from ._stimulus import (
     Stimulus as Stimulus,
     Sum as Sum,
 )
-from ._sweep import Axis as Axis, Sweep as Sweep, sweep as sweep
+from ._run.sweep import Axis as Axis, Sweep as Sweep, sweep as sweep
 from .channels import Leak as Leak, Potassium as Potassium, Sodium as Sodium
 from .neurons import (
     connor_stevens as connor_stevens,

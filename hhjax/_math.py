@@ -16,7 +16,7 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
 _SMALL = 0.5  # below, the derivatives are series
-_TINY = 1e-18  # stands for zero in a denominator: nothing is lost in the quotient, and x² is normal
+_TINY = 1.2e-30  # added to a denominator that may be zero, where it is lost on any other
 
 
 # For a function that is traced many times: once for each shape and type will do.
@@ -66,6 +66,11 @@ def horner(coefficients: list[float], x: Array) -> Array:
     return total
 
 
+def _away_from_zero(x: Array) -> Array:
+    """x with something in the place of 0 whose square is no subnormal number."""
+    return jnp.where(jnp.abs(x) < 1e-18, jnp.asarray(1e-18, x.dtype), x)
+
+
 @jax.custom_jvp
 @_traced_once
 def _exponential(x: Array) -> tuple[Array, Array, Array]:
@@ -99,10 +104,6 @@ def _exponential_jvp(primals: tuple, tangents: tuple) -> tuple[tuple, tuple]:
     values = _, less_one, value = _exponential(*primals)
     by_one, by_value = less_one * tangents[0], value * tangents[0]
     return values, (by_one, by_value, by_value)
-
-
-def _away_from_zero(x: Array) -> Array:
-    return jnp.where(jnp.abs(x) < _TINY, jnp.asarray(_TINY, x.dtype), x)
 
 
 _BERNOULLI = [
@@ -164,7 +165,7 @@ def exprel(x: Float[ArrayLike, "..."]) -> Float[Array, "..."]:
 @jax.custom_jvp
 @_traced_once
 def _exprel(x: Array) -> Array:
-    x = _away_from_zero(x)
+    x = x + _TINY
     return _exponential(x)[1] / x
 
 
@@ -204,7 +205,7 @@ def vtrap(x: Float[ArrayLike, "*s"], y: ArrayLike) -> Float[Array, "*s"]:
 @_traced_once
 def _bernoulli(x: Array) -> Array:
     """x/(eˣ − 1), whose Taylor series has the Bernoulli numbers."""
-    x = _away_from_zero(x)
+    x = x + _TINY
     return x / _exponential(x)[1]
 
 
@@ -249,7 +250,7 @@ def relax(
 @jax.custom_jvp
 @_traced_once
 def _relax(x: Array, drive: Array, rate: Array, dt: Array) -> Array:
-    rate = _away_from_zero(rate)
+    rate = rate + _TINY
     return x + _exponential(-rate * dt)[1] * (x - drive / rate)
 
 

@@ -15,36 +15,6 @@ from ._parameters import as_float_array, check_size, param, Parameter
 from ._spikes import crossings
 
 
-class Log(eqx.Module):
-    """Room for records of each neuron, which are written one by one and read at the end alone.
-
-    **Fields:** `values`: shape (n, rows, width).
-    """
-
-    values: Float[Array, "n rows width"]
-
-    def write(self, where: Array, row: Array, record: Float[Array, "n width"]) -> Any:
-        """The log with `record` in `row` (n,) of the neurons `where` (n,); rows beyond the last are lost."""
-        row = jnp.where(where, row, self.values.shape[1])  # out of bounds is dropped
-        each = jnp.arange(self.values.shape[0])
-        return Log(self.values.at[each, row].set(record, mode="drop"))
-
-
-class NewRecord(eqx.Module):
-    """What a [`Log`][] is told in a step, where something else keeps it."""
-
-    where: Any
-    row: Any
-    record: Any
-
-
-class LogInKernel(eqx.Module):
-    """Stands for a `Log` in a step whose caller writes the records."""
-
-    def write(self, where: Array, row: Array, record: Array) -> NewRecord:
-        return NewRecord(where, row, record)
-
-
 class AbstractReducer(eqx.Module):
     """A quantity that is gathered step by step, in memory that does not grow with their number.
 
@@ -137,7 +107,7 @@ class SpikeTimes(AbstractReducer):
         # Samples before the first lie far back in time, where they bend nothing.
         ts = jnp.asarray(t, y.V.dtype) + jnp.array([-3e3, -2e3, -1e3, 0.0], y.V.dtype)
         found = jnp.zeros((n, self.max_spikes, 8), y.V.dtype)
-        return ts, V, jnp.zeros(n, jnp.int32), Log(found)
+        return ts, V, jnp.zeros(n, jnp.int32), found
 
     def update(self, carry: Any, t: Array, y: State, args: Any) -> Any:
         ts, V, count, found = carry
@@ -146,14 +116,16 @@ class SpikeTimes(AbstractReducer):
         up = (V[2] < 0) & (V[3] >= 0)
         n = up.shape[0]
         sample = jnp.concatenate([jnp.broadcast_to(ts, (n, 4)), V.T], axis=1)
-        return ts, V, count + up.astype(jnp.int32), found.write(up, count, sample)
+        row = jnp.where(up, count, self.max_spikes)  # out of bounds is dropped
+        found = found.at[jnp.arange(n), row].set(sample, mode="drop")
+        return ts, V, count + up.astype(jnp.int32), found
 
     def finish(self, carry: Any) -> Array:
         _, _, count, found = carry
         empty = jnp.arange(self.max_spikes, dtype=jnp.int32)[None, :] >= count[:, None]
         # An empty slot is filled with a crossing, so that no derivative turns NaN.
-        filler = jnp.array([0, 1, 2, 3, -3, -2, -1, 1], found.values.dtype)
-        flat = jnp.where(empty[..., None], filler, found.values).reshape(-1, 8)
+        filler = jnp.array([0, 1, 2, 3, -3, -2, -1, 1], found.dtype)
+        flat = jnp.where(empty[..., None], filler, found).reshape(-1, 8)
         origin = flat[:, 2]
         near = jnp.full(flat.shape[0], 2, jnp.int32)
         times = origin + crossings(flat[:, :4] - origin[:, None], flat[:, 4:], None, near)

@@ -10,8 +10,8 @@ import numpy as np
 
 from ._network import Network, vector_field
 from ._neuron import Neuron, State
-from ._plan import count_steps
-from ._simulate import check_run, save_V
+from ._run.grid import count_steps
+from ._run.simulate import check_run, save_V
 from ._solution import Solution
 
 
@@ -47,7 +47,7 @@ def reference(
 
     **Returns:** a [`hh.Solution`][].
     """
-    network, stimulus, y0, v0, t0, t1, dt = check_run(network, stimulus, t0, t1, dt, y0, v0)
+    network, stimulus, start, t0, t1, dt = check_run(network, stimulus, t0, t1, dt, y0, v0)
     if network.has_events:
         raise ValueError(
             "`network` has synapses driven by detected spikes, which an adaptive solver does not see; "
@@ -56,7 +56,7 @@ def reference(
 
     if network.is_noisy:
         raise ValueError("`network` is noisy: a reference run is deterministic. Take hh.simulate.")
-    y0 = network.init(v0) if y0 is None else y0
+    y0 = start if isinstance(start, State) else network.init(start)
     if not isinstance(solver, diffrax.AbstractSolver):
         raise TypeError(f"`solver` must be a diffrax solver object, got {solver!r}.")
     dtype = y0.V.dtype

@@ -48,7 +48,6 @@ class Solution(eqx.Module):
     - `finite`: shape (n,), false for a neuron whose final state is infinite or NaN.
     - `reduced`: the results of `reduce=`, in its structure.
     - `progress`: where the run stands; give the solution as `y0` to go on from there.
-    - `backend`: which loop ran, `"scan"` or `"fused"`.
     """
 
     ts: Float[Array, "..."]
@@ -57,7 +56,6 @@ class Solution(eqx.Module):
     finite: Bool[Array, "..."]
     reduced: Any = None
     progress: Progress | None = None
-    backend: str = eqx.field(static=True, default="scan")
 
     @property
     def V(self) -> Any:

@@ -1,6 +1,6 @@
 """Injected currents, as modules: callables of time whose parameters are arrays.
 
-A step of a solver sees a stimulus through `within(t, dt)`: there a jump or a kink is
+A step of a solver sees a stimulus through `within`: there a jump or a kink is
 replaced by what carries the same charge over the step, so that an edge between two grid
 points, or a pulse shorter than a step, is never lost. Smooth stimuli are left as they
 are, so that no solver loses order.
@@ -35,18 +35,18 @@ class Stimulus(eqx.Module):
         """What falls off the current as V rises, mS/cm²: the neuron gets I(t) − conductance·V."""
         return 0.0
 
-    def within(self, t: Array, dt: Array, end: Array) -> "Stimulus":
+    def table(self, edges: Float[Array, " edges"]) -> Any:
+        """What is worked out once for all steps of a run: arrays with one row for each step.
+
+        `edges` are the times (ms) between the steps. `None` where there is nothing of the kind.
+        """
+        return None
+
+    def within(self, t: Array, dt: Array, end: Array, row: Any = None) -> "Stimulus":
         """This stimulus as a step of `dt` from `t` to `end` (ms) sees it, charge unchanged.
 
         `end` is t + dt, rounded as the next step's `t` is, so that an edge on the grid
-        belongs to both neighbouring steps in the same way.
-        """
-        return self
-
-    def on_grid(self, t0: Array, t1: Array, dt: Array, steps: Any, span: Any = None) -> "Stimulus":
-        """This stimulus made ready for `steps` steps of `dt` from `t0` (ms), the last up to `t1`.
-
-        `span`: the number of the first step and how many, if not all of them are taken.
+        belongs to both neighbouring steps in the same way. `row` is the step's row of the `table`.
         """
         return self
 
@@ -104,7 +104,7 @@ class Step(Stimulus):
     def __call__(self, t: ArrayLike) -> Array:
         return jnp.where((t >= self.start) & (t < self.stop), self.amplitude, 0.0)
 
-    def within(self, t: Array, dt: Array, end: Array) -> Stimulus:
+    def within(self, t: Array, dt: Array, end: Array, row: Any = None) -> Stimulus:
         on_until = lambda x: jnp.clip(x - self.start, 0.0, self.stop - self.start)
         fraction = (on_until(end) - on_until(t)) / dt
         # Away from the edges exactly 1, whatever the rounding of t late in a run.
@@ -149,7 +149,7 @@ class Pulses(Stimulus):
         on = (phase >= 0) & (phase < self.width) & (self.count > 0)
         return jnp.where(on, self.amplitude, 0.0)
 
-    def within(self, t: Array, dt: Array, end: Array) -> Stimulus:
+    def within(self, t: Array, dt: Array, end: Array, row: Any = None) -> Stimulus:
         (first, begun), (last, ended) = self._phase(t), self._phase(end)
         on = lambda phase: jnp.clip(phase, 0.0, self.width)
         fraction = ((last - first) * self.width + on(ended) - on(begun)) / dt
@@ -193,7 +193,7 @@ class Ramp(Stimulus):
         rise = (t - self.start) / (self.stop - self.start)
         return self.amplitude * jnp.clip(rise, 0.0, 1.0)
 
-    def within(self, t: Array, dt: Array, end: Array) -> Stimulus:
+    def within(self, t: Array, dt: Array, end: Array, row: Any = None) -> Stimulus:
         duration = self.stop - self.start
 
         def area(x: Array) -> Array:  # under the ramp from start up to start + x
@@ -272,66 +272,47 @@ class Sampled(Stimulus):
         u = jnp.reshape(u, jnp.shape(t) + (1,) * (self.values.ndim - 1))
         return self.values[i] * (1 - u) + self.values[i + 1] * u
 
-    def on_grid(self, t0: Array, t1: Array, dt: Array, steps: Any, span: Any = None) -> Stimulus:
+    def table(self, edges: Array) -> tuple[Array, Array]:
         # Trapezium rule on the union of samples and step edges, where it is exact.
-        first, count = span or (0, steps)
-        numbers = first + jax.lax.iota(jnp.int32, count + 1)
-        grid = jnp.where(numbers == steps, t1, t0 + dt * numbers.astype(self.ts.dtype))
         # Of a sample on an edge the derivative is that of one just before it, whose interval counts to the
         # step before: hence the order of what is sorted, and steps by numbers of edges, not by times.
-        ts = jnp.concatenate([_between(self.ts, grid[0], grid[-1]), grid])
+        ts = jnp.concatenate([_between(self.ts, edges[0], edges[-1]), edges])
         order = jnp.argsort(ts)
-        ts, edges = ts[order], jnp.cumsum(order >= self.ts.shape[0])
+        ts, step = ts[order], jnp.cumsum(order >= self.ts.shape[0])
         values = self(ts)
         per_time = lambda x: x.reshape((-1,) + (1,) * (values.ndim - 1))
         areas = per_time(jnp.diff(ts)) * (values[1:] + values[:-1]) / 2
-        total = lambda x: jax.ops.segment_sum(x, edges[:-1], count + 1)[1:]  # 0: before the first edge
+        total = lambda x: jax.ops.segment_sum(x, step[:-1], edges.shape[0])[1:]  # 0: before the first edge
         means = total(areas) / per_time(total(jnp.diff(ts)))
-        slopes = jnp.diff(self(grid), axis=0) / per_time(jnp.diff(grid))
-        return SampledOnGrid(means, slopes, t0, dt, None if span is None else first)
+        return means, jnp.diff(self(edges), axis=0) / per_time(jnp.diff(edges))
+
+    def within(self, t: Array, dt: Array, end: Array, row: Any = None) -> Stimulus:
+        return self if row is None else _Line(*row, t + dt / 2)
 
     def edges(self, t0: float, t1: float) -> Array:
         return self.ts
 
 
-class Row(eqx.Module):
-    """The one row of a table that a step needs, in the table's place."""
+class Tabulated(Stimulus):
+    """A `Sampled` current on the grid of a run, of which the table is made already.
 
-    value: Array
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return (1,) + self.value.shape
-
-    def __getitem__(self, i: Array) -> Array:
-        return self.value
-
-
-class SampledOnGrid(Stimulus):
-    """The mean and slope of a `Sampled` current in every step of a run, or from step `first` on."""
+    **Fields:** `means`, `slopes`: in every step, µA/cm² and µA/cm²/ms, shape (steps,) or (steps, n);
+    `dt`: the length of a step, ms, the first of which begins at 0.
+    """
 
     means: Array
     slopes: Array
-    t0: Array
-    dt: Array
-    first: Any = None
+    dt: float = eqx.field(static=True)
 
-    def mark_rows(self) -> "SampledOnGrid":
-        """This with True for the tables that have a row for each step, and False for the rest."""
-        return eqx.tree_at(lambda s: (s.means, s.slopes), jax.tree.map(lambda _: False, self), (True, True))
+    def table(self, edges: Array) -> tuple[Array, Array]:
+        return self.means, self.slopes
 
-    def _step(self, t: Array) -> Array:
-        i = jnp.round((t - self.t0) / self.dt).astype(jnp.int32)
-        i = i if self.first is None else i - self.first
-        return jnp.clip(i, 0, self.means.shape[0] - 1)
+    def within(self, t: Array, dt: Array, end: Array, row: Any = None) -> Stimulus:
+        return self if row is None else _Line(*row, t + dt / 2)
 
     def __call__(self, t: ArrayLike) -> Array:
-        start = jnp.asarray(t)
-        return self.within(start, self.dt, start + self.dt)(start)
-
-    def within(self, t: Array, dt: Array, end: Array) -> Stimulus:
-        i = self._step(t)
-        return _Line(self.means[i], self.slopes[i], t + dt / 2)
+        i = jnp.clip(jnp.floor(jnp.asarray(t) / self.dt).astype(jnp.int32), 0, self.means.shape[0] - 1)
+        return self.means[i] + self.slopes[i] * (t - (i + 0.5) * self.dt)
 
 
 class Clamp(Stimulus):
@@ -358,11 +339,11 @@ class Clamp(Stimulus):
     def conductance(self) -> Array:
         return self.g
 
-    def within(self, t: Array, dt: Array, end: Array) -> Stimulus:
-        return Clamp(self.command.within(t, dt, end), self.g)
+    def within(self, t: Array, dt: Array, end: Array, row: Any = None) -> Stimulus:
+        return Clamp(self.command.within(t, dt, end, row), self.g)
 
-    def on_grid(self, t0: Array, t1: Array, dt: Array, steps: Any, span: Any = None) -> Stimulus:
-        return Clamp(self.command.on_grid(t0, t1, dt, steps, span), self.g)
+    def table(self, edges: Array) -> Any:
+        return self.command.table(edges)
 
     def edges(self, t0: float, t1: float) -> Array:
         return self.command.edges(t0, t1)
@@ -386,11 +367,12 @@ class Sum(Stimulus):
     def conductance(self) -> Array | float:
         return sum(part.conductance() for part in self.parts)
 
-    def within(self, t: Array, dt: Array, end: Array) -> Stimulus:
-        return Sum(tuple(part.within(t, dt, end) for part in self.parts))
+    def within(self, t: Array, dt: Array, end: Array, row: Any = None) -> Stimulus:
+        rows = [None] * len(self.parts) if row is None else row
+        return Sum(tuple(part.within(t, dt, end, own) for part, own in zip(self.parts, rows)))
 
-    def on_grid(self, t0: Array, t1: Array, dt: Array, steps: Any, span: Any = None) -> Stimulus:
-        return Sum(tuple(part.on_grid(t0, t1, dt, steps, span) for part in self.parts))
+    def table(self, edges: Array) -> Any:
+        return tuple(part.table(edges) for part in self.parts)
 
     def edges(self, t0: float, t1: float) -> Array:
         return jnp.concatenate([part.edges(t0, t1) for part in self.parts])
@@ -414,11 +396,11 @@ class Scaled(Stimulus):
     def conductance(self) -> Array | float:
         return self.factor * self.stimulus.conductance()
 
-    def within(self, t: Array, dt: Array, end: Array) -> Stimulus:
-        return Scaled(self.stimulus.within(t, dt, end), self.factor)
+    def within(self, t: Array, dt: Array, end: Array, row: Any = None) -> Stimulus:
+        return Scaled(self.stimulus.within(t, dt, end, row), self.factor)
 
-    def on_grid(self, t0: Array, t1: Array, dt: Array, steps: Any, span: Any = None) -> Stimulus:
-        return Scaled(self.stimulus.on_grid(t0, t1, dt, steps, span), self.factor)
+    def table(self, edges: Array) -> Any:
+        return self.stimulus.table(edges)
 
     def edges(self, t0: float, t1: float) -> Array:
         return self.stimulus.edges(t0, t1)

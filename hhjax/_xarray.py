@@ -6,7 +6,7 @@ import numpy as np
 
 from ._labels import label, label_axes, label_neurons, label_saved, label_times, Labelled, run_attrs
 from ._solution import Solution
-from ._sweep import Sweep
+from ._run.sweep import Sweep
 
 
 def _dataset(variables: dict[str, Labelled], coords: dict[str, Labelled], about: dict[str, Any]) -> Any:

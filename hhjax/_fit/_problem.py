@@ -11,7 +11,7 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array
 
 from .._neuron import State
-from .._simulate import save_V, simulate
+from .._run.simulate import save_V, simulate
 from ..losses import AbstractLoss
 from ._free import Free
 from ._protocol import Protocol, run, split
@@ -166,8 +166,7 @@ class MultipleShootingProblem(AbstractProblem):
         model = self.free.put(self.model, self.free.to_values(params))
         network, electrode = split(model)
         protocol = self.pieces
-        rows = protocol.current.mark_rows()
-        current = jax.tree.map(lambda x, row: x[i] if row else x, protocol.current, rows)
+        current = jax.tree.map(lambda x: x[i], protocol.current)
         at_rest = network.init(protocol.v0[i])
         _, back = flat_state(at_rest)
         if protocol.free_v0:

@@ -1,5 +1,6 @@
 """What was done to the recorded cells, on the grid of the runs, and running a model through it."""
 
+import functools
 import math
 import warnings
 from typing import Any
@@ -17,8 +18,8 @@ from .._network import Network
 from .._neuron import Neuron
 from .._parameters import cast_floats, check_parameters, run_dtype
 from .._recording import Recording
-from .._simulate import save_V, simulate
-from .._stimulus import Clamp, Sampled, SampledOnGrid, Stimulus
+from .._run.simulate import save_V, simulate
+from .._stimulus import Clamp, Sampled, Tabulated, Stimulus
 
 _FINEST = 0.025  # ms; the default time step is the largest part of a sample that is no longer
 
@@ -43,8 +44,8 @@ class Protocol(eqx.Module):
     target: Array
     injected: Array
     seen: Array
-    current: SampledOnGrid
-    command: SampledOnGrid
+    current: Tabulated
+    command: Tabulated
     observed: Array
     v0: Array
     free_v0: bool = eqx.field(static=True)
@@ -70,22 +71,17 @@ def make_protocol(
     solver: Any,
 ) -> Protocol:
     """A protocol of samples at `ts` (ms, from 0), its currents made ready for the grid."""
-    steps = (ts.shape[0] - 1) * stride
-    grid = (jnp.zeros_like(ts[0]), ts[-1], jnp.asarray(dt, ts.dtype), steps)
     observed = jnp.asarray(np.isfinite(target).any(axis=(0, 1)), target.dtype)
-    current, command = _ready(ts, (injected, seen), grid)
+    current, command = (Tabulated(*table, dt) for table in _tables(ts, (injected, seen), stride))
     return Protocol(ts, target, injected, seen, current, command, observed, v0, free_v0, dt, stride, solver)
 
 
-@eqx.filter_jit
-def _ready(ts: Array, values: tuple[Array, Array], grid: tuple) -> list[SampledOnGrid]:
-    make = jax.vmap(lambda values: Sampled(ts, values).on_grid(*grid))
-    return [eqx.tree_at(lambda it: (it.t0, it.dt), make(x), (grid[0], grid[2])) for x in values]
-
-
-def _table_axes(tables: SampledOnGrid) -> Any:
-    """Where these have an axis of sweeps: their rows do, the grid does not."""
-    return jax.tree.map(lambda row: 0 if row else None, tables.mark_rows())
+@functools.partial(jax.jit, static_argnums=2)
+def _tables(ts: Array, values: tuple[Array, Array], stride: int) -> list[tuple[Array, Array]]:
+    """Means and slopes in every step, with a leading axis of sweeps."""
+    steps = (ts.shape[0] - 1) * stride
+    edges = jnp.linspace(jnp.zeros_like(ts[0]), ts[-1], steps + 1)
+    return [jax.vmap(lambda values: Sampled(ts, values).table(edges))(x) for x in values]
 
 
 def split(model: Any) -> tuple[Network, Electrode]:
@@ -126,8 +122,7 @@ def run(
             throw=False,
         ).ys
 
-    tables = protocol.current, protocol.command
-    return jax.vmap(sweep, (*map(_table_axes, tables), 0))(*tables, v0)
+    return jax.vmap(sweep)(protocol.current, protocol.command, v0)
 
 
 def check_model(model: Any) -> Any:

@@ -12,7 +12,7 @@ from .. import features
 from .._network import Network
 from .._neuron import Neuron
 from .._parameters import as_float_array, cast_floats, is_concrete, run_dtype
-from .._simulate import simulate
+from .._run.simulate import simulate
 from .._spikes import firing_rate, isi, spike_times
 from .._stimulus import Step
 from .._table import number, table

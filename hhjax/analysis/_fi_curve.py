@@ -13,7 +13,7 @@ from .._network import Network
 from .._neuron import Neuron
 from .._parameters import as_float_array, cast_floats, is_concrete, run_dtype
 from .._settings import Settings
-from .._simulate import simulate
+from .._run.simulate import simulate
 from .._spikes import firing_rate, spike_times
 from .._table import number, table
 from ._current_clamp import check_currents, check_duration

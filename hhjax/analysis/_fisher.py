@@ -16,7 +16,7 @@ from .._fit._protocol import check_model, split
 from .._fit._result import Uncertainty, uncertainty
 from .._parameters import as_float_array, cast_floats, is_concrete, run_dtype
 from .._settings import Settings
-from .._simulate import save_V
+from .._run.simulate import save_V
 from .._stimulus import as_stimulus, check_stimulus
 from .._table import number, table
 from ._sensitivity import free_parameters, Model, run_model

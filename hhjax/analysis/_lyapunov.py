@@ -9,7 +9,7 @@ from jaxtyping import Array, Float
 
 from .._neuron import State
 from .._parameters import as_float_array
-from .._simulate import check_run
+from .._run.simulate import check_run
 from ._shooting import step
 from ._system import prepare, System
 
@@ -69,8 +69,9 @@ def lyapunov(
     **Returns:** an [`hh.analysis.Lyapunov`][].
     """
     system = prepare(network, stimulus)
-    _, _, y0, v0, _, t1, dt = check_run(system.network, 0.0, 0.0, t1, dt, y0, v0)
-    y0 = system.network.init(v0) if y0 is None else y0
+    problem = check_run(system.network, 0.0, 0.0, t1, dt, y0, v0)
+    t1, dt, y0 = problem.t1, problem.dt, problem.start
+    y0 = y0 if isinstance(y0, State) else system.network.init(y0)
     size = system.ravel(y0).size
     k = size if k is None else k
     if not 1 <= k <= size:

@@ -11,7 +11,7 @@ from jaxtyping import Array, Bool, Complex, Float
 
 from .._neuron import State
 from .._parameters import as_float_array, cast_floats, is_concrete
-from .._simulate import simulate
+from .._run.simulate import simulate
 from .._spikes import spike_times
 from .._stimulus import Constant
 from ._shooting import along_current, close, Closed, count_pieces, Loop, scales, step

@@ -15,7 +15,7 @@ from .._neuron import Neuron
 from .._parameters import as_float_array, cast_floats, is_concrete, run_dtype
 from .._reduce import SpikeCount
 from .._settings import Settings
-from .._simulate import simulate
+from .._run.simulate import simulate
 from ._current_clamp import check_duration, start_potential
 from ._membrane import one_neuron
 

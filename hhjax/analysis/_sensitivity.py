@@ -17,7 +17,7 @@ from .._network import Network
 from .._neuron import Neuron
 from .._parameters import as_float_array, cast_floats, run_dtype
 from .._settings import Settings
-from .._simulate import simulate
+from .._run.simulate import simulate
 from .._stimulus import as_stimulus, check_stimulus
 from .._table import number, table
 

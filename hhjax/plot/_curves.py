@@ -10,7 +10,7 @@ from matplotlib.collections import QuadMesh
 from matplotlib.lines import Line2D
 
 from .._lookup import with_unit
-from .._sweep import Sweep
+from .._run.sweep import Sweep
 from ._style import beside, COLOURS, dress, look, new_axes
 
 _MARKERS = "osD^vP*XhdpH8<>"

@@ -86,5 +86,10 @@ def relax_all(network: Network, t: ArrayLike, dt: Any, y: State, stimulus: Stimu
 
     The exact flow of dx/dt = drive − rate·x for each x alone, with the stimulus at `t`.
     """
-    drive, rate = network.linear_form(t, y, stimulus)
+    drive, rate = once(network.linear_form(t, y, stimulus))
     return jax.tree.map(lambda x, b, a: relax(x, b, a, dt), y, drive, rate)
+
+
+def once(x: Any) -> Any:
+    """The same arrays, which the newer versions of XLA then work out once, however often they are used."""
+    return jax.lax.optimization_barrier(x)

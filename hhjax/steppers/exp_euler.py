@@ -10,7 +10,7 @@ from jaxtyping import Array
 from .._network import Network, vector_field
 from .._neuron import State
 from .._stimulus import Stimulus
-from ._base import AbstractStepper
+from ._base import AbstractStepper, once
 
 
 def _pade_poles() -> list[tuple[complex, complex]]:
@@ -43,6 +43,10 @@ class _Complex(NamedTuple):
             return _Complex(real, self.real * other.imag + self.imag * other.real)
         return _Complex(self.real * other, self.imag * other)
 
+    def less(self, x: Array) -> "_Complex":
+        """This scalar minus a real array."""
+        return _Complex(self.real - x, jnp.broadcast_to(self.imag, x.shape))
+
     def reciprocal(self) -> "_Complex":
         scale = 1 / (self.real**2 + self.imag**2)
         return _Complex(self.real * scale, -self.imag * scale)
@@ -66,11 +70,11 @@ class _Arrowhead(NamedTuple):
         rest = [c * V + d * x for c, d, x in zip(self.column, self.diagonal, others)]
         return [head, *rest]
 
-    def solve_shifted(self, p: complex, w: list[_Complex]) -> list[_Complex]:
+    def solve_shifted(self, p: _Complex, w: list[_Complex]) -> list[_Complex]:
         """(p − matrix)⁻¹ w, by eliminating the diagonal."""
         head, *rest = w
-        pivot = _Complex(p.real - self.corner, jnp.full_like(self.corner, p.imag))
-        inverses = [_Complex(p.real - d, jnp.full_like(d, p.imag)).reciprocal() for d in self.diagonal]
+        pivot = p.less(self.corner)
+        inverses = [p.less(d).reciprocal() for d in self.diagonal]
         for r, c, inverse, x in zip(self.row, self.column, inverses, rest):
             pivot = pivot + inverse * (-r * c)
             head = head + inverse * x * r
@@ -93,10 +97,10 @@ class _Jacobian(NamedTuple):
         neurons = [J.times(x) for J, x in zip(self.neurons, v.neurons)]
         return _Vector(neurons, [d * x for d, x in zip(self.s, v.s)])
 
-    def solve_shifted(self, p: complex, w: "_Vector") -> "_Vector":
+    def solve_shifted(self, p: _Complex, w: "_Vector") -> "_Vector":
         """(p − matrix)⁻¹ w."""
         neurons = [J.solve_shifted(p, x) for J, x in zip(self.neurons, w.neurons)]
-        inverses = [_Complex(p.real - d, jnp.full_like(d, p.imag)).reciprocal() for d in self.s]
+        inverses = [p.less(d).reciprocal() for d in self.s]
         return _Vector(neurons, [x * inverse for x, inverse in zip(w.s, inverses)])
 
 
@@ -153,7 +157,7 @@ class ExpEuler(AbstractStepper):
 
     def step(self, network, t, dt, z, stimulus, key):
         middle = t + dt / 2
-        slope, J = _slope_and_jacobian(network, middle, z, stimulus)
+        slope, J = once(_slope_and_jacobian(network, middle, z, stimulus))
         J = jax.tree.map(lambda x: dt * x, J)
         f = _flatten(network, slope)
         vectors = [f]
@@ -161,18 +165,27 @@ class ExpEuler(AbstractStepper):
             field = lambda y: vector_field(middle, y, (network, stimulus))
             _, change = jax.jvp(field, (z,), (slope,))
             rest = lambda c, m: dt * c - m
-            vectors.append(jax.tree.map(rest, _flatten(network, change), J.times(f)))
-        fractions = []
-        for p, r in _POLES:
-            # The fractions of φ1 have the residues r, those of φ2 the residues r/p.
-            residues = (r, r / p)
+            vectors.append(once(jax.tree.map(rest, _flatten(network, change), J.times(f))))
+        is_complex = lambda x: isinstance(x, _Complex)
+
+        def fraction(moved: _Vector, at: tuple) -> tuple[_Vector, None]:
+            p, residues = at
             w = jax.tree.map(lambda *parts: _combine(residues, parts), *vectors)
-            fractions.append(J.solve_shifted(p, w))
-        total = lambda *parts: 2 * sum(x.real for x in parts)
-        moved = jax.tree.map(total, *fractions, is_leaf=lambda x: isinstance(x, _Complex))
+            change = J.solve_shifted(p, w)
+            return jax.tree.map(lambda x, dx: x + 2 * dx.real, moved, change, is_leaf=is_complex), None
+
+        # A loop, so that XLA works out each fraction once. Those of φ1 have the residues r, of φ2 r/p.
+        poles = (_as_complex([p for p, _ in _POLES], dt.dtype),)
+        residues = [_as_complex([r / p**k for p, r in _POLES], dt.dtype) for k in range(len(vectors))]
+        moved, _ = jax.lax.scan(fraction, jax.tree.map(jnp.zeros_like, f), (*poles, residues))
         return jax.tree.map(lambda x, dx: x + dt * dx, z, _unflatten(network, moved, z))
 
 
-def _combine(residues: tuple[complex, ...], parts: tuple[Array, ...]) -> _Complex:
-    total: Any = lambda weights: sum(r * x for r, x in zip(weights, parts))
+def _as_complex(numbers: list[complex], dtype: Any) -> _Complex:
+    return _Complex(jnp.asarray(np.real(numbers), dtype), jnp.asarray(np.imag(numbers), dtype))
+
+
+def _combine(residues: list[_Complex], parts: tuple[Array, ...]) -> _Complex:
+    """Σ r·x of complex scalars and real arrays."""
+    total = lambda weights: sum(r * x for r, x in zip(weights, parts))
     return _Complex(total([r.real for r in residues]), total([r.imag for r in residues]))

@@ -1,7 +1,6 @@
 """Many runs that differ in some values, as batches over all devices."""
 
 import dataclasses
-import functools
 import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -15,25 +14,23 @@ import numpy as np
 from jax.sharding import Mesh, PartitionSpec
 from jaxtyping import Array
 
-from ._cores import compiled_wide, wide_vectors
-from ._coupling import AbstractCoupling
-from ._diffrax import as_stepper, default_solver, solver_name
-from ._hint import known_are
-from ._labels import run_attrs
-from ._lookup import find, parameters
-from ._network import Network
-from ._neuron import Neuron
-from ._parameters import cast_floats, run_dtype
-from ._plan import count_steps, make_plan
-from ._populations import Populations
-from ._progress import Progress
-from ._random import check_key
-from ._reduce import check_reducers, SpikeCount
-from ._settings import Settings
-from ._simulate import check_run, simulate
-from ._solution import Solution
-from ._stimulus import Stimulus
-from ._store import check_folder, fingerprint, open_points, PointsInMemory, PointsOnDisk
+from .._coupling import AbstractCoupling
+from .._diffrax import as_stepper, default_solver, solver_name
+from .._hint import known_are
+from .._labels import run_attrs
+from .._lookup import find, parameters
+from .._network import Network
+from .._neuron import Neuron
+from .._parameters import cast_floats, run_dtype
+from .grid import count_steps, make_plan
+from .._populations import Populations
+from .._progress import Progress
+from .._random import check_key
+from .._reduce import check_reducers, SpikeCount
+from .._settings import Settings
+from .simulate import check_run, simulate
+from .._stimulus import Stimulus
+from .._store import check_folder, fingerprint, open_points, PointsInMemory, PointsOnDisk
 
 _BLOCK = 2048  # neurons that step together: their state stays in the cache of one core
 _CHUNK_BYTES = 256_000_000  # results and states of one launch
@@ -106,7 +103,6 @@ class Sweep(eqx.Module):
         only axis, as indices into the flattened axes; `None` otherwise.
     - `network`: the network, with its values where the sweep does not vary them.
     - `solver`: the type of the solver; `t0`, `t1`, `dt`: of every run, ms.
-    - `backend`: which loop ran, `"scan"` or `"fused"`.
     """
 
     axes: dict[str, Any]
@@ -120,7 +116,6 @@ class Sweep(eqx.Module):
     t0: float = eqx.field(default=0.0, static=True)
     t1: float = eqx.field(default=0.0, static=True)
     dt: float = eqx.field(default=0.0, static=True)
-    backend: str = eqx.field(static=True, default="scan")
 
     @property
     def V(self) -> Any:
@@ -178,14 +173,9 @@ class _Job(eqx.Module):
 
     def run(self, values: list, index: Array) -> tuple[Any, Any, Array]:
         """One point: what was saved, what was reduced, which neurons are finite."""
-        run = self.solution(values, index)
-        return run.ys, run.reduced, run.finite
-
-    def solution(self, values: list, index: Array) -> Solution:
-        """The run of one point."""
         point = _put(self.point, self.wheres, values)
         key = None if self.key is None else jax.random.fold_in(self.key, index)
-        return simulate(
+        run = simulate(
             point.network,
             stimulus=point.stimulus,
             v0=point.v0,
@@ -194,6 +184,7 @@ class _Job(eqx.Module):
             throw=False,
             **self.settings.options,
         )
+        return run.ys, run.reduced, run.finite
 
 
 def _run_chunk(job: _Job, values: list, index: Array | np.ndarray, blocks: int) -> tuple:
@@ -215,36 +206,31 @@ def _run_chunk(job: _Job, values: list, index: Array | np.ndarray, blocks: int) 
     return sharded(arrays, (values, index))
 
 
-@functools.cache
-def _compiled() -> Callable[..., tuple]:
-    """`_run_chunk` under jit; made at the first sweep, when XLA has its backend and its flags."""
-    jit: Callable = eqx.filter_jit  # whose annotation leaves out that it hands options on to jax.jit
-    return jit(_run_chunk, compiler_options=wide_vectors() if jax.default_backend() == "cpu" else None)
+_compiled = eqx.filter_jit(_run_chunk)
 
 
 _known_shapes: dict[Any, Any] = {}
 
 
-def _shapes(job: _Job, values: list) -> tuple[Any, str]:
-    """The shapes of one point's results, and the loop it runs in; worked out once for each structure."""
+def _shapes(job: _Job, values: list) -> Any:
+    """The shapes of one point's results, worked out once for each structure."""
     arrays, static = eqx.partition((job, values), eqx.is_array)
     leaves, structure = jax.tree.flatten(static)
     sizes = tuple((x.shape, x.dtype) for x in jax.tree.leaves(arrays))
     key = (tuple(leaves), structure, sizes, jax.tree.structure(arrays))
     if key not in _known_shapes:
-        run = eqx.filter_eval_shape(lambda job: job.solution(values, jnp.int32(0)), job)
-        _known_shapes[key] = (run.ys, run.reduced, run.finite), run.backend
+        _known_shapes[key] = eqx.filter_eval_shape(lambda job: job.run(values, jnp.int32(0)), job)
     return _known_shapes[key]
 
 
-def _sizes(points: int, n: int, bytes_per_point: int, chunk: int | None, whole: bool) -> tuple[int, int]:
-    """Points in a chunk, the same for all, and blocks of them on each device, one if `whole`."""
+def _sizes(points: int, n: int, bytes_per_point: int, chunk: int | None) -> tuple[int, int]:
+    """Points in a chunk, the same for all, and blocks of them on each device."""
     devices = jax.local_device_count()
     if chunk is None:
         chunk = max(_CHUNK_BYTES // bytes_per_point, devices)
     each = math.ceil(min(chunk, points) / devices)
     # As few blocks and chunks as will do, but filled evenly, so that little is padded.
-    blocks = math.ceil(each / (each if whole else max(1, _BLOCK // n)))
+    blocks = math.ceil(each / max(1, _BLOCK // n))
     block = math.ceil(each / blocks)
     chunks = math.ceil(points / (blocks * block * devices))
     blocks = math.ceil(points / (chunks * block * devices))
@@ -266,7 +252,6 @@ def sweep(
     key: Array | None = None,
     chunk: int | None = None,
     folder: str | Path | None = None,
-    backend: str = "auto",
     progress_meter: diffrax.AbstractProgressMeter = diffrax.NoProgressMeter(),
 ) -> Sweep:
     """Run a network for every combination of the values in `over`.
@@ -287,7 +272,7 @@ def sweep(
 
     **Arguments:**
 
-    - `network`, `t1`, `dt`, `t0`, `stimulus`, `v0`, `solver`, `backend`: as in [`hh.simulate`][].
+    - `network`, `t1`, `dt`, `t0`, `stimulus`, `v0`, `solver`: as in [`hh.simulate`][].
     - `over`: a dict whose every entry is an axis of the sweep. A key names a parameter:
         `"stimulus"`, `"stimulus.amplitude"` or any other field, `"v0"`, `"C"`,
         `"channel.parameter"` such as `"na.g"`, `"pool.parameter"`, all of these of the neuron with
@@ -314,7 +299,7 @@ def sweep(
     **Raises:** `ValueError` and `TypeError` for bad input, `ImportError` for a package that `folder`
     needs, before compiling.
     """
-    network, stimulus, _, v0, t0, t1, dt = check_run(network, stimulus, t0, t1, dt, None, v0)
+    network, stimulus, v0, t0, t1, dt = check_run(network, stimulus, t0, t1, dt, None, v0)
     check_folder(folder)
     dtype = run_dtype(network)
     reduce = SpikeCount() if reduce is None else reduce
@@ -335,17 +320,17 @@ def sweep(
 
     saveat = diffrax.SaveAt(t1=True, fn=_save_nothing) if saveat is None else saveat
     settings = dict(t0=t0, t1=t1, dt=dt, saveat=saveat) | ({} if solver is None else {"solver": solver})
-    job = _Job(point, cast_floats(reduce, dtype), key, wheres, Settings(**settings, backend=backend))
+    job = _Job(point, cast_floats(reduce, dtype), key, wheres, Settings(**settings))
     points = math.prod(shape)
     mine = np.array_split(np.arange(points), jax.process_count())[jax.process_index()]
     take = lambda flat: [
         [x[i] for x in arrays] for i, (_, _, arrays, _) in zip(np.unravel_index(flat, shape), axes)
     ]
     first = jax.tree.map(lambda x: jnp.asarray(x[0]), take(np.array([0])))
-    one, ran = _shapes(job, first)
+    one = _shapes(job, first)
     held = [x for x in jax.tree.leaves((one, network)) if hasattr(x, "dtype")]
     nbytes = sum(x.size * x.dtype.itemsize for x in held) + 80 * network.n  # the state
-    size, blocks = _sizes(len(mine), network.n, 4 * nbytes, chunk, ran == "fused")
+    size, blocks = _sizes(len(mine), network.n, 4 * nbytes, chunk)
 
     shown = {label: values for label, _, _, values in axes}
     chosen = default_solver(network.is_noisy) if solver is None else solver
@@ -362,8 +347,7 @@ def sweep(
         flat = mine[start : start + size]
         if not store.has(offset + start, offset + start + len(flat)):
             padded = np.concatenate([flat, np.repeat(flat[-1:], size - len(flat))])
-            with compiled_wide():
-                out = _compiled()(job, take(padded), padded.astype(np.int32), blocks)
+            out = _compiled(job, take(padded), padded.astype(np.int32), blocks)
             store.write(offset + start, jax.tree.map(lambda x: np.asarray(x)[: len(flat)], out))
         progress.advance(len(flat))
     progress.close()
@@ -377,7 +361,7 @@ def sweep(
 
     ys, reduced, finite = jax.tree.map(place, store.read())
     indices = None if alone else mine
-    return Sweep(shown, reduced, ts, ys, finite, indices, network, name, t0, t1, dt, ran)
+    return Sweep(shown, reduced, ts, ys, finite, indices, network, name, t0, t1, dt)
 
 
 def _amplitude(names: tuple[str, ...], stimulus: Stimulus) -> tuple[str, ...]:

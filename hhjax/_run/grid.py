@@ -3,14 +3,14 @@
 import dataclasses
 import math
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import diffrax
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ._parameters import is_concrete
+from .._parameters import is_concrete
 
 
 def count_steps(t0: float, t1: float, dt: float) -> tuple[int, float]:
@@ -22,23 +22,12 @@ def count_steps(t0: float, t1: float, dt: float) -> tuple[int, float]:
     return steps, t1 - (t0 + (steps - 1) * dt)
 
 
-class Cuts(NamedTuple):
-    """Lengths of the inner loops: `steps` on the way to a row, and `rows`; `segment` is that between
-    the states kept for a gradient, `None` to keep the state of every step."""
-
-    segment: int | None
-    steps: int
-    rows: int
-
-
 @dataclasses.dataclass(frozen=True)
 class Plan:
     """Which states of a run of `steps` steps are saved.
 
     Rows are made for the initial state (if `initial`), every `stride`-th step and the last step
-    (if `last`); of these the rows in `keep` are returned, all for `None`. For a loop that is made
-    for its steps, `done` of the same grid came before. A part of a run has the `cuts` of the
-    whole, so that XLA compiles its loops, and rounds in them, in the same way.
+    (if `last`); of these the rows in `keep` are returned, all for `None`.
     """
 
     steps: int
@@ -46,8 +35,6 @@ class Plan:
     initial: bool
     last: bool
     keep: tuple[int, ...] | None = None
-    done: int = 0
-    cuts: Cuts | None = None
 
     def arrange(self, row: Callable[[Any], Any], start: Any, ys: Any, end: Any) -> Any:
         """All that is returned, from the rows `ys` made at every `stride`-th step.

@@ -1,8 +1,10 @@
 """Running a network: what is checked before and after the loop."""
 
+import dataclasses
+import functools
 import math
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import diffrax
 import equinox as eqx
@@ -11,22 +13,22 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from ._cores import in_shard_map
-from ._diffrax import as_stepper, default_solver, solver_name
-from ._integrate import check_backend, integrate, prefers_fused
-from ._labels import run_attrs
-from ._network import Network
-from ._neuron import Neuron, State
-from ._parameters import as_float_array, cast_floats, check_parameters, is_concrete, run_dtype
-from ._plan import count_steps, make_plan, Plan
-from ._random import check_key
-from ._reduce import check_reducers
-from ._solution import NonFiniteError, Progress, Solution
-from ._steps import Outcome, Stand
-from ._stimulus import as_stimulus, check_stimulus, Stimulus
-from ._store import check_folder
-from ._to_disk import check_chunk, integrate_to_disk
-from .steppers import stochastic_by_name
+from .._cores import in_shard_map
+from .._diffrax import as_stepper, default_solver, solver_name
+from .._labels import run_attrs
+from .._network import Network
+from .._neuron import Neuron, State
+from .._parameters import as_float_array, cast_floats, check_parameters, is_concrete, run_dtype
+from .._random import check_key
+from .._reduce import check_reducers
+from .._solution import NonFiniteError, Progress, Solution
+from .._stimulus import as_stimulus, check_stimulus, Stimulus
+from .._store import check_folder
+from .to_disk import check_chunk, integrate_to_disk
+from ..steppers import stochastic_by_name
+from .grid import count_steps, make_plan, Plan
+from .loop import compiled
+from .run import Result, Run, RunState
 
 
 def save_V(t: Array, y: State, args: Any) -> State:
@@ -54,13 +56,23 @@ def _number(name: str, value: Any, *, positive: bool = False) -> float:
     return number
 
 
-def check_run(
-    network: Any, stimulus: Any, t0: Any, t1: Any, dt: Any, y0: Any, v0: Any
-) -> tuple[Network, Stimulus, State | None, Array, float, float, float]:
-    """Refuse what cannot be run, and give the rest one float type.
+class Problem(NamedTuple):
+    """What is run, checked and of one float type: `start` is a state, or V at rest; times in ms."""
 
-    **Returns:** network, stimulus, y0 and v0, and t0, t1, dt as numbers.
-    """
+    network: Network
+    stimulus: Stimulus
+    start: State | Array
+    t0: float
+    t1: float
+    dt: float
+
+    @property
+    def dtype(self) -> Any:
+        return jax.tree.leaves(self.start)[0].dtype
+
+
+def check_run(network: Any, stimulus: Any, t0: Any, t1: Any, dt: Any, y0: Any, v0: Any) -> Problem:
+    """Refuse what cannot be run, and give the rest one float type."""
     if isinstance(network, Neuron):
         network = Network(network)
     if not isinstance(network, Network):
@@ -75,10 +87,9 @@ def check_run(
     stimulus = cast_floats(stimulus, dtype)
     if y0 is None:
         network.check_v0(v0)
-    else:
-        y0, v0 = _checked_state(y0, network), 0.0
     _check_times(t0, t1, dt, dtype)
-    return network, stimulus, y0, as_float_array(v0, dtype), t0, t1, dt
+    start = as_float_array(v0, dtype) if y0 is None else _checked_state(y0, network)
+    return Problem(network, stimulus, start, t0, t1, dt)
 
 
 def _check_times(t0: float, t1: float, dt: float, dtype: Any) -> None:
@@ -124,12 +135,11 @@ def simulate(
     adjoint: diffrax.AbstractAdjoint = diffrax.RecursiveCheckpointAdjoint(),
     progress_meter: diffrax.AbstractProgressMeter = diffrax.NoProgressMeter(),
     key: Array | None = None,
-    backend: str = "auto",
     throw: bool = True,
     folder: str | Path | None = None,
     chunk: int | None = None,
 ) -> Solution:
-    """Run a network at fixed time steps, in one `lax.scan` or one GPU kernel.
+    """Run a network at fixed time steps, in one `lax.scan`.
 
     Model, stimulus, initial state and dt are arguments of the compiled loop: other values
     recompile nothing. Works under `jax.jit`, `jax.vmap` and `jax.grad`.
@@ -157,27 +167,15 @@ def simulate(
         step that divides them all.
     - `reduce`: what to gather without saving it: a reducer such as [`hh.SpikeCount`][], or a
         dict, list or tuple of them. The results are in `solution.reduced`.
-    - `adjoint`: how a reverse-mode gradient remembers the run.
-        `diffrax.RecursiveCheckpointAdjoint()` keeps the state of every fourth step or so (of every
-        one for a single neuron) or, where that would take more than 95 MB (for each member of a
-        `vmap`), of fewer, down to about √steps of them, and computes the rest anew; with
-        `checkpoints=k` it keeps about k states. `diffrax.DirectAdjoint()` keeps everything.
-        `diffrax.ForwardMode()` keeps nothing and has no reverse mode, but makes `jax.jvp` and
-        `jax.jacfwd` fastest: it works out the slopes of a step once, whatever the number of
-        directions. These work, and agree, under all three.
+    - `adjoint`: what a reverse-mode gradient keeps of the run.
+        `diffrax.RecursiveCheckpointAdjoint()` keeps the state of every step and works out the rest
+        of a step anew or, where the states would take more than 1 GB (for each member of a `vmap`),
+        the state of about √steps of them; with `checkpoints=k` it keeps about k states.
+        `diffrax.DirectAdjoint()` keeps everything. `diffrax.ForwardMode()` keeps nothing and has no
+        reverse mode; `jax.jvp` and `jax.jacfwd` work, and agree, under all three.
     - `progress_meter`: one of diffrax's, such as `diffrax.TqdmProgressMeter()`.
     - `key`: a `jax.random.key`, needed for noise. The noise of a step depends on the key and
         the number of the step alone, however long the run.
-    - `backend`: `"scan"` takes the steps in a `lax.scan`, `"fused"` in one GPU kernel, which
-        holds the state of its neurons in registers from the first step to the last. Takes neurons
-        that do not act on each other, or coupled networks of up to 8 neurons, of which a `vmap`
-        or [`hh.sweep`][] makes one launch; a solver of ours; noise by [`hh.fast_key`][] or
-        `jax.random.key`, with the scan's numbers, but no channels that move by jumps; all
-        reducers. `saveat.fn` and reducers of your own may do what is done for each neuron by
-        itself, in a coupled network anything but loops. It has first derivatives, forwards
-        and backwards. Anywhere but on a GPU it is interpreted, which is for proofs. `"auto"`
-        takes the kernel on a GPU where it can, the scan otherwise; `solution.backend` says which
-        ran. Unmeasured on a GPU so far.
     - `throw`: whether a run that turns non-finite raises. If not, look at
         `solution.finite`. Inside `jit` or `vmap` the error cannot tell the time.
     - `folder`: where to write what is saved while the run goes on, for traces that are larger
@@ -188,7 +186,7 @@ def simulate(
         finished part if called again with the same arguments, and equals an unbroken one to the
         last bit; it equals one in memory where XLA compiles the loops alike. `solution.ys` then
         holds Zarr arrays, HDF5 datasets or memory maps, which read what is indexed. Not inside
-        `jit`, `vmap` or `grad`, and always in a scan.
+        `jit`, `vmap` or `grad`.
     - `chunk`: steps in such a part, rounded up to the rows of `saveat` that the loop makes at a time:
         at least two, and up to 128 where few neurons are saved. By default 64 MB of rows, and at
         most a 16th of the run.
@@ -203,20 +201,19 @@ def simulate(
     noisy = isinstance(network, Network) and network.is_noisy
     solver = default_solver(noisy) if solver is None else solver
     stepper = as_stepper(solver, noisy)
-    before, done = None, 0
+    before = None
     if isinstance(y0, Solution):
         before = _check_progress(y0, stepper, t0, dt)
         t0, y0 = before.t0 + before.steps * before.dt, y0.final
-    network, stimulus, y0, v0, t0, t1, dt = check_run(network, stimulus, t0, t1, dt, y0, v0)
+    network, stimulus, start, t0, t1, dt = problem = check_run(network, stimulus, t0, t1, dt, y0, v0)
     if noisy and not stepper.stochastic:
         raise ValueError(
             f"`network` is noisy and solver {solver!r} is deterministic: take one of "
             f"{', '.join(map(repr, stochastic_by_name))}."
         )
     check_reducers(reduce)
-    check_backend(backend)
     check_folder(folder)
-    check_chunk(folder, chunk, backend)
+    check_chunk(folder, chunk)
     check_parameters(stepper, "solver", network.n)
     check_key("key", key)
     if stepper.stochastic and key is None:
@@ -234,38 +231,43 @@ def simulate(
     if saveat is None:
         saveat = _SAVE_V if reduce is None else _SAVE_LAST_V
     plan, indices = make_plan(saveat, t0, t1, dt, steps)
-    dtype = v0.dtype
-    # Compiled in for a kernel alone, so that a run that goes on for as long compiles nothing anew.
-    number = int if folder is None and prefers_fused(backend) else np.int32
-    start: State | Stand | None = y0
+    dtype, done = problem.dtype, 0
     if before is not None:
         t0, done = before.t0, before.steps
-        start = Stand(number(done), cast_floats(before.z, dtype))
+        start = RunState(np.int32(done), cast_floats(before.z, dtype))
         indices = indices + done
     total = done + steps
-    times = [np.asarray(x, dtype) for x in (t0, t1, dt, last_dt)]
-    key = key if stepper.stochastic else None
-    run = (network, stimulus, start, v0, *times, number(total), key, cast_floats(stepper, dtype))
-    what = plan, saveat.subs.fn, cast_floats(reduce, dtype)
+    times = (np.asarray(x, dtype) for x in (t0, t1, dt, last_dt))
+    run = Run(
+        network,
+        stimulus,
+        cast_floats(stepper, dtype),
+        *times,
+        total=np.int32(total),  # an array: a run that goes on for as long compiles nothing anew
+        key=key if stepper.stochastic else None,
+        save=saveat.subs.fn,
+        reduce=cast_floats(reduce, dtype),
+        plan=plan,
+    )
     ts = np.where(indices == total, t1, t0 + indices * dt).astype(dtype)
     hint = _hint(solver, stepper, dt, noisy)
     if folder is None:
-        out = integrate(*run, *what, adjoint, progress_meter, backend)
+        out = compiled(run, start, adjoint, progress_meter)
         if throw and not is_concrete(out.finite):
             out = _finite_or_error(out, f"The run turned infinite or NaN. {hint}")
         elif throw and not out.finite.all():
-            _raise_non_finite(run, plan.steps, done, t0, t1, dt, hint)
+            _raise_non_finite(run, start, hint)
     else:
-        fail = lambda run, steps, done: _raise_non_finite(run, steps, done, t0, t1, dt, hint)
         about = run_attrs(solver_name(stepper), t0, t1, dt)
         place: dict[str, Any] = dict(folder=folder, chunk=chunk, indices=indices - done, ts=ts, attrs=about)
-        out = integrate_to_disk(run, *what, adjoint, progress_meter, fail=fail if throw else None, **place)
-    progress = Progress(out.z, type(stepper).__name__, t0, dt, total, last_dt == dt)
-    return Solution(jnp.asarray(ts), out.ys, out.final, out.finite, out.reduced, progress, out.backend)
+        fail = functools.partial(_raise_non_finite, hint=hint) if throw else None
+        out = integrate_to_disk(run, start, progress_meter, fail=fail, **place)
+    progress = Progress(out.end.z, type(stepper).__name__, t0, dt, total, last_dt == dt)
+    return Solution(jnp.asarray(ts), out.ys, out.final, out.finite, out.reduced, progress)
 
 
-def _finite_or_error(out: Outcome, message: str) -> Outcome:
-    """The same outcome, which as it is worked out raises an error if it is not finite."""
+def _finite_or_error(out: Result, message: str) -> Result:
+    """The same result, which as it is worked out raises an error if it is not finite."""
     if not in_shard_map():
         return eqx.error_if(out, ~out.finite, message)
     # In a `jax.shard_map` equinox takes only what is the same in all shards.
@@ -304,11 +306,12 @@ def _save_finite(t: Array, y: State, args: Any) -> tuple[Array, Any]:
     return args[0].finite(y), None if coupling is None else coupling.missed(y.s)
 
 
-def _raise_non_finite(run: tuple, steps: int, done: int, t0: float, t1: float, dt: float, hint: str) -> None:
+def _raise_non_finite(run: Run, start: Any, hint: str) -> None:
     """Run again, watching, and raise with the first bad time and neuron."""
-    watch = Plan(steps, 1, initial=False, last=False)
-    adjoint, meter = diffrax.DirectAdjoint(), diffrax.NoProgressMeter()
-    finite, missed = integrate(*run, watch, _save_finite, None, adjoint, meter, "scan").ys
+    watch = Plan(run.plan.steps, 1, initial=False, last=False)
+    watched = dataclasses.replace(run, plan=watch, save=_save_finite, reduce=None)
+    out = compiled(watched, start, diffrax.DirectAdjoint(), diffrax.NoProgressMeter())
+    finite, missed = out.ys
     step = int(jnp.argmin(finite.all(axis=1)))
     if missed is not None and missed[step]:
         hint = (
@@ -316,7 +319,7 @@ def _raise_non_finite(run: tuple, steps: int, done: int, t0: float, t1: float, d
             "synapse a larger `in_flight`. (Noise at the threshold can make several spikes of one.)"
         )
     neuron = int(jnp.argmin(finite[step]))
-    time = min(t0 + (done + step + 1) * dt, t1)
+    time = float(run.time(out.end.i - watch.steps + step + 1))
     count = int((~finite[-1]).sum())
     raise NonFiniteError(
         f"The run turned infinite or NaN at t = {time:g} ms, first in neuron {neuron} "
