@@ -1,14 +1,11 @@
 """Names, dimensions and units of what a run or a sweep gives, for files and labelled arrays."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
-from ._lookup import unit_of
-from ._network import Network
-from ._neuron import State
 
 
 class Labelled(NamedTuple):
@@ -68,9 +65,10 @@ def label(
     return found
 
 
-def label_saved(ys: Any, lead: Sequence[str], n: int, taken: Sequence[str] = ()) -> dict[str, Labelled]:
-    """What `saveat` kept, whose last dimension of `lead` is time."""
-    of_state = isinstance(ys, State)
+def label_saved(
+    ys: Any, lead: Sequence[str], n: int, *, of_state: bool, taken: Sequence[str] = ()
+) -> dict[str, Labelled]:
+    """What `saveat` kept, perhaps states of the network, whose last dimension of `lead` is time."""
     return label(ys if of_state else {"y": ys}, lead, n, of_state=of_state, taken=taken)
 
 
@@ -89,14 +87,17 @@ def label_neurons(n: int) -> dict[str, Labelled]:
     return {"neuron": Labelled(("neuron",), np.arange(n), {})}
 
 
-def label_axes(axes: Mapping[str, Any], network: Network | None) -> dict[str, Labelled]:
-    """The values along the axes of a sweep; those that vary together share a dimension."""
+def label_axes(axes: Mapping[str, Any], unit_of: Callable[[str], str]) -> dict[str, Labelled]:
+    """The values along the axes of a sweep; those that vary together share a dimension.
+
+    `unit_of` gives the unit of a parameter by its name.
+    """
     found: dict[str, Labelled] = {}
     for name, values in axes.items():
         parts = name.split(", ") if isinstance(values, list) else [name]
         given = values if isinstance(values, list) else [values]
         for part, x in zip(parts, given, strict=len(parts) == len(given)):
             if np.ndim(x) == 1:  # whole matrices have no place on an axis
-                unit = unit_of(network, part)
+                unit = unit_of(part)
                 found[part] = Labelled((name,), np.asarray(x), {"units": unit} if unit else {})
     return found

@@ -6,8 +6,10 @@ import equinox as eqx
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
+from ._labels import label, label_neurons, label_saved, label_times
 from ._neuron import State
 from ._spikes import spike_times
+from ._xarray import dataset
 
 
 class NonFiniteError(FloatingPointError):
@@ -84,6 +86,14 @@ class Solution(eqx.Module):
 
         **Raises:** `ImportError` that says what to install; `ValueError` for a batch of runs.
         """
-        from ._xarray import solution_to_xarray
-
-        return solution_to_xarray(self)
+        n = self.finite.shape[-1]
+        if np.ndim(self.ts) != 1:
+            raise ValueError(
+                "`to_xarray` takes one run; of a vmapped one take out each: jax.tree.map(lambda x: x[i], run)."
+            )
+        variables = label_saved(self.ys, ("time",), n, of_state=isinstance(self.ys, State))
+        variables |= label({"reduced": self.reduced}, (), n)
+        variables |= label({"finite": self.finite}, (), n)
+        run = self.progress
+        about = {} if run is None else {"solver": run.solver, "dt": run.dt, "dt_units": "ms"}
+        return dataset(variables, label_times(self.ts) | label_neurons(n), about)

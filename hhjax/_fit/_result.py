@@ -129,11 +129,17 @@ class Fit:
         error = np.where(np.isnan(data), np.nan, np.asarray(self.V) - data)
         return np.sqrt(np.nanmean(error**2, axis=1))
 
-    def plot(self, **options: Any) -> Any:
+    def plot(
+        self, *, sweeps: Sequence[int] | None = None, neuron: int = 0, axes: Any = None, **style: Any
+    ) -> Any:
         """Data against fit; see [`hh.plot.fit`][]."""
-        from .. import plot
+        from ..plot._style import overlay  # and matplotlib with it
 
-        return plot.fit(self, **options)
+        chosen = list(range(min(len(self.data), 4)) if sweeps is None else sweeps)
+        errors = self.rmse()[chosen, neuron]
+        titles = [f"sweep {sweep}, RMSE {error:.2f} mV" for sweep, error in zip(chosen, errors)]
+        data, model = (np.asarray(x)[chosen, :, neuron] for x in (self.data, self.V))
+        return overlay(self.ts, data, model, titles, axes=axes, **style)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """Many runs that differ in some values, as batches over all devices."""
 
 import dataclasses
+import functools
 import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -17,10 +18,19 @@ from jaxtyping import Array
 from .._coupling import AbstractCoupling
 from .._diffrax import as_stepper, default_solver, solver_name
 from .._hint import known_are
-from .._labels import run_attrs
-from .._lookup import find, parameters
+from .._labels import (
+    label,
+    label_axes,
+    label_neurons,
+    label_saved,
+    label_times,
+    Labelled,
+    run_attrs,
+)
+from .._xarray import dataset
+from .._lookup import find, parameters, unit_of
 from .._network import Network
-from .._neuron import Neuron
+from .._neuron import Neuron, State
 from .._parameters import cast_floats, run_dtype
 from .grid import count_steps, make_plan
 from .._populations import Populations
@@ -131,9 +141,18 @@ class Sweep(eqx.Module):
 
         **Raises:** `ImportError` that says what to install.
         """
-        from ._xarray import sweep_to_xarray
-
-        return sweep_to_xarray(self)
+        n, alone = self.finite.shape[-1], self.indices is None
+        lead = tuple(self.axes) if alone else ("point",)
+        coords = label_neurons(n)
+        if alone:
+            coords |= label_axes(self.axes, functools.partial(unit_of, self.network))
+        else:
+            coords["point"] = Labelled(("point",), np.asarray(self.indices), {})
+        variables = label(self.reduced, lead, n) | label({"finite": self.finite}, lead, n)
+        if self.ys is not None:
+            variables |= label_saved(self.ys, (*lead, "time"), n, of_state=isinstance(self.ys, State))
+            coords |= label_times(self.ts)
+        return dataset(variables, coords, run_attrs(self.solver, self.t0, self.t1, self.dt))
 
 
 def _as_axis(name: Any, values: Any, dtype: Any) -> tuple[str, Callable, list[np.ndarray], Any]:
@@ -340,7 +359,17 @@ def sweep(
     if folder is not None:
         digest = fingerprint((job, wheres, settings, list(over), [x for _, _, x, _ in axes]))
         about = run_attrs(name, t0, t1, dt)
-        store = open_points(folder, one, size, shown, network, ts, about, digest)
+        store = open_points(
+            folder,
+            one,
+            size=size,
+            axes=shown,
+            unit_of=functools.partial(unit_of, network),
+            ts=ts,
+            of_state=isinstance(one[0], State),
+            attrs=about,
+            digest=digest,
+        )
     offset = int(mine[0]) if folder is not None and len(mine) else 0
     progress = Progress(progress_meter, len(mine))
     for start in range(0, len(mine), size):

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from .._neuron import State
 from .._parameters import is_concrete
 from .._progress import Progress
 from .._store import fingerprint, RowsOnDisk
@@ -79,8 +80,8 @@ def integrate_to_disk(
     at, row = eqx.filter_eval_shape(begin, run, start)
     stride = 1 if plan.stride == plan.steps else plan.stride  # no rows on the way
     length = _length(row, plan.steps, stride, chunk)
-    n = run.network.n
-    rows = RowsOnDisk(folder, row, tuple(_parts_of(at)), ts, n, length // stride, attrs, digest)
+    about = dict(ts=ts, n=run.network.n, of_state=isinstance(row, State), attrs=attrs, digest=digest)
+    rows = RowsOnDisk(folder, row, _parts_of(at), count=length // stride, **about)
     if (state := rows.state()) is None:
         at, row = begin(run, start)
         state = _parts_of(at)

@@ -1,7 +1,7 @@
 """The results of the points of a sweep."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +9,6 @@ import jax
 import numpy as np
 
 from .._labels import label, label_axes, label_neurons, label_saved, label_times, Labelled
-from .._network import Network
 from ._archive import AbstractArchive, chunk_shape, Layout, rectangles
 from ._open import open_archive
 
@@ -72,17 +71,21 @@ class PointsOnDisk:
 def open_points(
     folder: str | Path,
     one: tuple[Any, Any, Any],
+    *,
     size: int,
     axes: Mapping[str, Any],
-    network: Network,
+    unit_of: Callable[[str], str],
     ts: np.ndarray,
+    of_state: bool,
     attrs: dict[str, Any],
     digest: str,
 ) -> PointsOnDisk:
     """Room on disk for the results of the points of a sweep.
 
     **Arguments:** `one`: the shapes of what was saved, what was reduced and what is finite at one
-    point; `size`: points in a launch; `axes`, `ts`: as in [`hh.Sweep`][]; `attrs`: of the whole.
+    point; `size`: points in a launch; `axes`, `ts`: as in [`hh.Sweep`][]; `unit_of`: gives the
+        unit of a parameter by its name; `of_state`: whether states of the network were saved;
+        `attrs`: of the whole.
 
     **Raises:** `ValueError` if the folder holds results of other inputs than those of `digest`.
     """
@@ -90,11 +93,11 @@ def open_points(
     shape = tuple(len(x[0] if isinstance(x, list) else x) for x in axes.values())
     whole = jax.tree.map(lambda x: jax.ShapeDtypeStruct(shape + x.shape, x.dtype), one)
     saved, reduced, finite = whole
-    lead, n = tuple(axes), network.n
-    coords = label_neurons(n) | label_axes(axes, network)
+    lead, n = tuple(axes), finite.shape[-1]
+    coords = label_neurons(n) | label_axes(axes, unit_of)
     coords |= label_times(ts) if jax.tree.leaves(saved) else {}
     known = [*coords, "done", "finite"]
-    rows = label_saved(saved, (*lead, "time"), n, known)
+    rows = label_saved(saved, (*lead, "time"), n, of_state=of_state, taken=known)
     others = label(reduced, lead, n, taken=[*known, *rows]) | {
         "finite": Labelled((*lead, "neuron"), finite, {})
     }

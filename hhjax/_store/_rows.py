@@ -28,20 +28,23 @@ class RowsOnDisk:
         folder: str | Path,
         row: Any,
         state: Any,
+        *,
         ts: np.ndarray,
         n: int,
+        of_state: bool,
         count: int,
         attrs: dict[str, Any],
         digest: str,
     ):
         """**Arguments:** `row`, `state`: the shapes of what is saved at a time and of where the run
-        stands; `ts`: times of the rows, ms; `count`: how many are written at a time.
+        stands; `ts`: times of the rows, ms; `n`: how many neurons there are; `of_state`: whether the
+            rows are states of the network; `count`: how many are written at a time.
 
         **Raises:** `ValueError` if the folder holds results of other inputs than those of `digest`.
         """
         whole = jax.tree.map(lambda x: jax.ShapeDtypeStruct((len(ts),) + x.shape, x.dtype), row)
         coords = label_neurons(n) | label_times(ts)
-        saved = label_saved(whole, ("time",), n, [*coords, "resume"])
+        saved = label_saved(whole, ("time",), n, of_state=of_state, taken=[*coords, "resume"])
         self._state, self._structure, self._names = state, jax.tree.structure(row), list(saved)
         size = _HEAD + sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(state))
         about = {"long_name": "where the run stands, for hhjax to go on from"}

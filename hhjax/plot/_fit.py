@@ -25,24 +25,7 @@ def fit(
     **Arguments:** `sweeps`: which, by default the first four; `neuron`: which; `axes`: one for
     each sweep; `style`: of the model's lines, passed on to `Axes.plot`.
     """
-    data = np.asarray(result.data)
-    sweeps = range(min(len(data), 4)) if sweeps is None else sweeps
-    if axes is None:
-        size = (7, 1 + 1.8 * len(sweeps))
-        _, grid = plt.subplots(len(sweeps), 1, figsize=size, layout="constrained", sharex=True, squeeze=False)
-        axes = grid[:, 0]
-    lines = []
-    for row, (sweep, ax) in enumerate(zip(sweeps, axes, strict=True)):
-        last = row == len(sweeps) - 1
-        ax = new_axes(ax, "Time (ms)" if last else "", "Membrane\npotential (mV)")
-        lines += ax.plot(result.ts, data[sweep, :, neuron], color="0.65", linewidth=2, label="data")
-        look = {"color": COLOURS[1], "linewidth": 1, "label": "fit"} | style
-        lines += ax.plot(result.ts, np.asarray(result.V)[sweep, :, neuron], **look)
-        ax.set_title(
-            f"sweep {sweep}, RMSE {result.rmse()[sweep, neuron]:.2f} mV", fontsize="medium", loc="left"
-        )
-    axes[0].legend(frameon=False, loc="lower right", bbox_to_anchor=(1, 1), ncols=2)
-    return lines
+    return result.plot(sweeps=sweeps, neuron=neuron, axes=axes, **style)
 
 
 _PANELS = ("loss", "estimates", "correlation")

@@ -4,7 +4,9 @@ from collections.abc import Sequence
 from typing import Any
 
 import matplotlib.pyplot as plt
+import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 """The palette of M. Okabe and K. Ito (2008), which colour-blind readers can tell apart."""
@@ -46,3 +48,32 @@ def new_pair(axes: Sequence[Axes] | None, xlabel: str, ylabels: Sequence[str]) -
 def beside(ax: Axes, **options: Any) -> None:
     """A legend to the right of the axes, where it hides nothing."""
     ax.legend(frameon=False, loc="upper left", bbox_to_anchor=(1.0, 1.03), **options)
+
+
+def overlay(
+    ts: np.ndarray,
+    data: np.ndarray,
+    model: np.ndarray,
+    titles: Sequence[str],
+    *,
+    axes: Sequence[Axes] | None = None,
+    **style: Any,
+) -> list[Line2D]:
+    """Data under a model, one row for each sweep.
+
+    **Arguments:** `ts`: ms, shape (times,); `data`, `model`: mV, shape (sweeps, times); `titles`: of the
+    sweeps; `axes`: one for each sweep; `style`: of the model's lines, passed on to `Axes.plot`.
+    """
+    if axes is None:
+        size = (7, 1 + 1.8 * len(data))
+        _, grid = plt.subplots(len(data), 1, figsize=size, layout="constrained", sharex=True, squeeze=False)
+        axes = grid[:, 0]
+    lines = []
+    look = {"color": COLOURS[1], "linewidth": 1, "label": "fit"} | style
+    for row, (recorded, fitted, title, ax) in enumerate(zip(data, model, titles, axes, strict=True)):
+        ax = new_axes(ax, "Time (ms)" if row == len(data) - 1 else "", "Membrane\npotential (mV)")
+        lines += ax.plot(ts, recorded, color="0.65", linewidth=2, label="data")
+        lines += ax.plot(ts, fitted, **look)
+        ax.set_title(title, fontsize="medium", loc="left")
+    axes[0].legend(frameon=False, loc="lower right", bbox_to_anchor=(1, 1), ncols=2)
+    return lines
