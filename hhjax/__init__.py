@@ -3,6 +3,9 @@
 Units, everywhere: ms, mV, µA/cm², mS/cm², µF/cm², mM, °C.
 """
 
+import importlib
+from typing import Any
+
 from . import (
     analysis as analysis,
     channels as channels,
@@ -12,22 +15,13 @@ from . import (
     neurons as neurons,
     recordings as recordings,
     steppers as steppers,
+    stimuli as stimuli,
     synapses as synapses,
 )
-from ._channel import (
-    AlphaBeta as AlphaBeta,
-    Channel as Channel,
-    InfTau as InfTau,
-    Instantaneous as Instantaneous,
-    q10 as q10,
-)
-from ._channel_noise import with_channel_noise as with_channel_noise
-from ._cores import use_cores as use_cores
-from ._coupling import AbstractCoupling as AbstractCoupling, GradedSynapse as GradedSynapse
-from ._diffrax import as_diffrax as as_diffrax
-from ._diffusion import brownian_shape as brownian_shape, diffusion as diffusion
-from ._electrode import Electrode as Electrode
-from ._files import load as load, load_notes as load_notes, save as save
+from ._base.devices import use_cores as use_cores
+from ._base.math import exprel as exprel, vtrap as vtrap
+from ._base.parameters import param as param, Parameter as Parameter
+from ._base.random import fast_key as fast_key
 from ._fit import (
     Fit as Fit,
     fit as fit,
@@ -37,19 +31,22 @@ from ._fit import (
     Score as Score,
     score as score,
 )
-from ._math import exprel as exprel, vtrap as vtrap
-from ._network import Network as Network, vector_field as vector_field
-from ._neuron import Neuron as Neuron, State as State
-from ._noise import (
+from ._io.files import load as load, load_notes as load_notes, save as save
+from ._model.network import Network as Network, vector_field as vector_field
+from ._model.neuron import Neuron as Neuron, State as State
+from ._model.noise import (
+    brownian_shape as brownian_shape,
+    diffusion as diffusion,
+    with_channel_noise as with_channel_noise,
+)
+from ._model.pool import CalciumPool as CalciumPool
+from ._noise.currents import (
     CurrentNoise as CurrentNoise,
     OUConductance as OUConductance,
     OUCurrent as OUCurrent,
 )
-from ._parameters import param as param, Parameter as Parameter
-from ._pool import CalciumPool as CalciumPool
-from ._random import fast_key as fast_key
-from ._recording import Recording as Recording
-from ._reduce import (
+from ._run.axes import Axis as Axis
+from ._run.reducers import (
     AbstractReducer as AbstractReducer,
     Extrema as Extrema,
     Extremes as Extremes,
@@ -59,30 +56,26 @@ from ._reduce import (
     SpikeCount as SpikeCount,
     SpikeTimes as SpikeTimes,
 )
-from ._reference import reference as reference
+from ._run.reference import reference as reference
 from ._run.simulate import save_V as save_V, simulate as simulate
-from ._solution import NonFiniteError as NonFiniteError, Solution as Solution
-from ._spikes import (
+from ._run.solution import NonFiniteError as NonFiniteError, Solution as Solution
+from ._run.spikes import (
     coincidence_factor as coincidence_factor,
     firing_rate as firing_rate,
     isi as isi,
     isi_cv as isi_cv,
     spike_times as spike_times,
 )
-from ._stimulus import (
-    Clamp as Clamp,
-    Constant as Constant,
-    Pulses as Pulses,
-    Ramp as Ramp,
-    Sampled as Sampled,
-    Scaled as Scaled,
-    Sine as Sine,
-    Step as Step,
-    Stimulus as Stimulus,
-    Sum as Sum,
-)
-from ._run.sweep import Axis as Axis, Sweep as Sweep, sweep as sweep
+from ._run.sweep import Sweep as Sweep, sweep as sweep
+from ._version import __version__ as __version__
 from .channels import Leak as Leak, Potassium as Potassium, Sodium as Sodium
+from .channels._channel import (
+    AlphaBeta as AlphaBeta,
+    Channel as Channel,
+    InfTau as InfTau,
+    Instantaneous as Instantaneous,
+    q10 as q10,
+)
 from .neurons import (
     connor_stevens as connor_stevens,
     morris_lecar as morris_lecar,
@@ -96,6 +89,28 @@ from .neurons import (
     traub_miles as traub_miles,
     wang_buzsaki as wang_buzsaki,
 )
+from .recordings import Recording as Recording
 from .steppers import AbstractStepper as AbstractStepper
+from .steppers.solvers import as_diffrax as as_diffrax
+from .stimuli import (
+    Clamp as Clamp,
+    Constant as Constant,
+    Pulses as Pulses,
+    Ramp as Ramp,
+    Sampled as Sampled,
+    Scaled as Scaled,
+    Sine as Sine,
+    Step as Step,
+    Stimulus as Stimulus,
+    Sum as Sum,
+)
+from .stimuli.sampled import Electrode as Electrode
+from .synapses._coupling import AbstractCoupling as AbstractCoupling
+from .synapses.graded import GradedSynapse as GradedSynapse
 
-__version__ = "0.1.0"
+
+def __getattr__(name: str) -> Any:
+    """`hh.plot`, which is loaded when it is used, and matplotlib with it."""
+    if name == "plot":
+        return importlib.import_module(".plot", __name__)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,6 +1,6 @@
 """The command line, `python -m hhjax`: see `--help`."""
 
-from ._cli import main as main
+from ._cli import main
 
 if __name__ == "__main__":
     import matplotlib

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
-from ._parameters import as_float_array, is_concrete
+from ._base.parameters import as_float_array, is_concrete
 
 
 def _inside(ts: ArrayLike, V: Array, start: float, stop: float) -> Array:

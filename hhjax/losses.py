@@ -14,8 +14,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from ._parameters import as_float_array, check_own, check_size, param, Parameter
-from ._spikes import filled, traced_spike_times
+from ._base.parameters import as_float_array, check_own, check_size, param, Parameter
+from ._run.spikes import filled, traced_spike_times
 
 
 class AbstractLoss(eqx.Module):

@@ -13,9 +13,14 @@ from ._fit import FIT
 from ._sweep import SWEEP
 
 COMMANDS = {command.name: command for command in (COMPARE, NETWORK, FI, FIT, SWEEP, ANALYSE)}
+
+
 DEMOS = (COMPARE.name, NETWORK.name, FI.name)
 
+
 _OUT = Path("hhjax_figures")
+
+
 _MISTAKES = (ValueError, FloatingPointError, ImportError, OSError)
 
 

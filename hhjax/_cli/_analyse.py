@@ -10,9 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 
 import hhjax as hh
-from hhjax import analysis
 
-from .._table import number, table
+from .._base.host import number, table
 from ._common import add_model, Command, make_model, one_of, save_csv, save_figure, save_result
 
 PARTS = {
@@ -24,13 +23,22 @@ PARTS = {
     "impedance": "resonance of the rest without current",
     "sensitivity": "of the orbit's period to every parameter",
 }
+
+
 _OF_ORBIT = ("orbit", "cycles", "sensitivity")
+
+
 _LEAST, _MOST = 0.02, 500.0  # µA/cm²: where firing is looked for
+
+
 _HERTZ = (0.1, 1000.0)
+
+
 _STEPS = (1000, 4000)  # in a period; the second where a multiplier of 1 shows the first to be too few
 
 
 def analyse(
+    *,
     model: str,
     set: Sequence[str],
     parts: Sequence[str] | None,
@@ -59,13 +67,13 @@ def analyse(
         found["rest"] = _rest(neuron, (0.0, current))
     if "branches" in wanted:
         _say("branches")
-        found["branches"] = analysis.branches(neuron, (low, high))
+        found["branches"] = hh.analysis.branches(neuron, (low, high))
         print(found["branches"])
     if any(part in wanted for part in _OF_ORBIT):
         found |= _orbit(neuron, current, wanted, (low, high))
     if "fi" in wanted:
         _say("fi")
-        found["fi"] = analysis.fi_curve(neuron, np.linspace(low, high, points), tol=0.01, **run)
+        found["fi"] = hh.analysis.fi_curve(neuron, np.linspace(low, high, points), tol=0.01, **run)
         print(found["fi"])
     if "impedance" in wanted:
         found |= _impedance(neuron)
@@ -97,7 +105,7 @@ def _currents(
     onset = 0.0
     if (range is None and over_range) or (current is None and in_current):
         tried = np.append(0.0, np.geomspace(_LEAST, _MOST, points - 1))
-        onset = float(analysis.fi_curve(neuron, tried, tol=0.1, **run).threshold)
+        onset = float(hh.analysis.fi_curve(neuron, tried, tol=0.1, **run).threshold)
         if math.isnan(onset):
             raise ValueError(
                 f"no current from {_LEAST:g} to {_MOST:g} µA/cm² starts to make this neuron fire for long, "
@@ -115,7 +123,7 @@ def _rest(neuron: hh.Neuron, currents: Sequence[float]) -> dict[str, Any]:
     _say("rest")
     found, rows = {}, []
     for current in dict.fromkeys(currents):
-        states = _try(lambda: analysis.equilibria(neuron, current)) or ()
+        states = _try(lambda: hh.analysis.equilibria(neuron, current)) or ()
         found[f"{current:g}"] = states
         for state in states:
             first = complex(state.eigenvalues[0])
@@ -134,7 +142,7 @@ def _orbit(
     _say("orbit")
     orbit, steps = None, _STEPS[0]
     for steps in _STEPS:
-        orbit = _try(lambda: analysis.periodic_orbit(neuron, current, orbit, steps=steps, throw=False))
+        orbit = _try(lambda: hh.analysis.periodic_orbit(neuron, current, orbit, steps=steps, throw=False))
         if orbit is None or bool(jnp.isnan(orbit.period)) or jnp.abs(orbit.multipliers - 1).min() < 1e-4:
             break
     if orbit is None or bool(jnp.isnan(orbit.period)):
@@ -151,10 +159,10 @@ def _orbit(
         shown = f"{multiplier.real:.6g}" + (f"{multiplier.imag:+.6g}i" if multiplier.imag else "")
         rows.append([f"multiplier {k + 1}", shown, ""])
     print(table(["", "value", "unit"], rows))
-    response = analysis.phase_response(orbit)
+    response = hh.analysis.phase_response(orbit)
     found: dict[str, Any] = {"orbit": orbit, "response": response} if "orbit" in parts else {}
     if "cycles" in parts:
-        cycles = _try(lambda: analysis.continue_orbit(orbit, currents, steps=steps))
+        cycles = _try(lambda: hh.analysis.continue_orbit(orbit, currents, steps=steps))
         if cycles is not None:
             found["cycles"] = cycles
             _say("cycles")
@@ -164,19 +172,19 @@ def _orbit(
             print(table(["point", "current (µA/cm²)", "period (ms)"], rows))
     if "sensitivity" in parts:
         _say("sensitivity")
-        period = analysis.period_feature(orbit, response)
-        found["sensitivity"] = analysis.sensitivity(neuron, period)
+        period = hh.analysis.period_feature(orbit, response)
+        found["sensitivity"] = hh.analysis.sensitivity(neuron, period)
         print(found["sensitivity"])
     return found
 
 
 def _impedance(neuron: hh.Neuron) -> dict[str, Any]:
     _say("impedance")
-    rest = next((x for x in _try(lambda: analysis.equilibria(neuron)) or () if bool(x.stable)), None)
+    rest = next((x for x in _try(lambda: hh.analysis.equilibria(neuron)) or () if bool(x.stable)), None)
     if rest is None:
         print("no stable rest without current")
         return {}
-    response = analysis.impedance(neuron, jnp.geomspace(*_HERTZ, 300), 0.0, rest)
+    response = hh.analysis.impedance(neuron, jnp.geomspace(*_HERTZ, 300), 0.0, rest)
     size, peak = np.abs(np.asarray(response.input[:, 0])), float(response.resonance[0])
     resonant = _HERTZ[0] < peak < _HERTZ[1]
     rows = [
@@ -220,17 +228,15 @@ def _draw(found: dict[str, Any], model: str, out: Path) -> None:
     """One panel for each part that has a picture."""
     import matplotlib.pyplot as plt
 
-    from hhjax import plot
-
     def bifurcation(panel: Any) -> None:
         ax = panel.subplots()
-        lines = plot.bifurcation(found["branches"], found.get("cycles", ()), ax=ax, legend=False)
+        lines = hh.plot.bifurcation(found["branches"], found.get("cycles", ()), ax=ax, legend=False)
         shown = [line for line in lines if not str(line.get_label()).startswith("_")]
         ax.legend(handles=shown, frameon=False, fontsize="x-small", loc="best")
 
     def rates(panel: Any) -> None:
         curve, ax = found["fi"], panel.subplots()
-        plot.fi_curve(curve.currents, curve.rates, ax=ax)
+        hh.plot.fi_curve(curve.currents, curve.rates, ax=ax)
         if int(curve.hodgkin_class):
             onset = f"class {int(curve.hodgkin_class)}, from {float(curve.threshold):.4g} µA/cm²"
             ax.axvline(float(curve.threshold), color="0.7", linewidth=0.8, linestyle=":", zorder=0)
@@ -238,14 +244,14 @@ def _draw(found: dict[str, Any], model: str, out: Path) -> None:
 
     def sensitivity(panel: Any) -> None:
         ax = panel.subplots()
-        plot.sensitivity(found["sensitivity"], ax=ax, most=10)
+        hh.plot.sensitivity(found["sensitivity"], ax=ax, most=10)
         ax.set_xlabel("Change of the period for 1 % more (%)")
 
     panels = {
         "branches": bifurcation,
         "fi": rates,
-        "response": lambda panel: plot.prc(found["response"], ax=panel.subplots()),
-        "impedance": lambda panel: plot.impedance(
+        "response": lambda panel: hh.plot.prc(found["response"], ax=panel.subplots()),
+        "impedance": lambda panel: hh.plot.impedance(
             found["impedance"], axes=list(panel.subplots(2, 1, sharex=True))
         ),
         "sensitivity": sensitivity,

@@ -14,8 +14,8 @@ import jax.numpy as jnp
 
 import hhjax as hh
 
-from .._hint import known_are
-from .._lookup import find, parameters
+from .._base.host import known_are
+from .._model.names import find, parameters
 
 
 @dataclasses.dataclass(frozen=True)

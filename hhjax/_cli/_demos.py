@@ -12,7 +12,7 @@ import numpy as np
 
 import hhjax as hh
 
-from .._table import table
+from .._base.host import table
 from ._common import check_positive, Command, device, save_figure
 
 COMPARED = ("exp_euler", "ind_exp_euler", "rk4", "strang")
@@ -32,8 +32,6 @@ def _timed(run: Callable[[], hh.Solution]) -> tuple[hh.Solution, float]:
 def compare(dt: Sequence[float], t1: float, current: float, out: Path) -> None:
     """Solvers on one neuron against a tight adaptive solution."""
     import matplotlib.pyplot as plt
-
-    from hhjax import plot
 
     check_positive(dt=dt, t1=t1)
     neuron = hh.squid_axon()
@@ -62,10 +60,10 @@ def compare(dt: Sequence[float], t1: float, current: float, out: Path) -> None:
 
     figure, axes = plt.subplots(1, 2, figsize=(11, 3.8), layout="constrained", width_ratios=[2, 1])
     for ax in axes:
-        plot.traces(exact, labels=["exact"], ax=ax, legend=False, color="0.7", linewidth=4)
+        hh.plot.traces(exact, labels=["exact"], ax=ax, legend=False, color="0.7", linewidth=4)
         for k, (solver, (dt, solution)) in enumerate(coarse.items()):
-            plot.traces(
-                solution, labels=[f"{solver}, dt = {dt:g} ms"], ax=ax, legend=False, color=plot.COLOURS[k]
+            hh.plot.traces(
+                solution, labels=[f"{solver}, dt = {dt:g} ms"], ax=ax, legend=False, color=hh.plot.COLOURS[k]
             )
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=5, frameon=False)
     axes[0].set_title(f"Squid axon at {current:g} µA/cm²")
@@ -78,8 +76,6 @@ def compare(dt: Sequence[float], t1: float, current: float, out: Path) -> None:
 def network(n: int, dt: float, t1: float, current: float, solver: str, out: Path) -> None:
     """Two coupled neurons, and n of them."""
     import matplotlib.pyplot as plt
-
-    from hhjax import plot
 
     check_positive(n=n, dt=dt, t1=t1)
     pair = hh.Network(hh.squid_axon(), n=2, coupling=hh.GradedSynapse([[0.0, 0.1], [0.1, 0.0]]))
@@ -102,9 +98,9 @@ def network(n: int, dt: float, t1: float, current: float, solver: str, out: Path
     print(f"\n{n} neurons took {elapsed:.0f} ms, compiled before.")
 
     figure, axes = plt.subplots(2, 1, figsize=(9, 6.5), layout="constrained")
-    plot.traces(two, ax=axes[0])
+    hh.plot.traces(two, ax=axes[0])
     axes[0].set_title(f"Two coupled neurons at {current:g} µA/cm²")
-    plot.raster(crowd, ax=axes[1])
+    hh.plot.raster(crowd, ax=axes[1])
     axes[1].set_title(f"{n} coupled neurons, currents within 30 % of {current:g} µA/cm²")
     save_figure(figure, out, "network.png")
 
@@ -112,8 +108,6 @@ def network(n: int, dt: float, t1: float, current: float, solver: str, out: Path
 def fi(dt: float, t1: float, current: float, n: int, solver: str, out: Path) -> None:
     """Firing rate against current, all currents in one run."""
     import matplotlib.pyplot as plt
-
-    from hhjax import plot
 
     check_positive(n=n, dt=dt, t1=t1)
     currents = jnp.linspace(0.0, current, n)
@@ -127,7 +121,7 @@ def fi(dt: float, t1: float, current: float, n: int, solver: str, out: Path) -> 
     print(f"\n{n} currents in one run took {elapsed:.0f} ms, compiled before.")
 
     figure, ax = plt.subplots(figsize=(7, 4), layout="constrained")
-    plot.fi_curve(currents, rates, ax=ax)
+    hh.plot.fi_curve(currents, rates, ax=ax)
     ax.set_title("Firing rate of the squid axon")
     save_figure(figure, out, "fi.png")
 
@@ -157,12 +151,16 @@ COMPARE = Command(
     _options(dict(dt=[0.1, 0.01], t1=100.0, current=10.0)),
     compare,
 )
+
+
 NETWORK = Command(
     "network",
     "two coupled neurons, and n",
     _options(dict(n=100, dt=0.025, t1=100.0, current=10.0, solver="strang")),
     network,
 )
+
+
 FI = Command(
     "fi",
     "firing rate against current",

@@ -10,7 +10,7 @@ import jax
 import hhjax as hh
 
 from .._fit._protocol import check_unit
-from .._lookup import find, parameters
+from .._model.names import find, parameters
 from ._common import (
     add_model,
     check_positive,
@@ -26,6 +26,7 @@ _ELECTRODE = ("electrode.area", "electrode.offset")
 
 
 def fit(
+    *,
     file: str,
     model: str,
     set: Sequence[str],
@@ -50,8 +51,6 @@ def fit(
     """Estimate parameters from a recording."""
     import matplotlib.pyplot as plt
     import optax
-
-    from hhjax import plot
 
     recording = _recording(file, sweeps, start, stop, every)
     neuron = make_model(model, set)
@@ -83,7 +82,7 @@ def fit(
     count = f"{len(recording)} sweep{'s' * (len(recording) != 1)}"
     print(f"{model} fitted to {count} of {recording.name}, {result.solver}, dt = {result.dt:g} ms.\n")
     print(result)
-    plot.fit_report(result)
+    hh.plot.fit_report(result)
     save_figure(plt.gcf(), out, "fit.png")
     rows = zip(result.names, result.values, result.standard_errors, result.units)
     save_csv(["parameter", "estimate", "standard error", "unit"], rows, out, "fit.csv")

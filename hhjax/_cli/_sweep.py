@@ -11,12 +11,13 @@ import numpy as np
 
 import hhjax as hh
 
-from .._lookup import with_unit
-from .._table import table
+from .._base.host import table
+from .._model.names import with_unit
 from ._common import add_model, Command, make_model, save_csv, save_figure, save_result
 
 
 def sweep(
+    *,
     over: Sequence[Sequence[str]],
     model: str,
     set: Sequence[str],
@@ -29,8 +30,6 @@ def sweep(
 ) -> None:
     """Spike counts and firing rates over one or two parameters."""
     import matplotlib.pyplot as plt
-
-    from hhjax import plot
 
     axes = _axes(over)
     if not 0 <= start < t1:
@@ -66,7 +65,7 @@ def sweep(
     if not finite.all():
         print(f"\n{(~finite).sum()} of {finite.size} runs turned infinite or NaN: take a smaller --dt.")
 
-    plot.sweep(result, rates, label="Firing rate (Hz)")
+    hh.plot.sweep(result, rates, label="Firing rate (Hz)")
     plt.gca().set_title(model)
     save_figure(plt.gcf(), out, "sweep.png")
     save_csv(headers, rows, out, "sweep.csv")

@@ -10,11 +10,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from .._diffrax import solver_name
-from .._parameters import cast_floats, check_size, run_dtype
-from .._progress import Progress
-from .._random import check_key
+from .._base.host import Progress
+from .._base.parameters import cast_floats, check_size, run_dtype
+from .._base.random import check_key
 from ..losses import AbstractLoss, as_loss, Trace
+from ..steppers.solvers import solver_name
 from ._free import Free, resolve
 from ._guide import Nudging, release, stages
 from ._problem import AbstractProblem, Shooting
@@ -23,6 +23,8 @@ from ._result import Fit, no_uncertainty, Starts, uncertainty
 from ._solve import evaluate, gradient_descent, levenberg_marquardt, Solved
 
 _GRADIENT = 4  # forward runs that a gradient in reverse mode counts besides the run itself
+
+
 _MANY = 200  # unknowns, from which on no Jacobian is made for standard errors
 
 

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from .._lookup import HIDDEN
+from .._model.names import HIDDEN
 
 
 @dataclasses.dataclass(frozen=True)

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array
 
-from .._neuron import State
+from .._model.neuron import State
 from .._run.simulate import save_V, simulate
 from ..losses import AbstractLoss
 from ._free import Free
@@ -18,6 +18,8 @@ from ._protocol import Protocol, run, split
 
 # A start that blows up gets this residual and no slope: worse than any real one.
 _BLOWN_UP = 1e6
+
+
 V_SCALE = 25.0  # mV that count as one in a vector of unknowns
 
 

@@ -12,14 +12,14 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from .._diffrax import as_stepper
-from .._electrode import Electrode
-from .._network import Network
-from .._neuron import Neuron
-from .._parameters import cast_floats, check_parameters, run_dtype
-from .._recording import Recording
+from .._base.parameters import cast_floats, check_parameters, run_dtype
+from .._model.network import Network
+from .._model.neuron import Neuron
 from .._run.simulate import save_V, simulate
-from .._stimulus import Clamp, Sampled, Tabulated, Stimulus
+from ..recordings import Recording
+from ..steppers.solvers import as_stepper
+from ..stimuli._base import Stimulus
+from ..stimuli.sampled import Clamp, Electrode, Sampled, Tabulated
 
 _FINEST = 0.025  # ms; the default time step is the largest part of a sample that is no longer
 

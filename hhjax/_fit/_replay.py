@@ -9,9 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from .._parameters import cast_floats, run_dtype
-from .._recording import Recording
-from .._spikes import coincidence_factor, concrete_spike_times, filled
+from .._base.parameters import cast_floats, run_dtype
+from .._run.spikes import coincidence_factor, concrete_spike_times, filled
+from ..recordings import Recording
 from ._protocol import check_model, Protocol, protocol_of, run, split
 
 

@@ -1,7 +1,7 @@
 """What a fit returns."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -133,7 +133,7 @@ class Fit:
         self, *, sweeps: Sequence[int] | None = None, neuron: int = 0, axes: Any = None, **style: Any
     ) -> Any:
         """Data against fit; see [`hh.plot.fit`][]."""
-        from ..plot._style import overlay  # and matplotlib with it
+        from .._draw import overlay  # and matplotlib with it
 
         chosen = list(range(min(len(self.data), 4)) if sweeps is None else sweeps)
         errors = self.rmse()[chosen, neuron]

@@ -14,8 +14,14 @@ from jaxtyping import Array
 from ._problem import _BLOWN_UP, AbstractProblem
 
 _FUTILE = 12  # rejected steps in a row, after which a start is given up
+
+
 _SMALL_GAIN = 3  # accepted steps in a row that gain next to nothing, after which a start is at its optimum
+
+
 _PATIENCE = 100  # optimiser steps without a better loss, likewise
+
+
 _OPTIONS = {"jac": "bwd"}  # optimistix then holds J as an array; `_linear` supplies it
 
 

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from .._parameters import is_concrete
+from .._base.parameters import is_concrete
 
 
 def count_steps(t0: float, t1: float, dt: float) -> tuple[int, float]:

@@ -9,16 +9,16 @@ import diffrax
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array
 
-from .._cores import in_shard_map
-from .._network import Network
-from .._neuron import Neuron
-from .._random import step_keys
+from .._base.devices import in_shard_map
+from .._base.random import step_keys
+from .._model.network import Network
+from .._model.neuron import Neuron
 from .run import nbytes, Result, Run, RunState, steps_done
 
 KEPT_BYTES = 1_000_000_000
 """What a gradient may keep of a run; above, it keeps states at the boundaries of chunks alone."""
+
 
 # Two steps are worked out anew together: half the states to keep, at no more work. Of a state as small as
 # this all that a step works out is kept, about so many times its size.

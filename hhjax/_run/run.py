@@ -7,12 +7,12 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from .._network import Network
-from .._neuron import State
-from .._reduce import map_reducers
-from .._stimulus import Stimulus
+from .._model.network import Network
+from .._model.neuron import State
 from ..steppers._base import AbstractStepper
+from ..stimuli._base import Stimulus
 from .grid import Plan
+from .reducers import map_reducers
 
 
 class RunState(eqx.Module):

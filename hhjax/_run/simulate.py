@@ -13,22 +13,21 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from .._cores import in_shard_map
-from .._diffrax import as_stepper, default_solver, solver_name
-from .._labels import run_attrs
-from .._network import Network
-from .._neuron import Neuron, State
-from .._parameters import as_float_array, cast_floats, check_parameters, is_concrete, run_dtype
-from .._random import check_key
-from .._reduce import check_reducers
-from .._solution import NonFiniteError, Progress, Solution
-from .._stimulus import as_stimulus, check_stimulus, Stimulus
-from .._store import check_folder
-from .to_disk import check_chunk, integrate_to_disk
-from ..steppers import stochastic_by_name
+from .._base.devices import in_shard_map
+from .._base.parameters import as_float_array, cast_floats, check_parameters, is_concrete, run_dtype
+from .._base.random import check_key
+from .._io.labels import run_attrs
+from .._io.store import check_folder
+from .._model.network import Network
+from .._model.neuron import Neuron, State
+from ..steppers.solvers import as_stepper, default_solver, solver_name, stochastic_by_name
+from ..stimuli._base import as_stimulus, check_stimulus, Stimulus
 from .grid import count_steps, make_plan, Plan
 from .loop import compiled
+from .reducers import check_reducers
 from .run import Result, Run, RunState
+from .solution import NonFiniteError, Progress, Solution
+from .to_disk import check_chunk, integrate_to_disk
 
 
 def save_V(t: Array, y: State, args: Any) -> State:
@@ -37,7 +36,11 @@ def save_V(t: Array, y: State, args: Any) -> State:
 
 
 _SAVE_V = diffrax.SaveAt(t0=True, steps=True, fn=save_V)
+
+
 _SAVE_LAST_V = diffrax.SaveAt(t1=True, fn=save_V)
+
+
 _ADJOINTS = (diffrax.RecursiveCheckpointAdjoint, diffrax.DirectAdjoint, diffrax.ForwardMode)
 
 

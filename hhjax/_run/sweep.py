@@ -1,6 +1,5 @@
 """Many runs that differ in some values, as batches over all devices."""
 
-import dataclasses
 import functools
 import math
 from collections.abc import Callable, Mapping
@@ -15,10 +14,11 @@ import numpy as np
 from jax.sharding import Mesh, PartitionSpec
 from jaxtyping import Array
 
-from .._coupling import AbstractCoupling
-from .._diffrax import as_stepper, default_solver, solver_name
-from .._hint import known_are
-from .._labels import (
+from .._base.host import Progress, Settings
+from .._base.parameters import cast_floats, run_dtype
+from .._base.random import check_key
+from .._io.labels import (
+    dataset,
     label,
     label_axes,
     label_neurons,
@@ -27,76 +27,20 @@ from .._labels import (
     Labelled,
     run_attrs,
 )
-from .._xarray import dataset
-from .._lookup import find, parameters, unit_of
-from .._network import Network
-from .._neuron import Neuron, State
-from .._parameters import cast_floats, run_dtype
+from .._io.store import check_folder, fingerprint, open_points, PointsInMemory, PointsOnDisk
+from .._model.names import unit_of
+from .._model.network import Network
+from .._model.neuron import Neuron, State
+from ..steppers.solvers import as_stepper, default_solver, solver_name
+from .axes import _amplitude, _as_axis, _Named, _put, Point
 from .grid import count_steps, make_plan
-from .._populations import Populations
-from .._progress import Progress
-from .._random import check_key
-from .._reduce import check_reducers, SpikeCount
-from .._settings import Settings
+from .reducers import check_reducers, SpikeCount
 from .simulate import check_run, simulate
-from .._stimulus import Stimulus
-from .._store import check_folder, fingerprint, open_points, PointsInMemory, PointsOnDisk
 
 _BLOCK = 2048  # neurons that step together: their state stays in the cache of one core
+
+
 _CHUNK_BYTES = 256_000_000  # results and states of one launch
-
-
-class Point(eqx.Module):
-    """What a point of a sweep can vary: `network`, `stimulus` and `v0` (mV)."""
-
-    network: Network
-    stimulus: Stimulus
-    v0: Any
-
-    @property
-    def neuron(self) -> Neuron | Populations:
-        return self.network.neuron
-
-    @property
-    def coupling(self) -> AbstractCoupling | None:
-        return self.network.coupling
-
-
-@dataclasses.dataclass(frozen=True)
-class Axis:
-    """Values of anything in a sweep, along one axis of its result.
-
-    **Fields:**
-
-    - `where`: from a `Point` (`network`, `neuron`, `coupling`, `stimulus`, `v0`) to the leaf
-        that varies, as for `eqx.tree_at`, or to a list of leaves that vary together. Define
-        it once: each new function compiles anew.
-    - `values`: an array whose first axis runs along the sweep and whose others have the
-        shape of what replaces the leaf; a list of arrays for a list of leaves.
-    """
-
-    where: Callable[[Point], Any]
-    values: Any
-
-
-@dataclasses.dataclass(frozen=True)
-class _Named:
-    """A leaf by its name, see `hh.sweep`; equal names compile once."""
-
-    names: tuple[str, ...]
-
-    def __call__(self, point: Point) -> list:
-        return [self._find(point, name) for name in self.names]
-
-    def _find(self, point: Point, name: str) -> Any:
-        found, _ = find(point, name)
-        if found is None:
-            told = known_are(name, parameters(point))
-            raise ValueError(
-                f"`over` names {name!r}, which is no parameter.{told} For anything else give "
-                "hh.Axis(where, values)."
-            )
-        return found
 
 
 class Sweep(eqx.Module):
@@ -153,32 +97,6 @@ class Sweep(eqx.Module):
             variables |= label_saved(self.ys, (*lead, "time"), n, of_state=isinstance(self.ys, State))
             coords |= label_times(self.ts)
         return dataset(variables, coords, run_attrs(self.solver, self.t0, self.t1, self.dt))
-
-
-def _as_axis(name: Any, values: Any, dtype: Any) -> tuple[str, Callable, list[np.ndarray], Any]:
-    """The name of an axis, where it acts, the values for each leaf, and what to show for it."""
-    if isinstance(values, Axis):
-        many = isinstance(values.values, (list, tuple))
-        where, given = values.where, list(values.values) if many else [values.values]
-    elif isinstance(name, tuple):
-        where, given = _Named(name), list(values)
-        if len(given) != len(name):
-            raise ValueError(f"`over[{name!r}]` must hold {len(name)} arrays of values, got {len(given)}.")
-    else:
-        where, given = _Named((name,)), [values]
-    arrays = [np.asarray(x, dtype) for x in given]
-    label = ", ".join(name) if isinstance(name, tuple) else str(name)
-    if any(x.ndim == 0 or x.shape[0] == 0 for x in arrays) or len({len(x) for x in arrays}) != 1:
-        shapes = ", ".join(str(x.shape) for x in arrays)
-        raise ValueError(f"`over[{label!r}]` must hold values along a first axis, got shape {shapes}.")
-    return label, where, arrays, arrays[0] if len(arrays) == 1 else arrays
-
-
-def _put(point: Point, wheres: tuple[Callable, ...], values: list[list[Any]]) -> Point:
-    for where, new in zip(wheres, values):
-        leaves = lambda point: (lambda x: x if isinstance(x, (list, tuple)) else [x])(where(point))
-        point = eqx.tree_at(leaves, point, new)
-    return point
 
 
 class _Job(eqx.Module):
@@ -391,15 +309,6 @@ def sweep(
     ys, reduced, finite = jax.tree.map(place, store.read())
     indices = None if alone else mine
     return Sweep(shown, reduced, ts, ys, finite, indices, network, name, t0, t1, dt)
-
-
-def _amplitude(names: tuple[str, ...], stimulus: Stimulus) -> tuple[str, ...]:
-    if "stimulus" in names and not hasattr(stimulus, "amplitude"):
-        raise ValueError(
-            "`over` names 'stimulus', but the stimulus has no single amplitude: name one of its fields, "
-            "such as 'stimulus.factor', or give hh.Axis(where, values)."
-        )
-    return tuple("stimulus.amplitude" if name == "stimulus" else name for name in names)
 
 
 def _where(extreme: Callable, x: np.ndarray) -> int:

@@ -8,18 +8,19 @@ from typing import Any
 import diffrax
 import equinox as eqx
 import jax
-import jax.numpy as jnp
 import numpy as np
 
-from .._neuron import State
-from .._parameters import is_concrete
-from .._progress import Progress
-from .._store import fingerprint, RowsOnDisk
+from .._base.host import Progress
+from .._base.parameters import is_concrete
+from .._io.store import fingerprint, RowsOnDisk
+from .._model.neuron import State
 from .grid import Plan
 from .loop import begin, compiled, conclude
 from .run import nbytes, Result, Run, RunState, steps_done
 
 _PART_BYTES = 64_000_000  # rows of one part
+
+
 _PARTS = 16  # at least, so that little is lost
 
 

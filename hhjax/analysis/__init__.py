@@ -26,8 +26,4 @@ from ._phase import (
 )
 from ._rheobase import rheobase as rheobase
 from ._sensitivity import Sensitivity as Sensitivity, sensitivity as sensitivity
-from ._voltage_clamp import (
-    IVCurve as IVCurve,
-    voltage_clamp as voltage_clamp,
-    VoltageClamp as VoltageClamp,
-)
+from ._voltage_clamp import IVCurve as IVCurve, voltage_clamp as voltage_clamp, VoltageClamp as VoltageClamp

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Complex, Float
 
-from .._table import number, table
+from .._base.host import number, table
 from ._steady import as_grid, as_one_neuron, crossings, steady_curve, SteadyCurve
 from ._system import System
 

@@ -11,8 +11,14 @@ from ._shooting import along_current, close, Closed, count_pieces, Loop, scales
 from ._system import System
 
 _MOST = 400  # points in one direction
+
+
 _LEAST_STEP, _GREATEST_STEP = 1e-3, 0.7  # of the scaled arc length
+
+
 _OFF = 0.03  # of the multiplier that is 1, where steps are too few for the orbit
+
+
 _FLAT = 0.3  # mV: an orbit that moves less has reached its Hopf point
 
 

@@ -9,13 +9,13 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Int
 
 from .. import features
-from .._network import Network
-from .._neuron import Neuron
-from .._parameters import as_float_array, cast_floats, is_concrete, run_dtype
+from .._base.host import number, table
+from .._base.parameters import as_float_array, cast_floats, is_concrete, run_dtype
+from .._model.network import Network
+from .._model.neuron import Neuron
 from .._run.simulate import simulate
-from .._spikes import firing_rate, isi, spike_times
-from .._stimulus import Step
-from .._table import number, table
+from .._run.spikes import firing_rate, isi, spike_times
+from ..stimuli.shapes import Step
 from ._membrane import one_neuron
 from ._steady import resting_potential
 

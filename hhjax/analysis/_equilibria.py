@@ -8,8 +8,8 @@ import numpy as np
 import optimistix as optx
 from jaxtyping import Array, Bool, Complex, Float
 
-from .._neuron import State
-from .._parameters import as_float_array
+from .._base.parameters import as_float_array
+from .._model.neuron import State
 from ._steady import as_grid, as_one_neuron, crossings, steady_curve
 from ._system import prepare, System, tolerance
 

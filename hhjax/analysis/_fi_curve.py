@@ -9,19 +9,20 @@ import numpy as np
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Int
 
-from .._network import Network
-from .._neuron import Neuron
-from .._parameters import as_float_array, cast_floats, is_concrete, run_dtype
-from .._settings import Settings
+from .._base.host import number, Settings, table
+from .._base.parameters import as_float_array, cast_floats, is_concrete, run_dtype
+from .._model.network import Network
+from .._model.neuron import Neuron
 from .._run.simulate import simulate
-from .._spikes import firing_rate, spike_times
-from .._table import number, table
+from .._run.spikes import firing_rate, spike_times
 from ._current_clamp import check_currents, check_duration
 from ._membrane import one_neuron
 from ._rheobase import refine
 from ._steady import first_fold
 
 _FASTEST = 1.0  # ms from spike to spike: how many times a run keeps room for
+
+
 _RISE = 1.4  # of the rate, for a current four times as far from the fold; 2 by the square-root law
 
 

@@ -11,14 +11,13 @@ import numpy as np
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
+from .._base.host import number, Settings, table
+from .._base.parameters import as_float_array, cast_floats, is_concrete, run_dtype
 from .._fit._free import Free
 from .._fit._protocol import check_model, split
 from .._fit._result import Uncertainty, uncertainty
-from .._parameters import as_float_array, cast_floats, is_concrete, run_dtype
-from .._settings import Settings
 from .._run.simulate import save_V
-from .._stimulus import as_stimulus, check_stimulus
-from .._table import number, table
+from ..stimuli._base import as_stimulus, check_stimulus
 from ._sensitivity import free_parameters, Model, run_model
 
 _POOR = 0.5  # relative standard error, from which on a parameter is said to be poorly known

@@ -10,9 +10,9 @@ import optimistix as optx
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
-from .._channel import Channel, Instantaneous
-from .._neuron import Neuron
-from .._parameters import as_float_array, run_dtype
+from .._base.parameters import as_float_array, run_dtype
+from .._model.neuron import Neuron
+from ..channels._channel import Channel, Instantaneous
 from ._membrane import one_membrane, one_neuron
 from ._voltage_clamp import count_samples, family, interval, VoltageClamp
 

@@ -8,8 +8,8 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 from jaxtyping import Array, Complex, Float
 
-from .._neuron import State
-from .._parameters import as_float_array
+from .._base.parameters import as_float_array
+from .._model.neuron import State
 from ._equilibria import Equilibrium, equilibrium
 from ._system import prepare, System
 

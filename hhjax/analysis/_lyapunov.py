@@ -7,8 +7,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from .._neuron import State
-from .._parameters import as_float_array
+from .._base.parameters import as_float_array
+from .._model.neuron import State
 from .._run.simulate import check_run
 from ._shooting import step
 from ._system import prepare, System

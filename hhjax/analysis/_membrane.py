@@ -5,10 +5,10 @@ from typing import Any
 
 import jax
 
-from .._channel import Channel
-from .._network import Network
-from .._neuron import Neuron
-from .._parameters import as_float_array, check_parameters, run_dtype
+from .._base.parameters import as_float_array, check_parameters, run_dtype
+from .._model.network import Network
+from .._model.neuron import Neuron
+from ..channels._channel import Channel
 
 
 def one_neuron(neuron: Any) -> Neuron:

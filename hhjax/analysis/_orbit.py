@@ -9,11 +9,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Complex, Float
 
-from .._neuron import State
-from .._parameters import as_float_array, cast_floats, is_concrete
+from .._base.parameters import as_float_array, cast_floats, is_concrete
+from .._model.neuron import State
 from .._run.simulate import simulate
-from .._spikes import spike_times
-from .._stimulus import Constant
+from .._run.spikes import spike_times
+from ..stimuli._base import Constant
 from ._shooting import along_current, close, Closed, count_pieces, Loop, scales, step
 from ._system import prepare, System
 

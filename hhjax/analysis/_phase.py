@@ -7,8 +7,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from .._network import Network
-from .._neuron import State
+from .._model.network import Network
+from .._model.neuron import State
 from ._orbit import PeriodicOrbit
 from ._shooting import step
 from ._system import System

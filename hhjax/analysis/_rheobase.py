@@ -10,11 +10,11 @@ import numpy as np
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
-from .._network import Network
-from .._neuron import Neuron
-from .._parameters import as_float_array, cast_floats, is_concrete, run_dtype
-from .._reduce import SpikeCount
-from .._settings import Settings
+from .._base.host import Settings
+from .._base.parameters import as_float_array, cast_floats, is_concrete, run_dtype
+from .._model.network import Network
+from .._model.neuron import Neuron
+from .._run.reducers import SpikeCount
 from .._run.simulate import simulate
 from ._current_clamp import check_duration, start_potential
 from ._membrane import one_neuron

@@ -10,19 +10,21 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from .._electrode import Electrode
+from .._base.host import number, Settings, table
+from .._base.parameters import as_float_array, cast_floats, run_dtype
 from .._fit._free import Free, resolve
 from .._fit._protocol import check_model, split
-from .._network import Network
-from .._neuron import Neuron
-from .._parameters import as_float_array, cast_floats, run_dtype
-from .._settings import Settings
+from .._model.network import Network
+from .._model.neuron import Neuron
 from .._run.simulate import simulate
-from .._stimulus import as_stimulus, check_stimulus
-from .._table import number, table
+from ..stimuli._base import as_stimulus, check_stimulus
+from ..stimuli.sampled import Electrode
 
 _MOST = 2000  # parameters, each of which takes a tangent
+
+
 _SHOWN = 8  # entries of a feature in a table
+
 
 Model = Neuron | Network | tuple[Neuron | Network, Electrode]
 

@@ -13,11 +13,15 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from .._neuron import State
+from .._model.neuron import State
 from ._system import System
 
 _NODES = 200  # about how many unknown states, pieces times state variables
+
+
 _PIECES = 20  # at most
+
+
 _FARTHEST = 3.0  # the greatest Newton step, in units of the scales
 
 

@@ -10,10 +10,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Complex, Float
 
-from .._network import Network
-from .._neuron import Neuron
-from .._parameters import run_dtype
-from .._spikes import spike_times
+from .._base.parameters import run_dtype
+from .._model.network import Network
+from .._model.neuron import Neuron
+from .._run.spikes import spike_times
 from ._system import prepare, System
 
 _LOWEST, _HIGHEST, _POINTS = -150.0, 80.0, 2301  # mV: where rest is looked for, every 0.1 mV

@@ -8,10 +8,10 @@ import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Complex, Float
 
-from .._network import Network, vector_field
-from .._neuron import Neuron, State
-from .._parameters import as_float_array, cast_floats, run_dtype
-from .._stimulus import as_stimulus, check_stimulus, Constant
+from .._base.parameters import as_float_array, cast_floats, run_dtype
+from .._model.network import Network, vector_field
+from .._model.neuron import Neuron, State
+from ..stimuli._base import as_stimulus, check_stimulus, Constant
 
 MOST = 500  # state variables: the exact Jacobian is dense
 

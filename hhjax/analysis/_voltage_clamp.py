@@ -10,10 +10,10 @@ import numpy as np
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
-from .._channel import Channel
-from .._math import relax
-from .._neuron import Neuron
-from .._parameters import as_float_array, is_concrete, run_dtype
+from .._base.math import relax
+from .._base.parameters import as_float_array, is_concrete, run_dtype
+from .._model.neuron import Neuron
+from ..channels._channel import Channel
 from ._membrane import one_membrane
 
 

@@ -12,21 +12,11 @@ from .destexhe import (
     PotassiumLeak as PotassiumLeak,
     ReticularTCalcium as ReticularTCalcium,
 )
-from .hodgkin_huxley import (
-    Leak as Leak,
-    Potassium as Potassium,
-    Sodium as Sodium,
-)
+from .hodgkin_huxley import Leak as Leak, Potassium as Potassium, Sodium as Sodium
 from .morris_lecar import (
     MorrisLecarCalcium as MorrisLecarCalcium,
     MorrisLecarPotassium as MorrisLecarPotassium,
 )
 from .pospischil import LCalcium as LCalcium, MCurrent as MCurrent, TCalcium as TCalcium
-from .traub_miles import (
-    TraubMilesPotassium as TraubMilesPotassium,
-    TraubMilesSodium as TraubMilesSodium,
-)
-from .wang_buzsaki import (
-    WangBuzsakiPotassium as WangBuzsakiPotassium,
-    WangBuzsakiSodium as WangBuzsakiSodium,
-)
+from .traub_miles import TraubMilesPotassium as TraubMilesPotassium, TraubMilesSodium as TraubMilesSodium
+from .wang_buzsaki import WangBuzsakiPotassium as WangBuzsakiPotassium, WangBuzsakiSodium as WangBuzsakiSodium

@@ -11,8 +11,8 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 from jaxtyping import Float
 
-from .._channel import Channel, InfTau, Instantaneous, Kinetics
-from .._parameters import param, Parameter
+from .._base.parameters import param, Parameter
+from ._channel import Channel, InfTau, Instantaneous, Kinetics
 
 
 class PersistentSodium(Channel):

@@ -12,8 +12,8 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
-from .._channel import AlphaBeta, Channel, InfTau, q10
-from .._parameters import param, Parameter
+from .._base.parameters import param, Parameter
+from ._channel import AlphaBeta, Channel, InfTau, q10
 from .hodgkin_huxley import Leak
 
 

@@ -13,8 +13,8 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 from jaxtyping import Float
 
-from .._channel import Channel, InfTau, Instantaneous
-from .._parameters import param, Parameter
+from .._base.parameters import param, Parameter
+from ._channel import Channel, InfTau, Instantaneous
 
 
 class MorrisLecarCalcium(Channel):

@@ -12,9 +12,9 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
-from .._channel import AlphaBeta, Channel, InfTau, Instantaneous, Kinetics, q10
-from .._math import vtrap
-from .._parameters import param, Parameter
+from .._base.math import vtrap
+from .._base.parameters import param, Parameter
+from ._channel import AlphaBeta, Channel, InfTau, Instantaneous, Kinetics, q10
 
 
 class MCurrent(Channel):

@@ -12,9 +12,9 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 from jaxtyping import Float
 
-from .._channel import AlphaBeta, Channel
-from .._math import vtrap
-from .._parameters import param, Parameter
+from .._base.math import vtrap
+from .._base.parameters import param, Parameter
+from ._channel import AlphaBeta, Channel
 
 
 class TraubMilesSodium(Channel):

@@ -4,6 +4,7 @@ returns the artists it drew.
 matplotlib is imported by this module alone, and this module by no other of the library.
 """
 
+from .._draw import COLOURS as COLOURS
 from ._curves import fi_curve as fi_curve, sweep as sweep, work_precision as work_precision
 from ._dynamics import bifurcation as bifurcation, impedance as impedance, prc as prc
 from ._fit import fit as fit, fit_report as fit_report
@@ -16,5 +17,4 @@ from ._protocols import (
     sensitivity as sensitivity,
     voltage_clamp as voltage_clamp,
 )
-from ._style import COLOURS as COLOURS
 from ._traces import gates as gates, response as response, traces as traces

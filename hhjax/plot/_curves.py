@@ -9,9 +9,9 @@ from matplotlib.axes import Axes
 from matplotlib.collections import QuadMesh
 from matplotlib.lines import Line2D
 
-from .._lookup import with_unit
+from .._draw import beside, COLOURS, dress, look, new_axes
+from .._model.names import with_unit
 from .._run.sweep import Sweep
-from ._style import beside, COLOURS, dress, look, new_axes
 
 _MARKERS = "osD^vP*XhdpH8<>"
 

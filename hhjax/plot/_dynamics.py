@@ -8,8 +8,11 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
-from ..analysis import Branches, Impedance, OrbitBranch, PhaseResponse
-from ._style import COLOURS, new_axes
+from .._draw import COLOURS, new_axes
+from ..analysis._branches import Branches
+from ..analysis._continuation import OrbitBranch
+from ..analysis._impedance import Impedance
+from ..analysis._phase import PhaseResponse
 
 
 def _where(values: np.ndarray, mask: np.ndarray) -> np.ndarray:

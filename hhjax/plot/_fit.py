@@ -8,8 +8,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
-from .._fit import Fit
-from ._style import COLOURS, dress, new_axes
+from .._draw import COLOURS, dress
+from .._fit._result import Fit
 
 
 def fit(

@@ -10,9 +10,9 @@ from matplotlib.collections import PathCollection
 from matplotlib.image import AxesImage
 from matplotlib.lines import Line2D
 
-from .._connectivity import Sparse
-from .._solution import Solution
-from ._style import beside, COLOURS, dress, new_axes, new_pair
+from .._draw import beside, COLOURS, dress, new_axes, new_pair
+from .._run.solution import Solution
+from ..connect import Sparse
 
 _IMAGE = 2000  # neurons on a side, from which on connections are drawn as points
 

@@ -12,11 +12,11 @@ from jaxtyping import Array
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
-from .._network import Network, vector_field
-from .._neuron import Neuron, State
-from .._parameters import check_parameters, run_dtype
-from .._solution import Solution
-from ._style import beside, COLOURS, dress
+from .._base.parameters import check_parameters, run_dtype
+from .._draw import beside, COLOURS, dress
+from .._model.network import Network, vector_field
+from .._model.neuron import Neuron, State
+from .._run.solution import Solution
 from ._traces import saved_gates
 
 

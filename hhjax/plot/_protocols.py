@@ -10,9 +10,12 @@ from matplotlib.axes import Axes
 from matplotlib.container import BarContainer
 from matplotlib.lines import Line2D
 
-from .._channel import Channel
-from ..analysis import CurrentClamp, gate_kinetics, GatingCurve, IVCurve, Sensitivity, VoltageClamp
-from ._style import COLOURS, new_axes
+from .._draw import COLOURS, new_axes
+from ..analysis._current_clamp import CurrentClamp
+from ..analysis._gating import gate_kinetics, GatingCurve
+from ..analysis._sensitivity import Sensitivity
+from ..analysis._voltage_clamp import IVCurve, VoltageClamp
+from ..channels._channel import Channel
 
 
 def _family(

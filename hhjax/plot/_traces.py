@@ -9,12 +9,12 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
-from .._neuron import State
-from .._parameters import run_dtype
-from .._recording import Recording
-from .._solution import Solution
-from .._stimulus import as_stimulus
-from ._style import beside, COLOURS, look, new_axes, new_pair
+from .._base.parameters import run_dtype
+from .._draw import beside, COLOURS, look, new_axes, new_pair
+from .._model.neuron import State
+from .._run.solution import Solution
+from ..recordings import Recording
+from ..stimuli._base import as_stimulus
 
 
 def traces(

@@ -8,10 +8,10 @@ import jax
 from jax.typing import ArrayLike
 from jaxtyping import Array
 
-from .._math import relax
-from .._network import Network
-from .._neuron import State
-from .._stimulus import Stimulus
+from .._base.math import relax
+from .._model.network import Network
+from .._model.neuron import State
+from ..stimuli._base import Stimulus
 
 
 class AbstractStepper(eqx.Module):

@@ -7,10 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from .._network import Network, vector_field
-from .._neuron import State
-from .._stimulus import Stimulus
-from ._base import AbstractStepper, once
+from .._model.network import Network, vector_field
+from .._model.neuron import State
+from ..stimuli._base import Stimulus
+from ._base import AbstractStepper, once, relax_all
 
 
 def _pade_poles() -> list[tuple[complex, complex]]:
@@ -189,3 +189,19 @@ def _combine(residues: list[_Complex], parts: tuple[Array, ...]) -> _Complex:
     """Σ r·x of complex scalars and real arrays."""
     total = lambda weights: sum(r * x for r, x in zip(weights, parts))
     return _Complex(total([r.real for r in residues]), total([r.imag for r in residues]))
+
+
+class IndExpEuler(AbstractStepper):
+    r"""Independent (diagonal) exponential Euler, `"ind_exp_euler"`. Order 1.
+
+    Each x takes the exact step of dx/dt = drive − rate·x with all other variables held
+    at their old values: $x' = x\,e^{-a\,dt} + \frac{b}{a}(1 - e^{-a\,dt})$ (S. Rush and
+    H. Larsen, IEEE Trans. Biomed. Eng. 25 (1978) 389-392, for V as well). Bounded at
+    every dt, gates stay in [0, 1], but the 10th spike of the squid axon at 10 µA/cm² is
+    6.98 ms late at dt = 0.1 ms.
+    """
+
+    order: ClassVar[int] = 1
+
+    def step(self, network, t, dt, z, stimulus, key):
+        return relax_all(network, t + dt / 2, dt, z, stimulus)

@@ -5,7 +5,7 @@ from typing import ClassVar
 import jax
 import jax.numpy as jnp
 
-from .._network import vector_field
+from .._model.network import vector_field
 from ._base import AbstractStepper
 
 

@@ -7,23 +7,16 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from .._diffusion import (
-    apply_diffusion,
-    brownian_shape,
-    channel_increments,
-    exact_channels,
-    has_exact_channels,
-    key_of_kind,
-    white_charge,
-)
-from .._exact import run_exact
-from .._math import exprel, relax
-from .._network import Network, vector_field
-from .._neuron import Neuron, State
-from .._noise import AbstractLangevinChannel, TauLeap
-from .._random import increments
-from .._stimulus import Stimulus
+from .._base.math import exprel, relax
+from .._base.random import increments
+from .._model.network import Network, vector_field
+from .._model.neuron import Neuron, State
+from .._model.noise import apply_diffusion, brownian_shape, channel_increments, white_charge
+from .._noise.channels import AbstractLangevinChannel
+from .._noise.jumps import TauLeap
+from ..stimuli._base import Stimulus
 from ._base import AbstractStepper
+from ._exact import exact_channels, has_exact_channels, key_of_kind, run_exact
 
 
 class AbstractMaruyama(AbstractStepper):

@@ -8,10 +8,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from .._parameters import as_float_array, is_concrete, param, Parameter
-from .._random import check_key
+from .._base.parameters import as_float_array, is_concrete, param, Parameter
+from .._base.random import check_key
 
 _GOLDEN = (5**0.5 - 1) / 2
+
+
 _ON_GRID = 1e-3  # of a step
 
 

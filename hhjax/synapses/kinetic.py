@@ -13,9 +13,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from .._connectivity import as_weights, check_weights, sum_over_pre, Weights
-from .._coupling import AbstractCoupling
-from .._parameters import param, Parameter
+from .._base.parameters import param, Parameter
+from ..connect import as_weights, check_weights, sum_over_pre, Weights
+from ._coupling import AbstractCoupling
 
 
 class _AbstractKinetic(AbstractCoupling):

@@ -1,0 +1,73 @@
+"""What is done on the host, outside of compiled code: names, tables, settings, progress."""
+
+import difflib
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import diffrax
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array
+
+
+def known_are(name: str, known: Iterable[str]) -> str:
+    """The end of a message about a name that is not among the known ones, with a space before it."""
+    known = list(known)
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
+    hint = f" Did you mean {near[0]!r}?" if near else ""
+    return f"{hint} Known are {', '.join(known)}."
+
+
+def number(x: float, digits: int = 5) -> str:
+    """A number in few characters, a dash for NaN."""
+    return "-" if np.isnan(x) else f"{x:.{digits}g}"
+
+
+def table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Rows under their headers: the first column to the left, the others to the right."""
+    widths = [max(len(row[k]) for row in [headers, *rows]) for k in range(len(headers))]
+    aligned = lambda row: [row[0].ljust(widths[0])] + [x.rjust(w) for x, w in zip(row[1:], widths[1:])]
+    return "\n".join("  ".join(aligned(row)).rstrip() for row in [headers, *rows])
+
+
+class Settings:
+    """Arguments of [`hh.simulate`][] that are compiled in; equal ones compile once."""
+
+    def __init__(self, **options: Any):
+        self.options = options
+        leaves, structure = jax.tree.flatten(options)
+        self._key = (tuple(np.asarray(x).tobytes() if eqx.is_array(x) else x for x in leaves), structure)
+
+    def __eq__(self, other: Any) -> bool:
+        return isinstance(other, Settings) and self._key == other._key
+
+    def __hash__(self) -> int:
+        return hash(self._key)
+
+
+# Outside of jit these compile a condition afresh at each step. Others may want to see a number.
+_COMPILED = diffrax.TextProgressMeter, diffrax.TqdmProgressMeter
+
+
+def _step(meter: diffrax.AbstractProgressMeter, state: Any, progress: Array) -> Any:
+    return meter.step(state, progress)
+
+
+_compiled_step = eqx.filter_jit(_step)
+
+
+class Progress:
+    """So much of a total is done, shown by one of diffrax's progress meters."""
+
+    def __init__(self, meter: diffrax.AbstractProgressMeter, total: int, done: int = 0):
+        self.meter, self.total, self.done, self.state = meter, total, done, meter.init()
+        self.step = _compiled_step if isinstance(meter, _COMPILED) else _step
+
+    def advance(self, by: int = 1) -> None:
+        self.done += by
+        self.state = self.step(self.meter, self.state, jnp.asarray(self.done / self.total))
+
+    def close(self) -> None:
+        self.meter.close(self.state)

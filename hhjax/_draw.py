@@ -1,0 +1,80 @@
+"""How every figure here looks."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
+
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+"""The palette of M. Okabe and K. Ito (2008), which colour-blind readers can tell apart."""
+
+
+_STYLES = ("-", "--", ":", "-.")
+
+
+def look(k: int) -> dict[str, Any]:
+    """Colour and line style of line k; none is like another for the first 28."""
+    return {"color": COLOURS[k % len(COLOURS)], "linestyle": _STYLES[k // len(COLOURS) % len(_STYLES)]}
+
+
+def dress(ax: Axes, xlabel: str, ylabel: str) -> Axes:
+    ax.set_xlabel(xlabel)
+    ax.set_ylabel(ylabel)
+    ax.spines[["top", "right"]].set_visible(False)
+    return ax
+
+
+def new_axes(ax: Axes | None, xlabel: str, ylabel: str) -> Axes:
+    if ax is None:
+        _, ax = plt.subplots(figsize=(7, 3), layout="constrained")
+    return dress(ax, xlabel, ylabel)
+
+
+def new_pair(axes: Sequence[Axes] | None, xlabel: str, ylabels: Sequence[str]) -> tuple[Axes, Axes]:
+    """Two axes above each other that share the time, the upper one the larger."""
+    if axes is None:
+        _, axes = plt.subplots(
+            2, 1, figsize=(7, 4.2), layout="constrained", sharex=True, height_ratios=[3, 1.2]
+        )
+    if len(axes) != 2:
+        raise ValueError(f"`axes` must be two, one above the other, got {len(axes)}.")
+    above, below = axes
+    dress(above, "", ylabels[0]).tick_params(labelbottom=False)
+    return above, dress(below, xlabel, ylabels[1])
+
+
+def beside(ax: Axes, **options: Any) -> None:
+    """A legend to the right of the axes, where it hides nothing."""
+    ax.legend(frameon=False, loc="upper left", bbox_to_anchor=(1.0, 1.03), **options)
+
+
+def overlay(
+    ts: np.ndarray,
+    data: np.ndarray,
+    model: np.ndarray,
+    titles: Sequence[str],
+    *,
+    axes: Sequence[Axes] | None = None,
+    **style: Any,
+) -> list[Line2D]:
+    """Data under a model, one row for each sweep.
+
+    **Arguments:** `ts`: ms, shape (times,); `data`, `model`: mV, shape (sweeps, times); `titles`: of the
+    sweeps; `axes`: one for each sweep; `style`: of the model's lines, passed on to `Axes.plot`.
+    """
+    if axes is None:
+        size = (7, 1 + 1.8 * len(data))
+        _, grid = plt.subplots(len(data), 1, figsize=size, layout="constrained", sharex=True, squeeze=False)
+        axes = grid[:, 0]
+    lines = []
+    look = {"color": COLOURS[1], "linewidth": 1, "label": "fit"} | style
+    for row, (recorded, fitted, title, ax) in enumerate(zip(data, model, titles, axes, strict=True)):
+        ax = new_axes(ax, "Time (ms)" if row == len(data) - 1 else "", "Membrane\npotential (mV)")
+        lines += ax.plot(ts, recorded, color="0.65", linewidth=2, label="data")
+        lines += ax.plot(ts, fitted, **look)
+        ax.set_title(title, fontsize="medium", loc="left")
+    axes[0].legend(frameon=False, loc="lower right", bbox_to_anchor=(1, 1), ncols=2)
+    return lines

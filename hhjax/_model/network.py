@@ -1,0 +1,304 @@
+"""A network of n neurons, and its vector field."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.typing import ArrayLike
+from jaxtyping import Array, Bool, Float
+
+from .._base.parameters import as_float_array, check_parameters, check_size, is_concrete, run_dtype
+from .._noise.channels import AbstractNoisyChannel
+from .._noise.currents import AbstractNoise
+from ..stimuli._base import as_stimulus
+from ..synapses._coupling import AbstractCoupling, Couplings
+from .neuron import Neuron, Populations, State
+
+
+class Network(eqx.Module):
+    """n neurons of one kind or of several, coupled or not.
+
+    Neurons of several kinds are named, and so are the couplings within and between them:
+
+    ```python
+    hh.Network(
+        {"e": hh.traub_miles(), "i": hh.wang_buzsaki()},
+        n={"e": 80, "i": 20},
+        coupling={"ampa": hh.synapses.AMPA(weights, pre="e", post="i")},  # shape (20, 80)
+    )
+    ```
+
+    V then holds the populations one after the other, in the order in which they are named; a
+    stimulus and `v0` are numbers or have shape (n,), all neurons together.
+
+    **Fields:**
+
+    - `neuron`: the neuron, or a dict of neurons by the name of their population; each of its
+        parameters is a scalar or has one value for each neuron of the kind.
+    - `n`: how many there are; with several populations a dict, kept as the total.
+    - `coupling`: how they act on each other: a coupling, a dict of couplings by name, or `None`
+        for not at all.
+    - `noise`: a noise such as [`hh.CurrentNoise`][], or a tuple of them; none by default.
+        For channel noise see [`hh.with_channel_noise`][].
+    """
+
+    neuron: Neuron | Populations
+    n: int = eqx.field(static=True)
+    coupling: AbstractCoupling | None
+    noise: tuple[AbstractNoise, ...]
+
+    def __init__(self, neuron: Any, n: Any = 1, coupling: Any = None, noise: Any = ()):
+        if isinstance(neuron, Mapping):
+            neuron = _populations(neuron, n)
+        if isinstance(neuron, Populations):
+            n = sum(size for _, size in neuron.sizes)
+        if isinstance(coupling, Mapping):
+            check_size("n", n)
+            ranges = neuron.ranges if isinstance(neuron, Populations) else {}
+            ranges = tuple((name, part.start, part.stop) for name, part in ranges.items())
+            coupling = Couplings(dict(coupling), ranges, n)
+        self.neuron, self.n, self.coupling = neuron, n, coupling
+        self.noise = noise if isinstance(noise, tuple) else () if noise is None else (noise,)
+
+    def __check_init__(self) -> None:
+        if not isinstance(self.neuron, Neuron | Populations):
+            raise TypeError(f"`neuron` must be an hh.Neuron, or a dict of them, got {self.neuron!r}.")
+        check_size("n", self.n)
+        if self.coupling is not None and not isinstance(self.coupling, AbstractCoupling):
+            raise TypeError(
+                "`coupling` must be a coupling such as hh.GradedSynapse(E), or a dict of them, "
+                f"got {self.coupling!r}."
+            )
+        for noise in self.noise:
+            if not isinstance(noise, AbstractNoise):
+                raise TypeError(f"`noise` must be a noise such as hh.CurrentNoise(sigma), got {noise!r}.")
+        self.check()
+
+    def check(self) -> None:
+        """Refuse parameters that are NaN, out of range or do not fit n neurons.
+
+        Called on construction and again by [`hh.simulate`][], because `eqx.tree_at` can
+        put anything into a module that exists.
+        """
+        if isinstance(self.neuron, Populations):
+            for name, neuron, size in self.neuron.items():
+                check_parameters(neuron, f"network.neuron[{name!r}]", size)
+        else:
+            check_parameters(self.neuron, "network.neuron", self.n)
+        if isinstance(self.coupling, Couplings):
+            self.coupling.check(self.n)
+        elif self.coupling is not None:
+            if self.coupling.pre is not None or self.coupling.post is not None:
+                raise ValueError(
+                    "`coupling` with `pre` or `post` needs a name: coupling={'name': hh.GradedSynapse(...)}."
+                )
+            self.coupling.check(self.n)
+            check_parameters(self.coupling, "network.coupling", self.coupling.sizes(self.n, self.n))
+        check_parameters(self.noise, "network.noise", self.n)
+        for noise in self.noise:
+            noise.check(self.n)
+
+    @property
+    def ranges(self) -> dict[str, slice]:
+        """Where each population lies in V, by name; empty if there is but one kind."""
+        return self.neuron.ranges if isinstance(self.neuron, Populations) else {}
+
+    @property
+    def capacitance(self) -> Float[Array, " n"]:
+        """Membrane capacitance of every neuron, µF/cm²."""
+        if isinstance(self.neuron, Neuron):
+            return jnp.broadcast_to(self.neuron.C, (self.n,))
+        parts = [jnp.broadcast_to(neuron.C, (size,)) for _, neuron, size in self.neuron.items()]
+        return jnp.concatenate(parts)
+
+    @property
+    def kinds(self) -> list[tuple[slice, Neuron]]:
+        """The kinds of neurons, and where in V they lie."""
+        if isinstance(self.neuron, Neuron):
+            return [(slice(None), self.neuron)]
+        return [(self.ranges[name], neuron) for name, neuron, _ in self.neuron.items()]
+
+    def map_gates(self, move: Callable[..., Any], *gates: Any) -> Any:
+        """Gates made of what `move(part, neuron, *gates)` gives for each of the `kinds`."""
+        if not self.ranges:
+            ((part, neuron),) = self.kinds
+            return move(part, neuron, *gates)
+        each = zip(self.ranges, self.kinds)
+        return {name: move(*kind, *(some[name] for some in gates)) for name, kind in each}
+
+    @property
+    def noisy_channels(self) -> dict[str, AbstractNoisyChannel]:
+        """The channels with noise by name, which in several populations is such as `'e.na'`."""
+        if isinstance(self.neuron, Neuron):
+            return self.neuron.noisy_channels
+        named = {name: neuron.noisy_channels for name, neuron, _ in self.neuron.items()}
+        return {f"{name}.{k}": channel for name, channels in named.items() for k, channel in channels.items()}
+
+    @property
+    def is_noisy(self) -> bool:
+        """Whether a run needs a stochastic solver and a key."""
+        return bool(self.noise or self.noisy_channels)
+
+    @property
+    def V_is_linear(self) -> bool:
+        """Whether dV_i/dt is linear in V_i, and free of other V_j, at fixed gates and s."""
+        coupled = self.coupling is None or self.coupling.V_is_linear
+        return coupled and self.neuron.V_is_linear
+
+    @property
+    def gates_are_independent(self) -> bool:
+        """Whether at fixed V no gate, concentration or s acts on another."""
+        coupled = self.coupling is None or self.coupling.states_are_independent
+        return coupled and self.neuron.gates_are_independent
+
+    @property
+    def has_events(self) -> bool:
+        """Whether something happens at the end of a step, see `after_step`."""
+        return self.coupling is not None and self.coupling.has_events
+
+    def after_step(self, t: Array, end: Array, dt: Array, before: State, after: State) -> State:
+        """What spikes within a step do at its end, which the vector field does not show.
+
+        **Arguments:** `t`, `end`: start and end of the step, ms; `dt`: its length, ms; `before`,
+        `after`: the states at its start and end.
+
+        **Returns:** the state with which the next step starts.
+        """
+        if self.coupling is None or not self.coupling.has_events:
+            return after
+        s = self.coupling.after_step(t, end, dt, before.V, after.V, after.s)
+        return State(after.V, after.gates, s, after.noise)
+
+    def split(self, y: State) -> list[State]:
+        """V and the gates of every population by itself, without the coupling's state."""
+        if not self.ranges:
+            return [State(y.V, y.gates)]
+        return [State(y.V[part], y.gates[name]) for name, part in self.ranges.items()]
+
+    def join(self, parts: list[State], s: Any) -> State:
+        """The state whose populations are `parts`, and its coupling's state `s`."""
+        if not self.ranges:
+            return State(parts[0].V, parts[0].gates, s)
+        gates = {name: part.gates for name, part in zip(self.ranges, parts)}
+        return State(jnp.concatenate([part.V for part in parts]), gates, s)
+
+    def finite(self, y: State) -> Bool[Array, " n"]:
+        """Which neurons' states are finite.
+
+        What is amiss in a coupling's state of another shape than (n,) is laid to all.
+        """
+        every = lambda tree: jnp.stack([jnp.isfinite(x) for x in jax.tree.leaves(tree)]).all(axis=0)
+        finite = jnp.concatenate([every(part) for part in self.split(y)])
+        for x in jax.tree.leaves((y.s, y.noise)):
+            good = jnp.isfinite(x)
+            finite = finite & (good if x.shape == y.V.shape else good.all())
+        return finite
+
+    def check_diffusive(self) -> None:
+        """Refuse channels that move by jumps, which no vector field describes."""
+        for name, channel in self.noisy_channels.items():
+            if channel.jumps:
+                raise ValueError(
+                    f"Channel {name!r} moves by jumps (model={channel.model!r}), not by a differential "
+                    "equation: take solver='strang_maruyama'."
+                )
+
+    def init(self, v0: Float[ArrayLike, "..."] = -65.0) -> State:
+        """The state with all gates and the coupling at rest for membrane potential `v0`.
+
+        **Arguments:** `v0`: mV, scalar or shape (n,).
+        """
+        self.check_v0(v0)
+        V = jnp.broadcast_to(as_float_array(v0, run_dtype(self)), (self.n,))
+        s = None if self.coupling is None else self.coupling.steady_state(V)
+        noise = tuple(noise.steady_state(self.n, V.dtype) for noise in self.noise) or None
+        return State(V, self.neuron.steady_gates(V), s, noise)
+
+    def check_v0(self, v0: Any) -> None:
+        """Refuse an initial membrane potential that is not finite or fits no n neurons."""
+        if np.shape(v0) not in ((), (self.n,)):
+            raise ValueError(f"`v0` must be a scalar or have shape ({self.n},), got shape {np.shape(v0)}.")
+        if is_concrete(v0) and not jnp.issubdtype(np.asarray(v0).dtype, jnp.number):
+            raise TypeError(f"`v0` must be a number or an array (mV), got {v0!r}.")
+        if is_concrete(v0) and not np.isfinite(np.asarray(v0)).all():
+            raise ValueError(f"`v0` must be finite (mV), got {v0}.")
+
+    def linear_form(self, t: ArrayLike, y: State, stimulus: Any) -> tuple[State, State]:
+        """The conditionally linear form (drive, rate) of dx/dt = drive − rate·x.
+
+        For every leaf x of the state, `drive` and `rate` are free of x itself (but for
+        instantaneous gates in V's own equation, see `V_is_linear`). The vector field and
+        all exponential steppers derive from this one statement of the equations.
+
+        **Arguments:** `t`: ms; `y`: the state; `stimulus`: see [`hh.simulate`][].
+
+        **Returns:** two `State`s whose leaves have the shape of those of `y`; the rate
+        in 1/ms, the drive in units of x per ms.
+        """
+        drive_V, rate_V = self.V_form(t, y, stimulus)
+        drive, rate = self.others_form(y)
+        return (
+            State(drive_V, drive.gates, drive.s, drive.noise),
+            State(rate_V, rate.gates, rate.s, rate.noise),
+        )
+
+    def V_form(self, t: ArrayLike, y: State, stimulus: Any) -> tuple[Float[Array, " n"], Float[Array, " n"]]:
+        """V's part of the `linear_form`, by itself."""
+        stimulus = as_stimulus(stimulus)
+        current, conductance = jnp.asarray(stimulus(t), y.V.dtype), stimulus.conductance()
+        if self.coupling is not None:
+            driven, conducted = self.coupling.linear_current(y.V, y.s)
+            current, conductance = current + driven, conductance + conducted
+        for noise, x in zip(self.noise, y.noise or ()):
+            driven, conducted = noise.linear_current(x)
+            current, conductance = current + driven, conductance + conducted
+        drive, rate = self.neuron.V_form(y.V, y.gates, current, conductance)
+        return jnp.broadcast_to(drive, y.V.shape), jnp.broadcast_to(rate, y.V.shape)
+
+    def others_form(self, y: State) -> tuple[State, State]:
+        """The `linear_form` of all but V, for which the two states hold V itself."""
+        coupling_form = (None, None) if self.coupling is None else self.coupling.linear_form(y.V, y.s)
+        noise_form = [noise.linear_form(x) for noise, x in zip(self.noise, y.noise or ())]
+        gates_form = self.neuron.gates_form(y.V, y.gates)
+        forms = (
+            State(y.V, gates_form[k], coupling_form[k], tuple(form[k] for form in noise_form) or None)
+            for k in (0, 1)
+        )
+        drive, rate = (jax.tree.map(lambda f, x: jnp.broadcast_to(f, x.shape), form, y) for form in forms)
+        return drive, rate
+
+
+def _populations(neurons: Mapping, n: Any) -> Populations:
+    for name, neuron in neurons.items():
+        if not isinstance(neuron, Neuron):
+            raise TypeError(f"`neuron[{name!r}]` must be an hh.Neuron, got {neuron!r}.")
+    if not isinstance(n, Mapping) or set(n) != set(neurons) or not neurons:
+        raise ValueError(
+            f"`n` must be a dict with a number for each of the populations {list(neurons)}, got {n!r}."
+        )
+    for name, size in n.items():
+        check_size(f"n[{name!r}]", size)
+    return Populations(dict(neurons), tuple((name, int(n[name])) for name in neurons))
+
+
+def vector_field(t: ArrayLike, y: State, args: tuple[Network, Any]) -> State:
+    """The right-hand side dy/dt of the coupled system, as `diffrax.ODETerm` takes it.
+
+    **Arguments:**
+
+    - `t`: time, ms.
+    - `y`: the state, see `Network.init`.
+    - `args`: `(network, stimulus)`.
+
+    **Returns:** a `State` of derivatives, in mV/ms and 1/ms; for a noisy network the drift,
+    see [`hh.diffusion`][].
+
+    **Raises:** `ValueError` for channels that move by jumps.
+    """
+    network, stimulus = args
+    network.check_diffusive()
+    drive, rate = network.linear_form(t, y, stimulus)
+    return jax.tree.map(lambda b, a, x: b - a * x, drive, rate, y)

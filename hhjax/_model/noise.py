@@ -1,0 +1,197 @@
+"""A network's noise: channel noise put into it, its Brownian motions and what they move."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import lineax
+import numpy as np
+from jax.typing import ArrayLike
+from jaxtyping import Array, Float
+
+from .._base.parameters import as_float_array, is_concrete
+from .._noise.channels import AbstractLangevinChannel, AbstractNoisyChannel
+from .._noise.jumps import ExactChain, TauLeap
+from .._noise.langevin import ConductanceNoise, OUConductanceNoise, SubunitNoise
+from .network import Network
+from .neuron import Neuron, Populations, State
+
+
+def brownian_shape(network: Network) -> tuple[int, int]:
+    """(k, n): how many Brownian motions drive the network, per neuron and neurons.
+
+    The shape of the path that [`hh.diffusion`][] is multiplied with.
+    """
+    sources = lambda neuron: sum(channel.sources for channel in neuron.noisy_channels.values())
+    return len(network.noise) + max(sources(neuron) for _, neuron in network.kinds), network.n
+
+
+def channel_increments(neuron: Neuron, dW: Float[Array, "k n"]) -> dict[str, Array]:
+    """The rows of dW (√ms) of each noisy channel, where those of the network's noises are left out."""
+    start, of_channels = 0, {}
+    for name, channel in sorted(neuron.noisy_channels.items()):
+        of_channels[name] = dW[start : start + channel.sources]
+        start += channel.sources
+    return of_channels
+
+
+def white_charge(network: Network, dW: Float[Array, "k n"]) -> Array:
+    """The charge (µA·ms/cm²) that white noise injects into each neuron."""
+    charges = [noise.white(row) for noise, row in zip(network.noise, dW)]
+    return sum(charges, start=jnp.zeros((network.n,), dW.dtype))
+
+
+def apply_diffusion(network: Network, y: State, dW: Float[Array, "k n"]) -> State:
+    """The change of the state by Brownian increments dW (√ms), Itô."""
+    still = jax.tree.map(jnp.zeros_like, y)
+
+    def change_of(part: slice, neuron: Neuron, gates: dict, still: dict) -> dict:
+        changes, rows = dict(still), channel_increments(neuron, dW[len(network.noise) :, part])
+        for name, channel in neuron.noisy_channels.items():
+            assert isinstance(channel, AbstractLangevinChannel)
+            changes[name] = channel.diffusion(y.V[part], gates[name], rows[name])
+        return changes
+
+    gates = network.map_gates(change_of, y.gates, still.gates)
+    noise = tuple(noise.diffusion(x, row) for noise, x, row in zip(network.noise, y.noise or (), dW))
+    fit = lambda change: jax.tree.map(lambda c, x: jnp.broadcast_to(c, x.shape), change, y)
+    return fit(State(white_charge(network, dW) / network.capacitance, gates, still.s, noise or None))
+
+
+def diffusion(t: ArrayLike, y: State, args: tuple[Network, Any]) -> lineax.AbstractLinearOperator:
+    r"""The diffusion G of $dy = f\,dt + G\,dW$ (Itô), as `diffrax.ControlTerm` takes it.
+
+    ```python
+    path = diffrax.VirtualBrownianTree(0.0, 100.0, tol=1e-3, shape=hh.brownian_shape(network), key=key)
+    terms = diffrax.MultiTerm(
+        diffrax.ODETerm(hh.vector_field), diffrax.ControlTerm(hh.diffusion, path)
+    )
+    diffrax.diffeqsolve(terms, hh.as_diffrax("euler_maruyama"), ..., args=(network, stimulus))
+    ```
+
+    Channel noise depends on the state: of diffrax's own solvers take `diffrax.Euler()`, which
+    converges to the Itô solution. Noise of the injected current alone is additive and the
+    same in Itô's and Stratonovich's sense, so `diffrax.Heun()` and its kind and `SPaRK()`
+    serve as well. (The Milstein methods need the diffusion as a matrix.)
+
+    **Arguments:** `t`: ms; `y`: the state; `args`: `(network, stimulus)`.
+
+    **Returns:** a lineax operator from increments of shape `hh.brownian_shape(network)`,
+    √ms, to a `State`.
+    """
+    network, _ = args
+    network.check_diffusive()
+    increments = jax.ShapeDtypeStruct(brownian_shape(network), y.V.dtype)
+    return lineax.FunctionLinearOperator(lambda dW: apply_diffusion(network, y, dW), increments)
+
+
+MODELS = {
+    "subunit": SubunitNoise,
+    "conductance": ConductanceNoise,
+    "ou_conductance": OUConductanceNoise,
+    "tau_leap": TauLeap,
+    "exact": ExactChain,
+}
+
+
+def with_channel_noise(
+    network: Network | Neuron,
+    *,
+    model: str,
+    count: Any = None,
+    density: Any = None,
+    area: Any = None,
+    shielding: bool = False,
+) -> Network | Neuron:
+    """The same network with a finite number of channels, which open and close at random.
+
+    Works for any [`hh.Channel`][]: the noise follows from its gates, exponents and rates.
+    Channels without a gate that has a state, such as the leak, stay as they are. In a network
+    of several populations each neuron is given its noise before, or none.
+
+    ```python
+    noisy = hh.with_channel_noise(hh.squid_axon(), model="conductance", count={"na": 6000, "k": 1800})
+    run = hh.simulate(noisy, t1=500.0, dt=0.01, key=jax.random.key(0))
+    ```
+
+    | model | what is random | Itô SDE, gradients |
+    |---|---|---|
+    | `"subunit"` | each gate by itself; far too quiet, see its class | yes |
+    | `"conductance"` | the occupancy of every state of the Markov scheme | yes |
+    | `"ou_conductance"` | Ornstein-Uhlenbeck processes added to the open fraction | yes |
+    | `"tau_leap"` | whole channels, by binomial draws once per step | no |
+    | `"exact"` | whole channels, one transition at a time | no |
+
+    **Arguments:**
+
+    - `network`: a network or neuron without channel noise.
+    - `model`: a name from the table.
+    - `count`: how many channels each neuron has: a dict by channel name of numbers or (n,)
+        arrays (a channel that is not named stays free of noise), or one number for every
+        channel. Whole numbers for the last two models.
+    - `density`, `area`: instead of `count`, channels/µm², as a dict or a number, and the
+        neurons' membrane area, µm². For the last two models the product is rounded.
+    - `shielding`: for `"conductance"`, noise only at the open state; see its class.
+
+    **Returns:** a network or neuron, as `network` was.
+
+    **Raises:** `ValueError` and `TypeError` for an unknown model or channel, a count that
+    is not positive, or channels that have noise already.
+    """
+    neuron = network.neuron if isinstance(network, Network) else network
+    if isinstance(neuron, Populations):
+        raise TypeError(
+            "`network` has several populations: give each neuron its noise, as in "
+            "hh.Network({'e': hh.with_channel_noise(neuron, ...), ...}, ...)."
+        )
+    if not isinstance(neuron, Neuron):
+        raise TypeError(f"`network` must be an hh.Network or hh.Neuron, got {network!r}.")
+    if model not in MODELS:
+        raise ValueError(f"`model` must be one of {', '.join(map(repr, MODELS))}, got {model!r}.")
+    if shielding and model != "conductance":
+        raise ValueError(f"`shielding` is an option of model='conductance', not of {model!r}.")
+    gated = [name for name, channel in neuron.channels.items() if _has_states(channel)]
+    kind = MODELS[model]
+    counts = _counts(gated, count, density, area, rounded=kind.jumps)
+    options = {"shielding": True} if shielding else {}
+    channels = dict(neuron.channels)
+    for name, number in counts.items():
+        channel = channels[name]
+        if isinstance(channel, AbstractNoisyChannel):
+            raise ValueError(f"`network` has noise on channel {name!r} already.")
+        channels[name] = kind(channel, number, **options)
+    noisy = eqx.tree_at(lambda neuron: neuron.channels, neuron, channels)
+    if not isinstance(network, Network):
+        return noisy
+    noisy = eqx.tree_at(lambda network: network.neuron, network, noisy)
+    noisy.check()
+    return noisy
+
+
+def _has_states(channel: Any) -> bool:
+    if isinstance(channel, AbstractNoisyChannel):
+        return True
+    return bool(eqx.filter_eval_shape(lambda c: c.steady_state(jnp.zeros(())), channel))
+
+
+def _by_name(value: Any, gated: list[str], name: str) -> dict[str, Any]:
+    if not isinstance(value, Mapping):
+        return {channel: value for channel in gated}
+    unknown = sorted(set(value) - set(gated))
+    if unknown:
+        raise ValueError(f"`{name}` names {unknown}, but the channels with gates are {gated}.")
+    return dict(value)
+
+
+def _counts(gated: list[str], count: Any, density: Any, area: Any, rounded: bool) -> dict[str, Any]:
+    if (count is None) == (density is None) or (density is None) != (area is None):
+        raise ValueError("Give either `count`, or `density` (channels/µm²) together with `area` (µm²).")
+    if count is not None:
+        return _by_name(count, gated, "count")
+    area = as_float_array(area)
+    if is_concrete(area) and not (np.asarray(area) > 0).all():
+        raise ValueError(f"`area` must be positive (µm²), got {area}.")
+    products = {k: as_float_array(d) * area for k, d in _by_name(density, gated, "density").items()}
+    return {k: jnp.round(product) if rounded else product for k, product in products.items()}

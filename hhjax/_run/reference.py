@@ -1,0 +1,92 @@
+"""A tight adaptive solution to compare others with."""
+
+from typing import Any
+
+import diffrax
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from .._model.network import Network, vector_field
+from .._model.neuron import Neuron, State
+from .grid import count_steps
+from .simulate import check_run, save_V
+from .solution import Solution
+
+
+def reference(
+    network: Network | Neuron,
+    *,
+    t1: float,
+    dt: float = 0.01,
+    t0: float = 0.0,
+    stimulus: Any = 0.0,
+    solver: diffrax.AbstractSolver = diffrax.Dopri8(),
+    y0: State | None = None,
+    v0: Any = -65.0,
+    saveat: diffrax.SaveAt | None = None,
+    rtol: float | None = None,
+    atol: float | None = None,
+    max_steps: int | None = 10_000_000,
+    progress_meter: diffrax.AbstractProgressMeter = diffrax.NoProgressMeter(),
+) -> Solution:
+    """Run a network with a tight adaptive diffrax solver, to compare others against.
+
+    The solver steps onto the stimulus's edges. For digits worth the name, enable
+    `jax_enable_x64`; in float32 the default tolerances are 1e-6.
+
+    **Arguments:** those of [`hh.simulate`][], and
+
+    - `dt`: spacing of the saved values, ms; it has no bearing on the accuracy of the
+        solution, and the spike times are read off the saved values.
+    - `solver`: any adaptive diffrax ODE solver; `diffrax.Kvaerno5()` for stiff models.
+    - `saveat`: any `diffrax.SaveAt` with t0, t1, ts, fn; by default V every `dt`.
+    - `rtol`, `atol`: tolerances of the step size controller, by default 1e-10 in float64.
+    - `max_steps`: raise after so many.
+
+    **Returns:** a [`hh.Solution`][].
+    """
+    network, stimulus, start, t0, t1, dt = check_run(network, stimulus, t0, t1, dt, y0, v0)
+    if network.has_events:
+        raise ValueError(
+            "`network` has synapses driven by detected spikes, which an adaptive solver does not see; "
+            "compare with hh.simulate at a small dt instead."
+        )
+
+    if network.is_noisy:
+        raise ValueError("`network` is noisy: a reference run is deterministic. Take hh.simulate.")
+    y0 = start if isinstance(start, State) else network.init(start)
+    if not isinstance(solver, diffrax.AbstractSolver):
+        raise TypeError(f"`solver` must be a diffrax solver object, got {solver!r}.")
+    dtype = y0.V.dtype
+    tolerance = 1e-6 if dtype == jnp.float32 else 1e-10
+    steps, _ = count_steps(t0, t1, dt)
+    if saveat is None:
+        ts = np.minimum(t0 + dt * np.arange(steps + 1), t1)
+        saveat = diffrax.SaveAt(ts=jnp.asarray(ts, dtype), fn=save_V)
+    if not isinstance(getattr(saveat, "subs", None), diffrax.SubSaveAt) or saveat.subs.steps:
+        raise ValueError(f"`saveat` must be a diffrax.SaveAt of t0, t1, ts and fn alone, got {saveat!r}.")
+    final_too = diffrax.SaveAt(subs=(saveat.subs, diffrax.SubSaveAt(t1=True)))
+    controller = diffrax.PIDController(rtol=rtol or tolerance, atol=atol or tolerance)
+    edges = stimulus.edges(t0, t1)
+    if edges.size:
+        controller = diffrax.ClipStepSizeController(controller, jump_ts=edges.astype(dtype))
+    solved: Any = _solve(
+        diffrax.ODETerm(vector_field),
+        solver,
+        jnp.asarray(t0, dtype),
+        jnp.asarray(t1, dtype),
+        dt0=None,
+        y0=y0,
+        args=(network, stimulus),
+        saveat=final_too,
+        stepsize_controller=controller,
+        max_steps=max_steps,
+        progress_meter=progress_meter,
+    )
+    ts, ys, final = solved.ts[0], solved.ys[0], jax.tree.map(lambda x: x[0], solved.ys[1])
+    return Solution(ts, ys, final, network.finite(final))
+
+
+_solve = eqx.filter_jit(diffrax.diffeqsolve)

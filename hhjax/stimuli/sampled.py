@@ -1,0 +1,160 @@
+"""Recorded currents, voltage clamps, and the electrode between amplifier and cell."""
+
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.typing import ArrayLike
+from jaxtyping import Array, Float
+
+from .._base.parameters import as_float_array, is_concrete, param, Parameter
+from ._base import _Line, as_stimulus, Scaled, Stimulus
+
+
+def _between(x: Any, low: Any, high: Any) -> Array:
+    """`jnp.clip`, with the derivative 1 at both ends."""
+    x = jnp.where(x < low, low, x)
+    return jnp.where(x > high, high, x)
+
+
+class Sampled(Stimulus):
+    """A recorded current, linear between samples and held at its ends.
+
+    `simulate` integrates it exactly over every step, so that it may be sampled more
+    finely than dt; under `diffrax.diffeqsolve` it is read at single times.
+
+    **Fields:**
+
+    - `ts`: times, ms, shape (samples,), increasing.
+    - `values`: µA/cm², shape (samples,) or (samples, n).
+    """
+
+    ts: Float[Array, " samples"] = eqx.field(converter=as_float_array)
+    values: Float[Array, "samples ..."] = eqx.field(converter=as_float_array)
+
+    def check(self) -> None:
+        if self.ts.ndim != 1 or self.ts.shape[0] < 2:
+            raise ValueError(f"`Sampled.ts` must have shape (samples,) with at least 2, got {self.ts.shape}.")
+        if self.values.ndim not in (1, 2) or self.values.shape[0] != self.ts.shape[0]:
+            raise ValueError(
+                f"`Sampled.values` must have shape ({self.ts.shape[0]},) or ({self.ts.shape[0]}, n) "
+                f"to match `ts`, got {self.values.shape}."
+            )
+        if is_concrete(self.ts) and not (np.diff(np.asarray(self.ts)) > 0).all():
+            raise ValueError("`Sampled.ts` must increase from sample to sample.")
+
+    def __call__(self, t: ArrayLike) -> Array:
+        last = self.ts.shape[0] - 2
+        i = jnp.clip(jnp.searchsorted(self.ts, t, side="right") - 1, 0, last)
+        u = _between((t - self.ts[i]) / (self.ts[i + 1] - self.ts[i]), 0.0, 1.0)
+        u = jnp.reshape(u, jnp.shape(t) + (1,) * (self.values.ndim - 1))
+        return self.values[i] * (1 - u) + self.values[i + 1] * u
+
+    def table(self, edges: Array) -> tuple[Array, Array]:
+        # Trapezium rule on the union of samples and step edges, where it is exact.
+        # Of a sample on an edge the derivative is that of one just before it, whose interval counts to the
+        # step before: hence the order of what is sorted, and steps by numbers of edges, not by times.
+        ts = jnp.concatenate([_between(self.ts, edges[0], edges[-1]), edges])
+        order = jnp.argsort(ts)
+        ts, step = ts[order], jnp.cumsum(order >= self.ts.shape[0])
+        values = self(ts)
+        per_time = lambda x: x.reshape((-1,) + (1,) * (values.ndim - 1))
+        areas = per_time(jnp.diff(ts)) * (values[1:] + values[:-1]) / 2
+        total = lambda x: jax.ops.segment_sum(x, step[:-1], edges.shape[0])[1:]  # 0: before the first edge
+        means = total(areas) / per_time(total(jnp.diff(ts)))
+        return means, jnp.diff(self(edges), axis=0) / per_time(jnp.diff(edges))
+
+    def within(self, t: Array, dt: Array, end: Array, row: Any = None) -> Stimulus:
+        return self if row is None else _Line(*row, t + dt / 2)
+
+    def edges(self, t0: float, t1: float) -> Array:
+        return self.ts
+
+
+class Tabulated(Stimulus):
+    """A `Sampled` current on the grid of a run, of which the table is made already.
+
+    **Fields:** `means`, `slopes`: in every step, µA/cm² and µA/cm²/ms, shape (steps,) or (steps, n);
+    `dt`: the length of a step, ms, the first of which begins at 0.
+    """
+
+    means: Array
+    slopes: Array
+    dt: float = eqx.field(static=True)
+
+    def table(self, edges: Array) -> tuple[Array, Array]:
+        return self.means, self.slopes
+
+    def within(self, t: Array, dt: Array, end: Array, row: Any = None) -> Stimulus:
+        return self if row is None else _Line(*row, t + dt / 2)
+
+    def __call__(self, t: ArrayLike) -> Array:
+        i = jnp.clip(jnp.floor(jnp.asarray(t) / self.dt).astype(jnp.int32), 0, self.means.shape[0] - 1)
+        return self.means[i] + self.slopes[i] * (t - (i + 0.5) * self.dt)
+
+
+class Clamp(Stimulus):
+    """An electrode that draws V towards a command: I = g·(command(t) − V).
+
+    A voltage clamp whose series resistance is 1/g, or, with a small g, a nudge.
+
+    **Fields:**
+
+    - `command`: the command potential, mV, a number or a stimulus in mV, such as
+        `hh.Sampled(ts, V)`.
+    - `g`: mS/cm², scalar or shape (n,).
+    """
+
+    command: Stimulus = eqx.field(converter=lambda command: as_stimulus(command))
+    g: Parameter = param(unit="mS/cm²", minimum=0.0)
+
+    def check(self) -> None:
+        self.command.check()
+
+    def __call__(self, t: ArrayLike) -> Array:
+        return self.g * self.command(t)
+
+    def conductance(self) -> Array:
+        return self.g
+
+    def within(self, t: Array, dt: Array, end: Array, row: Any = None) -> Stimulus:
+        return Clamp(self.command.within(t, dt, end, row), self.g)
+
+    def table(self, edges: Array) -> Any:
+        return self.command.table(edges)
+
+    def edges(self, t0: float, t1: float) -> Array:
+        return self.command.edges(t0, t1)
+
+
+_PA_PER_UM2 = 100.0  # 1 pA/µm² = 100 µA/cm²
+
+
+def _optional(x: Any) -> Array | None:
+    return None if x is None else as_float_array(x)
+
+
+class Electrode(eqx.Module):
+    """How a recorded current reaches a cell: density = 100·current/area + offset.
+
+    Both fields can be free in [`hh.fit`][].
+
+    **Fields:**
+
+    - `area`: membrane area, µm², for currents in pA; `None` for currents that are
+        densities (µA/cm²) already.
+    - `offset`: a constant current that the record does not show, µA/cm².
+    """
+
+    area: Float[Array, "..."] | None = eqx.field(
+        default=None,
+        converter=_optional,
+        metadata={"param": True, "unit": "µm²", "minimum": None, "positive": True},
+    )
+    offset: Parameter = param(0.0, unit="µA/cm²")
+
+    def stimulus(self, current: Stimulus) -> Stimulus:
+        """The recorded `current` (pA, or µA/cm² without an area) as a stimulus in µA/cm²."""
+        return (current if self.area is None else Scaled(current, _PA_PER_UM2 / self.area)) + self.offset
