@@ -17,7 +17,6 @@ import time
 
 import diffrax
 import jax
-import jax.numpy as jnp
 import numpy as np
 from measure import machine, save
 
@@ -148,7 +147,7 @@ def main(argv: list[str] | None = None) -> dict:
     if unknown := set(options.what) - {"recover", "network"}:
         parser.error(f"`what` must be recover, network or both, got {', '.join(unknown)}.")
     with jax.enable_x64(True):
-        about = machine() | {"dtype": str(jnp.zeros(()).dtype)}
+        about = machine()
         print("\n".join(f"{key}: {value}" for key, value in about.items()), "\n")
         figures = {"machine": about}
         if "recover" in options.what:

@@ -19,7 +19,7 @@ import jax.numpy as jnp
 from measure import best_time, machine, save
 
 import hhjax as hh
-from hhjax._random import increments
+from hhjax._base.random import increments
 
 DT = 0.01
 COUNT = {"na": 600.0, "k": 180.0}

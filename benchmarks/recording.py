@@ -179,7 +179,7 @@ def main(argv: list[str] | None = None) -> dict:
     parser.add_argument("--seed", type=int, default=0, help="of the displacement of the start")
     options = parser.parse_args(argv)
     jax.config.update("jax_enable_x64", True)
-    about = machine() | {"dtype": "float64"}
+    about = machine()
     print("\n".join(f"{key}: {value}" for key, value in about.items()), "\n")
 
     recording = hh.recordings.load(options.recording).every(2)

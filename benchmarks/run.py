@@ -19,12 +19,11 @@ the figure itself.
 
 import argparse
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
 
-from measure import machine
+from measure import cores_usable, machine, pinned
 
 HERE = Path(__file__).parent
 PEERS = {
@@ -38,17 +37,9 @@ PEERS = {
 
 def launch(python: str, script: Path, *arguments: object, cores: int = 1) -> str | None:
     """The last line that a script prints, pinned to so many cores; `None` if it fails."""
-
-    pinned = hasattr(os, "sched_setaffinity")
-    usable = os.sched_getaffinity(0) if pinned else set()
-    try:
-        if pinned:  # a process inherits it
-            os.sched_setaffinity(0, sorted(usable)[:cores])
-        command = [python, str(script), *map(str, arguments)]
+    command = [python, str(script), *map(str, arguments)]
+    with pinned(cores):  # a process inherits it
         done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
-    finally:
-        if pinned:
-            os.sched_setaffinity(0, usable)
     lines = done.stdout.strip().splitlines()
     return lines[-1] if done.returncode == 0 and lines else None
 
@@ -82,7 +73,7 @@ def throughput(n: int, steps: int, repeats: int, pythons: list[str]) -> tuple[di
     rates |= {name: rate for name, rate in own("limit.py", *sizes).items() if rate}
     rates["hh.sweep"] = own("sweeps.py", *sizes)[0]["rate"]
     rates["hh.sweep after hh.use_cores(1)"] = own("sweeps.py", *sizes, "--cores", 1)[0]["rate"]
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    cores = cores_usable()
     if cores > 1:
         name = f"hh.sweep after hh.use_cores({cores}), {cores} cores"
         rates[name] = own("sweeps.py", *sizes, "--cores", cores, cores=cores)[0]["rate"]
@@ -115,9 +106,11 @@ def plot(figures: dict, path: Path) -> None:
         rows = [row for row in figures["networks"] if row["E"] == kind]
         axes[1].loglog([r["n"] for r in rows], [r["us_per_step"] for r in rows], "o-", label=f"{kind} E")
     axes[1].legend(frameon=False)
-    rows = figures["gradients"]
-    axes[2].plot([r["n"] for r in rows], [r["gradient_s"] / r["forward_s"] for r in rows], "o-")
+    rows = figures["gradient"]
+    for key, label in (("over own run", "hhjax"), ("plain over its run", "plain JAX")):
+        axes[2].plot([row["n"] for row in rows], [row[key] for row in rows], "o-", label=label)
     axes[2].set_ylim(0)
+    axes[2].legend(frameon=False)
     for ax in axes:
         ax.spines[["top", "right"]].set_visible(False)
     figure.savefig(path, dpi=120)
@@ -158,18 +151,13 @@ def main(argv: list[str] | None = None) -> dict:
     for row in figures["networks"]:
         print(f"{row['E']:>6}{row['n']:9}{row['us_per_step']:12.4g}", flush=True)
 
-    import gradients
-
-    usable = os.sched_getaffinity(0) if hasattr(os, "sched_setaffinity") else set()
-    if usable:
-        os.sched_setaffinity(0, sorted(usable)[:1])
-    some = ["2"] if options.quick else ["1", "100", "1000", "10000"]
-    done = gradients.main(
-        ["--steps", str(steps), "--neurons", *some, "--solvers", "strang", "--repeats", str(repeats)]
-    )
-    if usable:
-        os.sched_setaffinity(0, usable)
-    figures["gradients"] = done["rows"]
+    sizes = ["--quick"] if options.quick else ["--steps", steps, "--repeats", repeats]
+    core = own("core.py", "--parts", "forward", "gradient", *sizes, "--json", "-")
+    figures |= {name: core[name] for name in ("forward", "gradient")}
+    print("\nBeside plain JAX\n     n   speed of a run   gradient over its own run   over that of plain JAX")
+    for run, row in zip(core["forward"], core["gradient"]):
+        over = f"{row['over own run']:28.2f}{row['over plain gradient']:25.2f}"
+        print(f"{row['n']:6}{run['V speed']:17.2f}{over}", flush=True)
     options.out.mkdir(parents=True, exist_ok=True)
     (options.out / "results.json").write_text(json.dumps(figures, indent=1))
     plot(figures, options.out / "results.png")

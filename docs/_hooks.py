@@ -24,12 +24,6 @@ class References(griffe.Extension):
         if obj.docstring:
             obj.docstring.value = _resolve(obj.docstring.value, obj.module.path)
 
-    def on_package(self, *, pkg: griffe.Module, **kwargs) -> None:
-        """A function that stands under the name of its own module, as Python has it."""
-        for name, module in pkg["neurons"].modules.items():
-            if name in module.members:
-                pkg["neurons"].members[name] = module.members[name]
-
 
 def on_page_markdown(markdown: str, page, **kwargs) -> str:
     """Cross-references in pages, entries for what a package re-exports and, in `api/more.md`, for

@@ -1,8 +1,17 @@
 """The benchmarks run, at a size where their times mean nothing."""
 
+import json
+import math
 import runpy
+import subprocess
 import sys
 from pathlib import Path
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import hhjax as hh
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 
@@ -18,13 +27,37 @@ def run(name, monkeypatch, *arguments):
     return load(name, monkeypatch)["main"](list(arguments))
 
 
-def test_solvers(monkeypatch, tmp_path):
+@pytest.mark.parametrize("name", ["strang", "rk4", "strang4", "coupled"])
+def test_plain(monkeypatch, name):
+    """The plain reference does the same as hhjax."""
+    plain, n = load("plain.py", monkeypatch), 3
+    p, I, E = plain["PARAMETERS"], jnp.linspace(5.0, 20.0, n), jnp.full((n, n), 0.1)
+    V, dt = jnp.full(n, -65.0, I.dtype), jnp.asarray(0.025, I.dtype)
+    coupling = hh.GradedSynapse(E) if name == "coupled" else None
+    y = plain["rest" if coupling is None else "rest_coupled"](V)
+    step = plain["step" if name == "strang" else name]
+    p = p if coupling is None else (p, E)
+    got = plain["run"](p, I, dt, y, 400, step)[0]
+    solver = "strang" if name == "coupled" else name
+    network = hh.Network(hh.squid_axon(), n=n, coupling=coupling)
+    run = hh.simulate(network, t1=10.0, dt=0.025, stimulus=I, solver=solver)
+    assert float(run.V.max()) > 0
+    np.testing.assert_allclose(got, run.V[-1], atol=1e-4)
+
+
+def test_core(tmp_path):
+    """Every part, in a process of its own, in which use_cores comes in time."""
     out = tmp_path / "figures.json"
-    arguments = ["--steps", "20", "--neurons", "1", "3", "--solvers", "strang", "--repeats", "1"]
-    figures = run("solvers.py", monkeypatch, *arguments, "--json", str(out))
-    assert set(figures["rates"]) == {"ind_exp_euler", "strang"}
-    assert all(rate > 0 for rates in figures["rates"].values() for rate in rates)
-    assert figures["machine"]["dtype"] == "float32" and out.exists()
+    command = [sys.executable, BENCHMARKS / "core.py", "--quick", "--cores", "1", "--json", out]
+    printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    figures = json.loads(out.read_text())
+    about = figures.pop("machine")
+    assert about["dtype"] == "float32" and about["cores usable"] == about["hh.use_cores"] == "1"
+    assert figures.pop("steps") == 20 and len(figures) == 12
+    for part, rows in figures.items():
+        assert rows and f"{part}, 20 steps" in printed
+        numbers = [x for row in rows for x in row.values() if isinstance(x, float)]
+        assert numbers and all(0 < x < math.inf for x in numbers)
 
 
 def test_all_of_them(monkeypatch, tmp_path):
@@ -46,8 +79,8 @@ def test_all_of_them(monkeypatch, tmp_path):
         "dense",
         "sparse",
     }
-    (row,) = figures["gradients"]
-    assert row["gradient_s"] > 0 and row["gradient_bytes"] > row["forward_bytes"]
+    (row,) = figures["gradient"]
+    assert row["gradient ms"] > 0 and row["plain gradient ms"] > 0
     assert (tmp_path / "results.json").exists() and (tmp_path / "results.png").stat().st_size > 10_000
 
 
@@ -68,6 +101,18 @@ def test_gpu_without_one(monkeypatch, capsys):
     monkeypatch.setattr("jax.default_backend", lambda: "cpu")
     assert run("gpu.py", monkeypatch) is None
     assert capsys.readouterr().out == "There is no GPU here that JAX sees: nothing was measured.\n"
+
+
+def test_gpu(monkeypatch, tmp_path):
+    """All of it, on a CPU that passes for one."""
+    monkeypatch.setattr("jax.default_backend", lambda: "gpu")
+    out = tmp_path / "figures.json"
+    figures = run("gpu.py", monkeypatch, "--quick", "--steps", "20", "--json", str(out))
+    assert figures == json.loads(out.read_text())
+    assert len(figures["agreement"]) == 2 and all(row["agrees"] for row in figures["agreement"])
+    assert all(row["hh.sweep 1e9/s"] > 0 for row in figures["sweep"])
+    assert all(row["over run"] > 0 for row in figures["gradient"])
+    assert [row["synapses of each"] for row in figures["coupled"]] == [5, 2]
 
 
 def test_firing(monkeypatch):

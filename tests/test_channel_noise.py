@@ -14,9 +14,9 @@ import scipy.linalg
 import scipy.stats
 
 import hhjax as hh
-from hhjax._noise import ConductanceNoise, OUConductanceNoise
-from hhjax._noise._jumps import binomial
-from hhjax._noise._scheme import Scheme
+from hhjax._noise.langevin import ConductanceNoise, OUConductanceNoise
+from hhjax._noise.jumps import binomial
+from hhjax._noise.channels import Scheme
 
 TABLE = json.loads((Path(__file__).parent / "data" / "channel_noise.json").read_text())
 CLAMP = TABLE["voltage_clamp"]

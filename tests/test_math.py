@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from hhjax import exprel, vtrap
-from hhjax._math import _exponential, relax
+from hhjax._base.math import _exponential, relax
 
 
 def exact_exprel(x):

@@ -9,7 +9,7 @@ import scipy.special
 import scipy.stats
 
 import hhjax as hh
-from hhjax._random import increments, normal_from_bits
+from hhjax._base.random import increments, normal_from_bits
 
 SIGN = np.uint32(2**31)
 

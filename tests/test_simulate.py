@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 import hhjax as hh
-from hhjax._parameters import cast_floats
-from hhjax._plan import count_steps, make_plan
+from hhjax._base.parameters import cast_floats
+from hhjax._run.grid import count_steps, make_plan
 
 AXON = hh.squid_axon()
 

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 import hhjax as hh
-from hhjax._store import fingerprint
-from hhjax._store._archive import chunk_shape, rectangles
+from hhjax._io.store import fingerprint
+from hhjax._io.archives import chunk_shape, rectangles
 
 from .test_sweep import counting, run_script, Stop
 
@@ -208,7 +208,6 @@ BAD = [
     (dict(chunk=5), ValueError, "`chunk` is for a run to disk: give a `folder` as well"),
     (dict(chunk=0), ValueError, "`chunk` must be a whole number of steps of at least 1, got 0"),
     (dict(folder=3), TypeError, "`folder` must be a path, got 3"),
-    (dict(folder="x", backend="fused"), ValueError, "`backend='fused'` is not for a run to disk"),
 ]
 
 

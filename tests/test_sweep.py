@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 
 import hhjax as hh
-from hhjax import _cores as cores
+from hhjax._base import devices as cores
 from hhjax._fit._free import resolve
-from hhjax._lookup import find, parameters, unit_of
+from hhjax._model.names import find, parameters, unit_of
 
 AXON = hh.squid_axon()
 RUN = dict(t1=30.0, dt=0.05)
@@ -225,14 +225,6 @@ def test_sharded_over_cores_and_over_processes(tmp_path):
     assert indices.tolist() == list(range(21)) and all(len(part["indices"]) < 12 for part in parts)
     both = np.concatenate([part["mean"] for part in parts]).reshape(here.shape)
     np.testing.assert_allclose(both, here, rtol=2e-4)
-
-
-def test_wide_vectors_are_taken_unless_the_environment_chose(monkeypatch):
-    monkeypatch.setattr(cores, "_has_avx512", lambda: True)
-    monkeypatch.setenv("XLA_FLAGS", "")
-    assert cores.wide_vectors() == {"xla_cpu_prefer_vector_width": 512}
-    monkeypatch.setenv("XLA_FLAGS", "--xla_cpu_prefer_vector_width=256")
-    assert cores.wide_vectors() == {}
 
 
 def test_use_cores_warns_when_it_comes_too_late():

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import hhjax as hh
-from hhjax._parameters import cast_floats
+from hhjax._base.parameters import cast_floats
 
 from .test_channels import SlowPotassium
 

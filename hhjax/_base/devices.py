@@ -22,6 +22,16 @@ def in_shard_map() -> bool:
 _SMALL_LOOPS = "xla_cpu_small_while_loop_byte_threshold"
 
 
+def lanes_are_slow(neurons: int) -> bool:
+    """Whether the derivatives of a run of so few neurons are quicker one after another than side by side.
+
+    XLA of JAX before 0.11 makes one function of a loop over time only if a turn of it touches less than
+    a kilobyte, unless `use_cores` told it otherwise.
+    """
+    told = _SMALL_LOOPS in os.environ.get("XLA_FLAGS", "")
+    return neurons <= 8 and jax.__version_info__ < (0, 11) and not (told or on_gpu())
+
+
 def use_cores(count: int | None = None) -> bool:
     """Make each CPU core a JAX device, for [`hh.sweep`][], and let XLA make fast loops of steps.
 

@@ -18,7 +18,7 @@ from jaxtyping import Array, Float
 _SMALL = 0.5  # below, the derivatives are series
 
 
-_TINY = 1.2e-30  # added to a denominator that may be zero, where it is lost on any other
+_TINY = 1e-18  # added to what is divided by, in case it is 0; of other numbers it is lost, and x² is normal
 
 
 # For a function that is traced many times: once for each shape and type will do.
@@ -66,11 +66,6 @@ def horner(coefficients: list[float], x: Array) -> Array:
     for c in coefficients[-2::-1]:
         total = total * x + c
     return total
-
-
-def _away_from_zero(x: Array) -> Array:
-    """x with something in the place of 0 whose square is no subnormal number."""
-    return jnp.where(jnp.abs(x) < 1e-18, jnp.asarray(1e-18, x.dtype), x)
 
 
 @jax.custom_jvp
@@ -179,7 +174,7 @@ def _exprel_slope_again(x: Array) -> Array:
 @_differentiated_as(_exprel_slope_again)
 @_traced_once
 def _exprel_slope(x: Array) -> Array:
-    x = _away_from_zero(x)
+    x = x + _TINY
     curved, less_one, _ = _exponential(x)
     return (less_one - curved / x) / x
 
@@ -219,7 +214,7 @@ def _bernoulli_slope_again(x: Array) -> Array:
 @_differentiated_as(_bernoulli_slope_again)
 @_traced_once
 def _bernoulli_slope(x: Array) -> Array:
-    x = _away_from_zero(x)
+    x = x + _TINY
     curved, less_one, _ = _exponential(x)
     return (curved / less_one - x) / less_one
 

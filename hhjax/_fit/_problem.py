@@ -10,7 +10,9 @@ import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array
 
+from .._base.devices import lanes_are_slow
 from .._model.neuron import State
+from .._run.loop import reverse_adjoint
 from .._run.simulate import save_V, simulate
 from ..losses import AbstractLoss
 from ._free import Free
@@ -37,6 +39,11 @@ class AbstractProblem(eqx.Module):
 
     @property
     @abc.abstractmethod
+    def runs(self) -> Protocol:
+        """What is run for one vector of unknowns."""
+
+    @property
+    @abc.abstractmethod
     def directions(self) -> int:
         """How many tangents a Jacobian pushes through a run."""
 
@@ -60,10 +67,11 @@ class AbstractProblem(eqx.Module):
         R = _triangle(jnp.where(finite, both, 0.0))
         return jnp.where(finite, R[:, -1], _BLOWN_UP), R[:, :-1]
 
-    def loss(self, u: Array, strength: Array) -> Array:
-        """The sum of squared residuals; differentiate it in reverse mode."""
-        r = self.residuals(u, strength, diffrax.RecursiveCheckpointAdjoint())
-        return (r**2).sum()
+    def loss(self, u: Array, strength: Array, lanes: int = 1) -> Array:
+        """The sum of squared residuals; differentiate it in reverse mode, in so many `lanes` at once."""
+        protocol, (network, _) = self.runs, split(self.model)
+        adjoint = reverse_adjoint(network, protocol.steps, lanes * len(protocol.v0))
+        return (self.residuals(u, strength, adjoint) ** 2).sum()
 
 
 class Shooting(AbstractProblem):
@@ -77,6 +85,10 @@ class Shooting(AbstractProblem):
     free: Free
     protocol: Protocol
     objective: AbstractLoss
+
+    @property
+    def runs(self) -> Protocol:
+        return self.protocol
 
     @property
     def directions(self) -> int:
@@ -104,19 +116,21 @@ class Shooting(AbstractProblem):
         P, (sweeps, _, n) = len(self.free.names), self.protocol.target.shape
 
         # A sweep depends on no other's initial potentials: one tangent moves those of all.
-        def traces(params: Array, shift: Array) -> tuple[Array, Array]:
-            model, v0 = self.unpack(jnp.concatenate([params, u[P:]]))
-            V = run(self.protocol, model, v0 + shift[None] * V_SCALE, strength).V
-            return V, V
+        def traces(x: Array) -> Array:
+            model, v0 = self.unpack(jnp.concatenate([x[:P], u[P:]]))
+            return run(self.protocol, model, v0 + x[P:][None] * V_SCALE, strength).V
 
-        shift = jnp.zeros(n, u.dtype)
-        argnums = (0, 1) if self.protocol.free_v0 else (0,)
-        slopes, V = jax.jacfwd(traces, argnums, has_aux=True)(u[:P], shift)
-        columns = jnp.moveaxis(slopes[0], -1, 0)
+        push = lambda along: jax.jvp(traces, (jnp.concatenate([u[:P], jnp.zeros(n, u.dtype)]),), (along,))
+        along = jnp.eye(P + n * self.protocol.free_v0, P + n, dtype=u.dtype)
+        if lanes_are_slow(sweeps * n):
+            V, columns = jax.lax.map(push, along)
+            V = V[0]
+        else:
+            V, columns = jax.vmap(push, out_axes=(None, 0))(along)
         if self.protocol.free_v0:
             one = jnp.eye(sweeps, dtype=u.dtype)[:, None, :, None, None]
-            by_v0 = one * jnp.moveaxis(slopes[1], -1, 0)[None]
-            columns = jnp.concatenate([columns, by_v0.reshape((sweeps * n,) + V.shape)])
+            by_v0 = (one * columns[P:]).reshape((sweeps * n,) + V.shape)
+            columns = jnp.concatenate([columns[:P], by_v0])
         r, push = jax.linearize(self.errors, V)
         return r, jax.vmap(push, out_axes=1)(columns)
 
@@ -146,6 +160,10 @@ class MultipleShootingProblem(AbstractProblem):
     pieces: Protocol  # a "sweep" for each segment
     objective: AbstractLoss
     first: Array  # whether a segment starts a sweep, shape (pieces,)
+
+    @property
+    def runs(self) -> Protocol:
+        return self.pieces
 
     @property
     def directions(self) -> int:

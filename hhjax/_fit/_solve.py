@@ -167,10 +167,12 @@ def _optax_step(
 ) -> tuple[Array, Any, Array]:
     import optax  # here, since it takes longer to import than the rest of the library
 
+    lanes = u.shape[0]
+
     def step(u: Array, state: Any) -> tuple[Array, Any, Array]:
-        loss, gradient = jax.value_and_grad(problem.loss)(u, strength)
+        loss, gradient = jax.value_and_grad(problem.loss)(u, strength, lanes)
         gradient = jnp.where(jnp.isfinite(gradient), gradient, 0.0)
-        value_fn = lambda u: problem.loss(u, strength)
+        value_fn = lambda u: problem.loss(u, strength, lanes)
         with jax.numpy_dtype_promotion("standard"):  # optax mixes floats and counts
             updates, state = optimiser.update(
                 gradient, state, u, value=loss, grad=gradient, value_fn=value_fn

@@ -11,8 +11,39 @@ import equinox as eqx
 TRUSTED = ("hhjax", "jax", "equinox", "diffrax", "optimistix", "lineax", "optax")
 """Packages that a file may name: they are imported if need be, their functions are taken."""
 
+_PUBLIC = (
+    "hhjax",
+    *(
+        f"hhjax.{name}"
+        for name in (
+            "analysis",
+            "channels",
+            "connect",
+            "features",
+            "losses",
+            "stimuli",
+            "steppers",
+            "synapses",
+        )
+    ),
+)
 
-_PUBLIC = ("hhjax", *(f"hhjax.{name}" for name in ("channels", "connect", "losses", "steppers", "synapses")))
+# What files of older versions call by names that are no more. Each change of a name adds its row.
+MOVED = {  # modules, since 0.2.0
+    "hhjax._couplings": "hhjax.synapses._coupling",
+    "hhjax._diffrax": "hhjax.steppers.solvers",
+    "hhjax._noise._jumps": "hhjax._noise.jumps",
+    "hhjax._noise._langevin": "hhjax._noise.langevin",
+    "hhjax._noise._scheme": "hhjax._noise.channels",
+    "hhjax._populations": "hhjax._model.neuron",
+    "hhjax._reduce": "hhjax._run.reducers",
+    "hhjax._solution": "hhjax._run.solution",
+    "hhjax._stimulus": "hhjax.stimuli._base",
+}
+GONE = {  # fields, by their class, since 0.2.0
+    "hhjax:Solution": ("backend",),
+    "hhjax:Sweep": ("backend",),
+}
 
 
 def _package(module: str) -> str:
@@ -44,6 +75,7 @@ def find(name: str, allow: Sequence[Any], wanted_by: str) -> Any:
     **Raises:** `ValueError` that says what is missing or refused.
     """
     module, _, qualname = name.partition(":")
+    module = MOVED.get(module, module)
     for x in allow:
         if qualname == getattr(x, "__qualname__", None) or name == name_of(x):
             return x

@@ -11,7 +11,7 @@ import numpy as np
 from jax.core import Tracer
 
 from .._base.random import FAST, fast_key
-from .names import find, is_record, name_of
+from .names import find, GONE, is_record, name_of
 
 
 class Writer:
@@ -131,7 +131,8 @@ def read(node: Any, array: Callable[[str], np.ndarray], allow: Sequence[Any], pa
         cls = find(value, allow, _where(path))
         if not is_record(cls):
             raise ValueError(f"{_where(path)} is an object of {cls!r}, which is no equinox module.")
-        return _rebuild(cls, {name: below(name, x) for name, x in more["fields"].items()}, _where(path))
+        there = {name: x for name, x in more["fields"].items() if name not in GONE.get(value, ())}
+        return _rebuild(cls, {name: below(name, x) for name, x in there.items()}, _where(path))
     raise ValueError(f"{_where(path)} is of a kind that this version does not know, {kind!r}.")
 
 

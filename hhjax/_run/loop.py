@@ -78,8 +78,10 @@ class Kept(NamedTuple):
         return Kept(0, self.chunk and max(self.chunk // stride, 1))
 
 
-def _kept(adjoint: diffrax.AbstractAdjoint, steps: int, state_bytes: int) -> Kept:
-    """What a gradient of a run keeps, see `hh.simulate`."""
+def _kept(
+    adjoint: diffrax.AbstractAdjoint, steps: int, state_bytes: int, most: int = KEPT_BYTES
+) -> Kept:
+    """What a gradient of a run keeps, in at most so many bytes, see `hh.simulate`."""
     if not isinstance(adjoint, diffrax.RecursiveCheckpointAdjoint):
         return Kept(0)
     block = 0 if state_bytes <= _FEW_BYTES else _BLOCK
@@ -87,7 +89,15 @@ def _kept(adjoint: diffrax.AbstractAdjoint, steps: int, state_bytes: int) -> Kep
         chunk = math.ceil(steps / adjoint.checkpoints)
         return Kept(min(chunk, _BLOCK), chunk if chunk > _BLOCK else None)
     of_step = state_bytes / block if block else _FEW_KEPT * state_bytes
-    return Kept(block, None if steps * of_step <= KEPT_BYTES else math.ceil(math.sqrt(steps)))
+    return Kept(block, None if steps * of_step <= most else math.ceil(math.sqrt(steps)))
+
+
+def reverse_adjoint(network: Network, steps: int, batch: int) -> diffrax.RecursiveCheckpointAdjoint:
+    """The adjoint for gradients of a batch of runs, which together keep no more than one run may."""
+    state = eqx.filter_eval_shape(network.init)
+    kept = _kept(diffrax.RecursiveCheckpointAdjoint(), steps, nbytes(state), KEPT_BYTES // batch)
+    states = None if kept.chunk is None else math.ceil(steps / kept.chunk)
+    return diffrax.RecursiveCheckpointAdjoint(checkpoints=states)
 
 
 def scan(f: Callable, carry: Any, xs: Any, length: int, kept: Kept) -> tuple[Any, Any]:

@@ -5,6 +5,7 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array
 
 from .._model.network import Network
@@ -48,10 +49,10 @@ class Run(eqx.Module):
     network: Network
     stimulus: Stimulus
     stepper: AbstractStepper
-    t0: Array
-    t1: Array
-    dt: Array
-    last_dt: Array
+    t0: Array | np.ndarray
+    t1: Array | np.ndarray
+    dt: Array | np.ndarray
+    last_dt: Array | np.ndarray
     total: Any
     key: Array | None
     save: Any

@@ -171,11 +171,11 @@ def simulate(
     - `reduce`: what to gather without saving it: a reducer such as [`hh.SpikeCount`][], or a
         dict, list or tuple of them. The results are in `solution.reduced`.
     - `adjoint`: what a reverse-mode gradient keeps of the run.
-        `diffrax.RecursiveCheckpointAdjoint()` keeps the state of every step and works out the rest
-        of a step anew or, where the states would take more than 1 GB (for each member of a `vmap`),
-        the state of about √steps of them; with `checkpoints=k` it keeps about k states.
-        `diffrax.DirectAdjoint()` keeps everything. `diffrax.ForwardMode()` keeps nothing and has no
-        reverse mode; `jax.jvp` and `jax.jacfwd` work, and agree, under all three.
+        `diffrax.RecursiveCheckpointAdjoint()` keeps the state of every second step, of a few neurons
+        all that a step works out, and makes the rest anew. Where that would take more than 1 GB
+        (for each member of a `vmap`), it keeps about √steps states. With `checkpoints=k` it keeps k
+        states, and half of those from one of them to the next. `diffrax.DirectAdjoint()` keeps
+        everything. `diffrax.ForwardMode()` is for `jax.jvp` and `jax.jacfwd`, which agree under all three.
     - `progress_meter`: one of diffrax's, such as `diffrax.TqdmProgressMeter()`.
     - `key`: a `jax.random.key`, needed for noise. The noise of a step depends on the key and
         the number of the step alone, however long the run.
@@ -190,9 +190,8 @@ def simulate(
         last bit; it equals one in memory where XLA compiles the loops alike. `solution.ys` then
         holds Zarr arrays, HDF5 datasets or memory maps, which read what is indexed. Not inside
         `jit`, `vmap` or `grad`.
-    - `chunk`: steps in such a part, rounded up to the rows of `saveat` that the loop makes at a time:
-        at least two, and up to 128 where few neurons are saved. By default 64 MB of rows, and at
-        most a 16th of the run.
+    - `chunk`: steps in such a part, rounded up to whole rows of `saveat`, at least two. By default 64 MB
+        of rows, and at most a 16th of the run.
 
     **Returns:** a [`hh.Solution`][].
 

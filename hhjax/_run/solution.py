@@ -88,7 +88,8 @@ class Solution(eqx.Module):
         n = self.finite.shape[-1]
         if np.ndim(self.ts) != 1:
             raise ValueError(
-                "`to_xarray` takes one run; take each out of a vmapped one: jax.tree.map(lambda x: x[i], run)."
+                "`to_xarray` takes one run; of a vmapped one take out each: "
+                "jax.tree.map(lambda x: x[i], run)."
             )
         variables = label_saved(self.ys, ("time",), n, of_state=isinstance(self.ys, State))
         variables |= label({"reduced": self.reduced}, (), n)

@@ -92,7 +92,8 @@ class Tabulated(Stimulus):
 
     def __call__(self, t: ArrayLike) -> Array:
         i = jnp.clip(jnp.floor(jnp.asarray(t) / self.dt).astype(jnp.int32), 0, self.means.shape[0] - 1)
-        return self.means[i] + self.slopes[i] * (t - (i + 0.5) * self.dt)
+        middle = (i.astype(self.means.dtype) + 0.5) * self.dt
+        return self.means[i] + self.slopes[i] * (t - middle)
 
 
 class Clamp(Stimulus):
