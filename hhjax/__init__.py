@@ -106,7 +106,7 @@ from .stimuli import (
 )
 from .stimuli.sampled import Electrode as Electrode
 from .synapses._coupling import AbstractCoupling as AbstractCoupling
-from .synapses.graded import GradedSynapse as GradedSynapse
+from .synapses.kinetic import GradedSynapse as GradedSynapse
 
 
 def __getattr__(name: str) -> Any:

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import matplotlib.pyplot as plt
-import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
@@ -52,9 +51,9 @@ def beside(ax: Axes, **options: Any) -> None:
 
 
 def overlay(
-    ts: np.ndarray,
-    data: np.ndarray,
-    model: np.ndarray,
+    ts: Any,
+    data: Any,
+    model: Any,
     titles: Sequence[str],
     *,
     axes: Sequence[Axes] | None = None,

@@ -129,7 +129,7 @@ class Shooting(AbstractProblem):
             V, columns = jax.vmap(push, out_axes=(None, 0))(along)
         if self.protocol.free_v0:
             one = jnp.eye(sweeps, dtype=u.dtype)[:, None, :, None, None]
-            by_v0 = (one * columns[P:]).reshape((sweeps * n,) + V.shape)
+            by_v0 = (one * columns[P:][None]).reshape((sweeps * n,) + V.shape)
             columns = jnp.concatenate([columns[:P], by_v0])
         r, push = jax.linearize(self.errors, V)
         return r, jax.vmap(push, out_axes=1)(columns)

@@ -11,6 +11,7 @@ import equinox as eqx
 TRUSTED = ("hhjax", "jax", "equinox", "diffrax", "optimistix", "lineax", "optax")
 """Packages that a file may name: they are imported if need be, their functions are taken."""
 
+
 _PUBLIC = (
     "hhjax",
     *(
@@ -28,6 +29,7 @@ _PUBLIC = (
     ),
 )
 
+
 # What files of older versions call by names that are no more. Each change of a name adds its row.
 MOVED = {  # modules, since 0.2.0
     "hhjax._couplings": "hhjax.synapses._coupling",
@@ -39,7 +41,11 @@ MOVED = {  # modules, since 0.2.0
     "hhjax._reduce": "hhjax._run.reducers",
     "hhjax._solution": "hhjax._run.solution",
     "hhjax._stimulus": "hhjax.stimuli._base",
+    "hhjax.analysis._impedance": "hhjax.analysis._equilibria",
+    "hhjax.plot._dynamics": "hhjax.plot._curves",
 }
+
+
 GONE = {  # fields, by their class, since 0.2.0
     "hhjax:Solution": ("backend",),
     "hhjax:Sweep": ("backend",),

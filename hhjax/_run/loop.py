@@ -78,9 +78,7 @@ class Kept(NamedTuple):
         return Kept(0, self.chunk and max(self.chunk // stride, 1))
 
 
-def _kept(
-    adjoint: diffrax.AbstractAdjoint, steps: int, state_bytes: int, most: int = KEPT_BYTES
-) -> Kept:
+def _kept(adjoint: diffrax.AbstractAdjoint, steps: int, state_bytes: int, most: int = KEPT_BYTES) -> Kept:
     """What a gradient of a run keeps, in at most so many bytes, see `hh.simulate`."""
     if not isinstance(adjoint, diffrax.RecursiveCheckpointAdjoint):
         return Kept(0)

@@ -10,7 +10,7 @@ import numpy as np
 
 from .._model.network import Network, vector_field
 from .._model.neuron import Neuron, State
-from .grid import count_steps
+from .run import count_steps
 from .simulate import check_run, save_V
 from .solution import Solution
 

@@ -22,10 +22,9 @@ from .._model.network import Network
 from .._model.neuron import Neuron, State
 from ..steppers.solvers import as_stepper, default_solver, solver_name, stochastic_by_name
 from ..stimuli._base import as_stimulus, check_stimulus, Stimulus
-from .grid import count_steps, make_plan, Plan
 from .loop import compiled
 from .reducers import check_reducers
-from .run import Result, Run, RunState
+from .run import count_steps, make_plan, Plan, Result, Run, RunState
 from .solution import NonFiniteError, Progress, Solution
 from .to_disk import check_chunk, integrate_to_disk
 

@@ -33,8 +33,8 @@ from .._model.network import Network
 from .._model.neuron import Neuron, State
 from ..steppers.solvers import as_stepper, default_solver, solver_name
 from .axes import _amplitude, _as_axis, _Named, _put, Point
-from .grid import count_steps, make_plan
 from .reducers import check_reducers, SpikeCount
+from .run import count_steps, make_plan
 from .simulate import check_run, simulate
 
 _BLOCK = 2048  # neurons that step together: their state stays in the cache of one core

@@ -14,9 +14,8 @@ from .._base.host import Progress
 from .._base.parameters import is_concrete
 from .._io.store import fingerprint, RowsOnDisk
 from .._model.neuron import State
-from .grid import Plan
 from .loop import begin, compiled, conclude
-from .run import nbytes, Result, Run, RunState, steps_done
+from .run import nbytes, Plan, Result, Run, RunState, steps_done
 
 _PART_BYTES = 64_000_000  # rows of one part
 

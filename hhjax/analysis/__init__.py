@@ -5,7 +5,13 @@ information)."""
 from ._branches import Branches as Branches, branches as branches
 from ._continuation import continue_orbit as continue_orbit, OrbitBranch as OrbitBranch
 from ._current_clamp import current_clamp as current_clamp, CurrentClamp as CurrentClamp
-from ._equilibria import equilibria as equilibria, Equilibrium as Equilibrium, equilibrium as equilibrium
+from ._equilibria import (
+    equilibria as equilibria,
+    Equilibrium as Equilibrium,
+    equilibrium as equilibrium,
+    Impedance as Impedance,
+    impedance as impedance,
+)
 from ._fi_curve import fi_curve as fi_curve, FICurve as FICurve
 from ._fisher import fisher_information as fisher_information, FisherInformation as FisherInformation
 from ._gating import (
@@ -15,7 +21,6 @@ from ._gating import (
     GatingCurve as GatingCurve,
     inactivation_curve as inactivation_curve,
 )
-from ._impedance import Impedance as Impedance, impedance as impedance
 from ._lyapunov import Lyapunov as Lyapunov, lyapunov as lyapunov
 from ._orbit import periodic_orbit as periodic_orbit, PeriodicOrbit as PeriodicOrbit
 from ._phase import (

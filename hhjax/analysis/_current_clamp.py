@@ -16,8 +16,8 @@ from .._model.neuron import Neuron
 from .._run.simulate import simulate
 from .._run.spikes import firing_rate, isi, spike_times
 from ..stimuli.shapes import Step
-from ._membrane import one_neuron
 from ._steady import resting_potential
+from ._system import one_neuron
 
 _SHORTEST = 2.0  # ms from spike to spike: how many times a step keeps room for
 

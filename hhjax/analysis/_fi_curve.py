@@ -16,9 +16,9 @@ from .._model.neuron import Neuron
 from .._run.simulate import simulate
 from .._run.spikes import firing_rate, spike_times
 from ._current_clamp import check_currents, check_duration
-from ._membrane import one_neuron
 from ._rheobase import refine
 from ._steady import first_fold
+from ._system import one_neuron
 
 _FASTEST = 1.0  # ms from spike to spike: how many times a run keeps room for
 

@@ -13,7 +13,7 @@ from jaxtyping import Array, Float
 from .._base.parameters import as_float_array, run_dtype
 from .._model.neuron import Neuron
 from ..channels._channel import Channel, Instantaneous
-from ._membrane import one_membrane, one_neuron
+from ._system import one_membrane, one_neuron
 from ._voltage_clamp import count_samples, family, interval, VoltageClamp
 
 

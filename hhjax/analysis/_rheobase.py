@@ -17,7 +17,7 @@ from .._model.neuron import Neuron
 from .._run.reducers import SpikeCount
 from .._run.simulate import simulate
 from ._current_clamp import check_duration, start_potential
-from ._membrane import one_neuron
+from ._system import one_neuron
 
 
 def refine(

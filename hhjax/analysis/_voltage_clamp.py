@@ -14,7 +14,7 @@ from .._base.math import relax
 from .._base.parameters import as_float_array, is_concrete, run_dtype
 from .._model.neuron import Neuron
 from ..channels._channel import Channel
-from ._membrane import one_membrane
+from ._system import one_membrane
 
 
 class VoltageClamp(eqx.Module):

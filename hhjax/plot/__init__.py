@@ -5,8 +5,14 @@ matplotlib is imported by this module alone, and this module by no other of the 
 """
 
 from .._draw import COLOURS as COLOURS
-from ._curves import fi_curve as fi_curve, sweep as sweep, work_precision as work_precision
-from ._dynamics import bifurcation as bifurcation, impedance as impedance, prc as prc
+from ._curves import (
+    bifurcation as bifurcation,
+    fi_curve as fi_curve,
+    impedance as impedance,
+    prc as prc,
+    sweep as sweep,
+    work_precision as work_precision,
+)
 from ._fit import fit as fit, fit_report as fit_report
 from ._network import connectivity as connectivity, raster as raster, raster_and_rate as raster_and_rate
 from ._phase import phase_plane as phase_plane

@@ -13,7 +13,7 @@ import pytest
 
 import hhjax as hh
 
-LIBRARY = json.loads((Path(__file__).parent / "data" / "model_library.json").read_text())
+LIBRARY = json.loads((Path(__file__).parents[1] / "data" / "model_library.json").read_text())
 NEURONS = {
     "traub_miles": hh.traub_miles(),
     "wang_buzsaki": hh.wang_buzsaki(),

@@ -13,7 +13,7 @@ import pytest
 
 import hhjax as hh
 
-BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
+BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 
 
 def load(name, monkeypatch):
@@ -112,7 +112,7 @@ def test_gpu(monkeypatch, tmp_path):
     assert len(figures["agreement"]) == 2 and all(row["agrees"] for row in figures["agreement"])
     assert all(row["hh.sweep 1e9/s"] > 0 for row in figures["sweep"])
     assert all(row["over run"] > 0 for row in figures["gradient"])
-    assert [row["synapses of each"] for row in figures["coupled"]] == [5, 2]
+    assert all(row["us a step"] > 0 for row in figures["coupled"])
 
 
 def test_firing(monkeypatch):

@@ -19,7 +19,7 @@ import hhjax as hh
 from hhjax import analysis, plot
 
 AXON = hh.squid_axon()
-LIBRARY = json.loads((Path(__file__).parent / "data" / "model_library.json").read_text())
+LIBRARY = json.loads((Path(__file__).parents[1] / "data" / "model_library.json").read_text())
 HOPF = {"I": [9.775437995393098, 154.52243366580817], "V": [-59.65414360299541, -43.05809201298382]}
 HERTZ = [93.30200916729635, 169.16925966607604]
 PERIOD, MULTIPLIER = 14.636209989831663, 0.07406026131551709  # at 10 µA/cm²

@@ -102,23 +102,22 @@ def test_every_adjoint_gives_the_same_values_and_slopes(saveat):
     for other, along in results:
         assert float(other) == pytest.approx(float(value), rel=1e-12)
         assert float(along) == pytest.approx(float(slope), rel=1e-10)
-    for reverse in (jax.grad, lambda fn: lambda g: jax.linearize(fn, g)):
-        with pytest.raises(ValueError, match="ForwardMode.*RecursiveCheckpointAdjoint"):
-            reverse(lambda g: loss(g, diffrax.ForwardMode()))(0.3)
 
 
-def test_memory_of_a_gradient_is_bounded(usual_blocks):
-    """10,000 neurons, 4,000 steps, float32: under 100 MB beyond the forward run."""
+@pytest.mark.parametrize("steps, most", [(4000, 330e6), (16_000, 330e6)])
+def test_memory_of_a_gradient_is_bounded(steps, most):
+    """10,000 neurons in float32: 16 bytes each for every second step, or where that would be more than
+    1 GB the states of √steps, and those of half the steps in between."""
     n = 10_000
     network = jax.tree.map(lambda x: x.astype(jnp.float32), hh.Network(AXON, n=n))
     I = jnp.linspace(5.0, 20.0, n, dtype=jnp.float32)
     mean = diffrax.SaveAt(steps=True, fn=lambda t, y, args: y.V.mean())
 
     def loss(network):
-        return hh.simulate(network, t1=100.0, dt=0.025, stimulus=I, saveat=mean, throw=False).ys.mean()
+        return hh.simulate(network, t1=steps / 40, dt=0.025, stimulus=I, saveat=mean, throw=False).ys.mean()
 
     needs = lambda f: jax.jit(f).lower(network).compile().memory_analysis().temp_size_in_bytes
-    assert needs(jax.grad(loss)) - needs(loss) < 100e6
+    assert needs(jax.grad(loss)) - needs(loss) < most
 
 
 def test_float32_gradients_follow_float64_wherever_those_are_stable():

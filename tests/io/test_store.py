@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 import hhjax as hh
-from hhjax._io.store import fingerprint
 from hhjax._io.archives import chunk_shape, rectangles
+from hhjax._io.store import fingerprint
 
-from .test_sweep import counting, run_script, Stop
+from ..run.test_sweep import counting, run_script, Stop
 
 AXON = hh.squid_axon()
 FORMATS = ["results", "results.zarr", "results.h5"]

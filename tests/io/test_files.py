@@ -17,6 +17,7 @@ from hhjax._model.names import unit_of
 
 S = hh.synapses
 RUN = dict(t1=1.0, dt=0.05)
+SLOW, TWICE = (f"tests.io.test_files:{name}" for name in ("Slow", "twice"))
 
 
 class Slow(hh.Channel):
@@ -175,14 +176,14 @@ def rewrite(path, old, new):
 @pytest.mark.parametrize(
     "old, new, message",
     [
-        ("tests.test_files:Slow", "os:system", "names system of 'os', which is no equinox module"),
-        ("tests.test_files:Slow", "subprocess:Popen", "names Popen of 'subprocess', which is no equinox"),
-        ("tests.test_files:Slow", "tests.test_files:twice", "`slow` names twice of 'tests.test_files'"),
-        ("tests.test_files:Slow", "jax._src.config:os.system", "names os.system of 'jax._src.config'"),
-        ("tests.test_files:Slow", "hhjax:simulate", "which is no equinox module"),
-        ("tests.test_files:Slow", "elsewhere:Slow", "needs Slow of 'elsewhere', .*`import elsewhere` before"),
-        ("tests.test_files:Slow", "this:Slow", "needs Slow of 'this', which is not there"),
-        ("tests.test_files:Slow", "tests.test_files:Fast", "has no Fast: pass its successor"),
+        (SLOW, "os:system", "names system of 'os', which is no equinox module"),
+        (SLOW, "subprocess:Popen", "names Popen of 'subprocess', which is no equinox"),
+        (SLOW, TWICE, "`slow` names twice of 'tests.io.test_files'"),
+        (SLOW, "jax._src.config:os.system", "names os.system of 'jax._src.config'"),
+        (SLOW, "hhjax:simulate", "which is no equinox module"),
+        (SLOW, "elsewhere:Slow", "needs Slow of 'elsewhere', .*`import elsewhere` before"),
+        (SLOW, "this:Slow", "needs Slow of 'this', which is not there"),
+        (SLOW, "tests.io.test_files:Fast", "has no Fast: pass its successor"),
         ('"label"', '"colour"', "`slow` has colour, which Slow does not have here"),
         ('"g": {', '"tau2": {', "`slow` has tau2"),
         ('"version": 1', '"version": 2', "install that or a newer one"),
@@ -200,7 +201,7 @@ def test_files_that_name_something_else_are_refused(tmp_path, old, new, message)
 def test_classes_that_moved_or_grew(tmp_path):
     slow = Slow(g=1.0, E=-90.0)
     hh.save(tmp_path / "x.npz", slow)
-    rewrite(tmp_path / "x.npz", "tests.test_files:Slow", "notebook:Slow")
+    rewrite(tmp_path / "x.npz", SLOW, "notebook:Slow")
     assert_identical(hh.load(tmp_path / "x.npz", allow=[Slow]), slow)
     rewrite(tmp_path / "x.npz", ',\n   "label": "slow"', "")
     assert_identical(hh.load(tmp_path / "x.npz", allow=[Slow]), slow)  # its default

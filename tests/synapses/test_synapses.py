@@ -10,7 +10,7 @@ import pytest
 import hhjax as hh
 from hhjax._base.parameters import cast_floats
 
-from .test_channels import SlowPotassium
+from ..channels.test_channels import SlowPotassium
 
 S = hh.synapses
 PASSIVE = hh.Neuron({}, C=1e9)  # a membrane that nothing moves

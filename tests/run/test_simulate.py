@@ -7,7 +7,7 @@ import pytest
 
 import hhjax as hh
 from hhjax._base.parameters import cast_floats
-from hhjax._run.grid import count_steps, make_plan
+from hhjax._run.run import count_steps, make_plan
 
 AXON = hh.squid_axon()
 

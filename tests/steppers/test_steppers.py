@@ -6,7 +6,7 @@ import pytest
 
 import hhjax as hh
 
-from .conftest import DATA
+from ..conftest import DATA
 
 CONVERGENCE = DATA["convergence"]
 SOLVERS = list(hh.steppers.by_name)

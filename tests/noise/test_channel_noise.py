@@ -14,11 +14,11 @@ import scipy.linalg
 import scipy.stats
 
 import hhjax as hh
-from hhjax._noise.langevin import ConductanceNoise, OUConductanceNoise
-from hhjax._noise.jumps import binomial
 from hhjax._noise.channels import Scheme
+from hhjax._noise.jumps import binomial
+from hhjax._noise.langevin import ConductanceNoise, OUConductanceNoise
 
-TABLE = json.loads((Path(__file__).parent / "data" / "channel_noise.json").read_text())
+TABLE = json.loads((Path(__file__).parents[1] / "data" / "channel_noise.json").read_text())
 CLAMP = TABLE["voltage_clamp"]
 VOLTAGES = [float(V) for V in CLAMP]
 

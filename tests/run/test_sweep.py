@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 
 import hhjax as hh
-from hhjax._base import devices as cores
 from hhjax._fit._free import resolve
 from hhjax._model.names import find, parameters, unit_of
 

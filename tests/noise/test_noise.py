@@ -9,7 +9,7 @@ import pytest
 
 import hhjax as hh
 
-from .test_benchmarks import load
+from ..pages.test_benchmarks import load
 from .test_channel_noise import TABLE
 
 AXON = hh.squid_axon()

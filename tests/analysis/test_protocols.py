@@ -13,7 +13,7 @@ import hhjax as hh
 from hhjax import analysis, plot
 from hhjax.analysis._steady import first_fold, resting_potential
 
-LIBRARY = json.loads((Path(__file__).parent / "data" / "model_library.json").read_text())
+LIBRARY = json.loads((Path(__file__).parents[1] / "data" / "model_library.json").read_text())
 SQUID = hh.squid_axon()
 STEPS_OF = dict(duration=1000.0, before=10.0, after=1.0)  # compiled once
 
