@@ -152,6 +152,8 @@ def outputs(o: Sizes) -> Rows:
         "the same, of the times": ({"reduce": hh.SpikeTimes(20)}, lambda run: jnp.nan_to_num(run.reduced)),
     }
 
+    kept = dict(list(kept.items())[::6]) if o.quick else kept
+
     def loss(options: dict, of: Callable) -> Callable:
         def call(network: hh.Network, I: jax.Array) -> tuple[jax.Array, Any]:
             run = simulate(network, I, o.steps, **options)
@@ -161,7 +163,6 @@ def outputs(o: Sizes) -> Rows:
 
     for n in o.of(1000):
         axons, f = Axons(n), reference(o.steps)
-        kept = dict(list(kept.items())[::6]) if o.quick else kept
         theirs = axons.plain(f), axons.plain(gradient(f))
         for name, options in kept.items():
             own = axons.own(loss(*options)), axons.own(jax.value_and_grad(loss(*options), has_aux=True))

@@ -7,11 +7,12 @@ autodiff makes of a quotient loses its digits there, and costs more everywhere.
 import functools
 import math
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.custom_derivatives import SymbolicZero
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
@@ -251,14 +252,21 @@ def _relax(x: Array, drive: Array, rate: Array, dt: Array) -> Array:
     return x + _exponential(-rate * dt)[1] * (x - drive / rate)
 
 
-@_relax.defjvp
+@functools.partial(_relax.defjvp, symbolic_zeros=True)
+def _relax_jvp(primals: tuple, tangents: tuple) -> tuple[Array, Any]:
+    value, slopes = _relax_slopes(*primals)
+    moving = [slope * dx for slope, dx in zip(slopes, tangents) if not isinstance(dx, SymbolicZero)]
+    return value, functools.reduce(jnp.add, moving)
+
+
 @_traced_once
-def _relax_jvp(primals: tuple, tangents: tuple) -> tuple[Array, Array]:
-    (x, drive, rate, dt), (dx, d_drive, d_rate, d_dt) = primals, tangents
-    # x(dt) = x·decay + drive·weight, with weight = dt·exprel(−rate·dt).
+def _relax_slopes(x: Array, drive: Array, rate: Array, dt: Array) -> tuple[Array, tuple]:
+    """x(dt), and its slopes by x, drive, rate and dt.
+
+    x(dt) = x·decay + drive·weight, with weight = dt·exprel(−rate·dt).
+    """
     z, flow = rate * -dt, drive - rate * x
     ratio = _exprel(z)
     decay, weight = 1 + z * ratio, dt * ratio
     by_rate = -dt * (drive * (dt * _exprel_slope(z)) + decay * x)
-    slope = decay * dx + weight * d_drive + by_rate * d_rate
-    return x + weight * flow, slope + flow * decay * d_dt
+    return x + weight * flow, (decay, weight, by_rate, flow * decay)
