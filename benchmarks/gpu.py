@@ -2,21 +2,19 @@
 
     python benchmarks/gpu.py [--steps 4000] [--seconds 330] [--bandwidth 3350] [--json gpu.json] [--quick]
 
-Squid axons, `strang`, dt = 0.025 ms, float32; wall time of the best of two calls, compiled before. Prints
-as it goes and writes the JSON file anew after each row, so that a run that is cut off keeps what it has;
-after `--seconds` nothing more is begun.
+Squid axons, `strang`, dt = 0.025 ms, float32; wall time of the best of two calls, compiled before. Each row
+is printed and saved at once, so that a run that is cut off keeps it; after `--seconds` none is begun.
 
 - agreement: 20 ms on the GPU and on the CPU: spike counts, V every ms, and gradients of the mean V.
-- sweep: neuron-steps/s by hand (plain.py) with 1, 4, 16 and 64 steps in each turn of the scan, and of
-    `hh.sweep` with spike counts. The bound is reading and writing four states a step at `--bandwidth` (10⁹
-    bytes/s; by default that of an H100).
+- sweep: `hh.sweep` with spike counts, and plain.py with 1, 4, 16 and 64 steps in a turn of its scan. The
+    bound is reading and writing four states a step at `--bandwidth` (10⁹ bytes/s; an H100's by default).
 - gradient: value and gradient by all parameters over the run.
 - coupled: a step of a network, beside reading its weights once.
 """
 
 import argparse
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import diffrax
@@ -33,26 +31,26 @@ import hhjax as hh
 
 def timed(call: Callable[[], Any]) -> tuple[float, float]:
     """Seconds of the best of two calls, and of what the first took beyond."""
-    took = []
+    ends = [time.perf_counter()]
     for _ in range(3):
-        start = time.perf_counter()
         jax.block_until_ready(call())
-        took.append(time.perf_counter() - start)
-    return min(took[1:]), took[0] - min(took[1:])
+        ends.append(time.perf_counter())
+    first, *others = np.diff(ends).tolist()
+    return min(others), first - min(others)
 
 
 def families(n: int) -> dict[str, tuple[hh.Network, Any]]:
     """Networks with their keys."""
-    dense = jax.random.uniform(jax.random.key(0), (n, n), maxval=0.1 / n)
-    sparse = hh.connect.random(jax.random.key(0), n, n, indegree=min(n, 20), weight=0.005)
+    key = jax.random.key(0)
+    dense = jax.random.uniform(key, (n, n), maxval=0.1 / n)
+    sparse = hh.connect.random(key, n, n, indegree=min(n, 20), weight=0.005)
     make = lambda **parts: hh.Network(hh.squid_axon(), n=n, **parts)
-    noisy = make(noise=hh.CurrentNoise(2.0))
     return {
         "axons": (make(), None),
         "dense network": (make(coupling=hh.GradedSynapse(dense)), None),
         "sparse network": (make(coupling=hh.GradedSynapse(sparse)), None),
-        "noise, Threefry": (noisy, jax.random.key(1)),
-        "noise, fast_key": (noisy, hh.fast_key(1)),
+        "noise, Threefry": (make(noise=hh.CurrentNoise(2.0)), key),
+        "noise, fast_key": (make(noise=hh.CurrentNoise(2.0)), hh.fast_key(0)),
     }
 
 
@@ -60,9 +58,9 @@ def outcome(name: str, n: int, t1: float, device: Any) -> tuple:
     """Spike counts, V and the gradient of its mean, on a device."""
 
     def call(network: hh.Network) -> tuple:
-        saveat = diffrax.SaveAt(steps=40, fn=hh.save_V)
-        options: dict[str, Any] = dict(saveat=saveat, reduce=hh.SpikeCount(), key=key)
-        run = hh.simulate(network, t1=t1, dt=DT, stimulus=jnp.linspace(5.0, 20.0, n), **options)
+        I, saveat = jnp.linspace(5.0, 20.0, n), diffrax.SaveAt(steps=40, fn=hh.save_V)
+        options: dict[str, Any] = dict(stimulus=I, saveat=saveat, reduce=hh.SpikeCount(), key=key)
+        run = hh.simulate(network, t1=t1, dt=DT, **options)
         return run.V.mean(), (run.reduced, run.V)
 
     with jax.default_device(device):
@@ -87,10 +85,10 @@ def sweeps(o: argparse.Namespace) -> Rows:
     bound, took, before = o.bandwidth * 1e9 / 32, 0.0, 1
     for n in (3,) if o.quick else (1, 1000, 10_000, 100_000, 1_000_000, 4_000_000):
         axons, row = Axons(n), {"n": n}
+        options: dict[str, Any] = dict(over={"stimulus": axons.I}, t1=o.steps * DT, dt=DT)
         for k in (1, 4, 16, 64) if n in (1000, 100_000, 1_000_000) else (1,):
             by_hand = axons.plain(lambda *args: plain.run(*args, o.steps, unroll=k)[0])
             row[f"{k} a turn 1e9/s"] = n * o.steps / timed(by_hand)[0] / 1e9
-        options: dict[str, Any] = dict(over={"stimulus": axons.I}, t1=o.steps * DT, dt=DT)
         if n <= 100_000 or took * n / before < 20:  # else it would take too long
             took, compiling = timed(lambda: hh.sweep(hh.squid_axon(), **options).reduced)
             rate, before = n * o.steps / took, n
@@ -108,28 +106,15 @@ def gradients(o: argparse.Namespace) -> Rows:
 
 
 def coupled(o: argparse.Namespace) -> Rows:
-    sizes = [(5, 2)] if o.quick else [(4096, None), (16_384, None), (100_000, 100)]
-    for n, synapses in sizes:
+    for n, synapses in [(5, 2)] if o.quick else [(4096, None), (16_384, None), (100_000, 100)]:
         axons, steps, key = Axons(n), max(o.steps // 10, 1), jax.random.key(0)
-        if synapses is None:
-            E: Any = jax.random.uniform(key, (n, n), maxval=0.1 / n)
-        else:
-            E = hh.connect.random(key, n, n, indegree=synapses, weight=0.1 / synapses)
+        sparse = lambda: hh.connect.random(key, n, n, indegree=synapses, weight=0.1 / synapses)
+        E = sparse() if synapses else jax.random.uniform(key, (n, n), maxval=0.1 / n)
         axons.network = hh.Network(hh.squid_axon(), n=n, coupling=hh.GradedSynapse(E))
         took = timed(axons.own(ours(steps)))[0] / steps
         held = n * n * 4 if synapses is None else E.weight.size * 8
         row = {"n": n, "synapses of each": synapses or n, "us a step": 1e6 * took}
-        yield row | {"reading the weights us": held / o.bandwidth / 1e3}
-
-
-def every(parts: dict[str, Callable], o: argparse.Namespace) -> Iterator[tuple[str, dict]]:
-    """The rows of all parts; one that fails does not stop the others."""
-    for name, part in parts.items():
-        try:
-            for row in part(o):
-                yield name, row
-        except Exception as error:
-            print(f"{name} failed: {error!r}")
+        yield row | {"reading weights us": held / o.bandwidth / 1e3}
 
 
 def main(argv: list[str] | None = None) -> dict | None:
@@ -144,17 +129,20 @@ def main(argv: list[str] | None = None) -> dict | None:
     if jax.default_backend() != "gpu":
         print("There is no GPU here that JAX sees: nothing was measured.")
         return None
-    begun, about = time.perf_counter(), machine()
-    figures: dict[str, Any] = {"machine": about, "steps": options.steps}
-    print("\n".join(f"{key}: {value}" for key, value in about.items()))
+    begun, figures = time.perf_counter(), dict[str, Any](machine=machine(), steps=options.steps)
+    print("\n".join(f"{key}: {value}" for key, value in figures["machine"].items()))
     parts = {"agreement": agreement, "sweep": sweeps, "gradient": gradients, "coupled": coupled}
-    for name, row in every(parts, options):
-        print(f"{name}: " + ", ".join(f"{key} {cell(x)}" for key, x in row.items()), flush=True)
-        figures.setdefault(name, []).append(row)
-        save(figures, options.json)
-        if time.perf_counter() - begun > options.seconds:
-            print("Out of time.")
-            break
+    for name, part in parts.items():
+        figures[name] = []
+        try:
+            for row in part(options):
+                print(f"{name}: " + ", ".join(f"{key} {cell(x)}" for key, x in row.items()), flush=True)
+                figures[name].append(row)
+                save(figures, options.json)
+                if time.perf_counter() - begun > options.seconds:
+                    return figures
+        except Exception as error:  # the other parts go on
+            print(f"{name} failed: {error!r}", flush=True)
     return figures
 
 

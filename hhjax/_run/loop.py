@@ -20,9 +20,11 @@ KEPT_BYTES = 1_000_000_000
 """What a gradient may keep of a run; above, it keeps states at the boundaries of chunks alone."""
 
 
-# Two steps are worked out anew together: half the states to keep, at no more work. Of a state as small as
-# this all that a step works out is kept, about so many times its size.
-_BLOCK, _FEW_BYTES, _FEW_KEPT = 2, 100, 30
+# A state of so few bytes is of few neurons: all that a step works out is kept, about so many times its size.
+_FEW_BYTES, _ALL = 100, 30
+# Else two steps are made anew together: half the states to keep, at no more work. One of so many arrays
+# is long enough by itself: two of them compile for twice as long and are no faster.
+_BLOCK, _MANY_ARRAYS = 2, 12
 
 
 def integrate(
@@ -49,7 +51,7 @@ def integrate(
         return carry, run.row(carry[0])
 
     carry = _as_varying((begin, meter.init()), (run, begin))
-    within = _kept(adjoint, plan.steps, nbytes(begin.z))
+    within = _kept(adjoint, plan.steps, begin.z)
     of_rows = within if plan.stride == 1 else within.of_rows(plan.stride)
     rows, rest = divmod(plan.steps, plan.stride)
     xs = keys, table
@@ -78,22 +80,23 @@ class Kept(NamedTuple):
         return Kept(0, self.chunk and max(self.chunk // stride, 1))
 
 
-def _kept(adjoint: diffrax.AbstractAdjoint, steps: int, state_bytes: int, most: int = KEPT_BYTES) -> Kept:
+def _kept(adjoint: diffrax.AbstractAdjoint, steps: int, state: Any, most: int = KEPT_BYTES) -> Kept:
     """What a gradient of a run keeps, in at most so many bytes, see `hh.simulate`."""
     if not isinstance(adjoint, diffrax.RecursiveCheckpointAdjoint):
         return Kept(0)
-    block = 0 if state_bytes <= _FEW_BYTES else _BLOCK
+    size = nbytes(state)
+    block = 1 if len(jax.tree.leaves(state)) > _MANY_ARRAYS else _BLOCK
     if adjoint.checkpoints is not None:
         chunk = math.ceil(steps / adjoint.checkpoints)
-        return Kept(min(chunk, _BLOCK), chunk if chunk > _BLOCK else None)
-    of_step = state_bytes / block if block else _FEW_KEPT * state_bytes
+        return Kept(min(chunk, block), chunk if chunk > block else None)
+    block, of_step = (0, _ALL * size) if size <= _FEW_BYTES else (block, size / block)
     return Kept(block, None if steps * of_step <= most else math.ceil(math.sqrt(steps)))
 
 
 def reverse_adjoint(network: Network, steps: int, batch: int) -> diffrax.RecursiveCheckpointAdjoint:
     """The adjoint for gradients of a batch of runs, which together keep no more than one run may."""
     state = eqx.filter_eval_shape(network.init)
-    kept = _kept(diffrax.RecursiveCheckpointAdjoint(), steps, nbytes(state), KEPT_BYTES // batch)
+    kept = _kept(diffrax.RecursiveCheckpointAdjoint(), steps, state, KEPT_BYTES // batch)
     states = None if kept.chunk is None else math.ceil(steps / kept.chunk)
     return diffrax.RecursiveCheckpointAdjoint(checkpoints=states)
 
