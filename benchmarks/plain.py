@@ -13,7 +13,8 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-PARAMETERS = (120.0, 36.0, 0.3, 50.0, -77.0, -54.387, 1.0)  # g and E of Na, K and leak, and C
+# g and E of Na, K and leak, C, and the temperatures of Na and K
+PARAMETERS = (120.0, 36.0, 0.3, 50.0, -77.0, -54.387, 1.0, 6.3, 6.3)
 
 
 def vtrap(x: Array, y: float) -> Array:
@@ -22,17 +23,18 @@ def vtrap(x: Array, y: float) -> Array:
     return jnp.where(small, y * (1 - z / 2), x / jnp.expm1(jnp.where(small, 1.0, z)))
 
 
-def rates(V: Array) -> tuple:
+def rates(p: tuple, V: Array) -> tuple:
     """(drive, rate) of dx/dt = drive − rate·x for m, h and n."""
+    na, k = (3 ** ((celsius - 6.3) / 10) for celsius in p[-2:])
     am, bm = 0.1 * vtrap(-(V + 40), 10.0), 4 * jnp.exp(-(V + 65) / 18)
     ah, bh = 0.07 * jnp.exp(-(V + 65) / 20), 1 / (1 + jnp.exp(-(V + 35) / 10))
     an, bn = 0.01 * vtrap(-(V + 55), 10.0), 0.125 * jnp.exp(-(V + 65) / 80)
-    return (am, am + bm), (ah, ah + bh), (an, an + bn)
+    return (na * am, na * (am + bm)), (na * ah, na * (ah + bh)), (k * an, k * (an + bn))
 
 
 def membrane(p: tuple, I: Array, gates: tuple) -> tuple[Array, Array]:
     """(drive, rate) of V."""
-    g_na, g_k, g_leak, E_na, E_k, E_leak, C = p
+    g_na, g_k, g_leak, E_na, E_k, E_leak, C, *_ = p
     m, h, n = gates
     na, k = g_na * m**3 * h, g_k * n**4
     return (na * E_na + k * E_k + g_leak * E_leak + I) / C, (na + k + g_leak) / C
@@ -43,13 +45,13 @@ def relax(x: Array, drive: Array, rate: Array, dt: Array) -> Array:
     return end + (x - end) * jnp.exp(-rate * dt)
 
 
-def relax_gates(V: Array, gates: tuple, dt: Array) -> tuple:
-    return tuple(relax(x, *form, dt) for x, form in zip(gates, rates(V)))
+def relax_gates(p: tuple, V: Array, gates: tuple, dt: Array) -> tuple:
+    return tuple(relax(x, *form, dt) for x, form in zip(gates, rates(p, V)))
 
 
 def step(p: tuple, I: Array, dt: Array, y: tuple) -> tuple:
     V, *gates = y
-    gates = relax_gates(V, gates, dt)
+    gates = relax_gates(p, V, gates, dt)
     return relax(V, *membrane(p, I, gates), dt), *gates
 
 
@@ -61,7 +63,7 @@ def run(p: Any, I: Array, dt: Array, y: tuple, steps: int, step: Callable = step
 
 def rest(V: Array) -> tuple:
     """The state in which the gates rest at V."""
-    return V, *(drive / rate for drive, rate in rates(V))
+    return V, *(drive / rate for drive, rate in rates(PARAMETERS, V))
 
 
 def synapse(V: Array) -> tuple[Array, Array]:
@@ -74,10 +76,10 @@ def coupled(p: tuple, I: Array, dt: Array, y: tuple) -> tuple:
     """A step of a network; p is the parameters and E, and s is the last of y."""
     p, E = p
     V, *gates, s = y
-    gates = relax_gates(V, gates, dt)
+    gates = relax_gates(p, V, gates, dt)
     s = relax(s, *synapse(V), dt)
     drive, rate = membrane(p, I, gates)
-    g = (E @ s) / p[-1]
+    g = (E @ s) / p[6]
     return relax(V, drive + 20 * g, rate + g, dt), *gates, s
 
 
@@ -88,7 +90,7 @@ def rest_coupled(V: Array) -> tuple:
 
 def slope(p: tuple, I: Array, y: tuple) -> tuple:
     V, *gates = y
-    forms = membrane(p, I, gates), *rates(V)
+    forms = membrane(p, I, gates), *rates(p, V)
     return tuple(drive - rate * x for x, (drive, rate) in zip(y, forms))
 
 
@@ -105,10 +107,10 @@ def strang(p: tuple, I: Array, dt: Array, y: tuple, count: int) -> tuple:
     """`count` steps in dt: half a step of the gates, V and gates in turn, half a step of the gates."""
     dt = dt / count
     V, *gates = y
-    gates = relax_gates(V, gates, dt / 2)
+    gates = relax_gates(p, V, gates, dt / 2)
     for k in range(count):
         V = relax(V, *membrane(p, I, gates), dt)
-        gates = relax_gates(V, gates, dt if k < count - 1 else dt / 2)
+        gates = relax_gates(p, V, gates, dt if k < count - 1 else dt / 2)
     return V, *gates
 
 

@@ -14,6 +14,7 @@ import numpy as np
 from jax.sharding import Mesh, PartitionSpec
 from jaxtyping import Array
 
+from .._base.devices import on_gpu
 from .._base.host import Progress, Settings
 from .._base.parameters import cast_floats, run_dtype
 from .._base.random import check_key
@@ -37,7 +38,7 @@ from .reducers import check_reducers, SpikeCount
 from .run import count_steps, make_plan
 from .simulate import check_run, simulate
 
-_BLOCK = 2048  # neurons that step together: their state stays in the cache of one core
+_BLOCK = 2048  # neurons that step together on a CPU: their state stays in the cache of one core
 
 
 _CHUNK_BYTES = 256_000_000  # results and states of one launch
@@ -167,7 +168,7 @@ def _sizes(points: int, n: int, bytes_per_point: int, chunk: int | None) -> tupl
         chunk = max(_CHUNK_BYTES // bytes_per_point, devices)
     each = math.ceil(min(chunk, points) / devices)
     # As few blocks and chunks as will do, but filled evenly, so that little is padded.
-    blocks = math.ceil(each / max(1, _BLOCK // n))
+    blocks = 1 if on_gpu() else math.ceil(each / max(1, _BLOCK // n))
     block = math.ceil(each / blocks)
     chunks = math.ceil(points / (blocks * block * devices))
     blocks = math.ceil(points / (chunks * block * devices))
