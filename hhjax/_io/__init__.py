@@ -1,0 +1,1 @@
+"""Files: what `hh.save` keeps, and arrays on disk."""
