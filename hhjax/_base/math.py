@@ -270,3 +270,8 @@ def _relax_slopes(x: Array, drive: Array, rate: Array, dt: Array) -> tuple[Array
     decay, weight = 1 + z * ratio, dt * ratio
     by_rate = -dt * (drive * (dt * _exprel_slope(z)) + decay * x)
     return x + weight * flow, (decay, weight, by_rate, flow * decay)
+
+
+def once(x: Any) -> Any:
+    """The same arrays, each of which XLA then works out once, however often it is used (from JAX 0.11 on)."""
+    return jax.lax.optimization_barrier(x)

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
+from .._base.math import once
 from .channels import AbstractNoisyChannel, check_whole, closing_rate, Gates
 
 _INVERTED = 10.0  # binomials of a smaller mean are drawn by inversion
@@ -71,7 +72,7 @@ class TauLeap(AbstractCountedChannel):
         """The counts after `dt` (ms) with V held."""
         counts, V, channel = without_gradient((self._counts(gates), V, self.channel), self.model)
         drive, rate = channel.linear_form(V)
-        transitions = self.scheme.transitions(drive, rate, dt)
+        transitions = once(self.scheme.transitions(drive, rate, dt))
         states = self.scheme.states
         for axis, (gate, p) in enumerate(self.scheme.gates):
             T, moved = transitions[gate], list(counts)
@@ -83,12 +84,13 @@ class TauLeap(AbstractCountedChannel):
                 share = [
                     jnp.clip(c / jnp.maximum(r, 1e-30), 0.0, 1.0) for c, r in zip(chance, still_probable)
                 ]
-                u = jax.random.uniform(stage_key, (len(states), *V.shape), V.dtype)
+                u = once(jax.random.uniform(stage_key, (len(states), *V.shape), V.dtype))
                 drawn = binomial(u, jnp.stack(left), jnp.stack(share))
                 for i, (state, j, k) in enumerate(zip(states, targets, drawn)):
                     target = states.index(state[:axis] + (j,) + state[axis + 1 :])
                     moved[i], moved[target] = moved[i] - k, moved[target] + k
                     left[i], still_probable[i] = left[i] - k, still_probable[i] - chance[i]
+                moved, left, still_probable = once((moved, left, still_probable))
             counts = moved
         return dict(zip(self.scheme.names, counts))
 

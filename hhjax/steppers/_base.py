@@ -8,7 +8,7 @@ import jax
 from jax.typing import ArrayLike
 from jaxtyping import Array
 
-from .._base.math import relax
+from .._base.math import once, relax
 from .._model.network import Network
 from .._model.neuron import State
 from ..stimuli._base import Stimulus
@@ -88,8 +88,3 @@ def relax_all(network: Network, t: ArrayLike, dt: Any, y: State, stimulus: Stimu
     """
     drive, rate = once(network.linear_form(t, y, stimulus))
     return jax.tree.map(lambda x, b, a: relax(x, b, a, dt), y, drive, rate)
-
-
-def once(x: Any) -> Any:
-    """The same arrays, which the newer versions of XLA then work out once, however often they are used."""
-    return jax.lax.optimization_barrier(x)

@@ -7,10 +7,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
+from .._base.math import once
 from .._model.network import Network, vector_field
 from .._model.neuron import State
 from ..stimuli._base import Stimulus
-from ._base import AbstractStepper, once, relax_all
+from ._base import AbstractStepper, relax_all
 
 
 def _pade_poles() -> list[tuple[complex, complex]]:

@@ -8,11 +8,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from .._base.math import relax
+from .._base.math import once, relax
 from .._model.network import Network
 from .._model.neuron import State
 from ..stimuli._base import Stimulus
-from ._base import AbstractStepper, once
+from ._base import AbstractStepper
 
 
 def _relax_gates(network: Network, dt: Array | float, y: State) -> State:

@@ -33,7 +33,7 @@ def test_our_steppers_under_diffeqsolve_are_our_own_loop(solver):
         NETWORK, t1=20.0, dt=dt, stimulus=stimulus, solver=solver, saveat=diffrax.SaveAt(steps=True)
     )
     for a, b in zip(jax.tree.leaves(theirs.ys), jax.tree.leaves(ours.ys), strict=True):
-        np.testing.assert_allclose(a[:640], b, rtol=1e-11, atol=1e-14)
+        np.testing.assert_allclose(a[:640], b, rtol=1e-11, atol=1e-11)  # of mV, as V passes 0
 
 
 def test_a_tight_adaptive_solve_of_the_field(reference):
