@@ -72,7 +72,9 @@ def make_protocol(
 ) -> Protocol:
     """A protocol of samples at `ts` (ms, from 0), its currents made ready for the grid."""
     observed = jnp.asarray(np.isfinite(target).any(axis=(0, 1)), target.dtype)
-    current, command = (Tabulated(*table, dt) for table in _tables(ts, (injected, seen), stride))
+    current, command = (
+        Tabulated(means, slopes, dt) for means, slopes in _tables(ts, (injected, seen), stride)
+    )
     return Protocol(ts, target, injected, seen, current, command, observed, v0, free_v0, dt, stride, solver)
 
 

@@ -156,10 +156,10 @@ class Run(eqx.Module):
     network: Network
     stimulus: Stimulus
     stepper: AbstractStepper
-    t0: Array | np.ndarray
-    t1: Array | np.ndarray
-    dt: Array | np.ndarray
-    last_dt: Array | np.ndarray
+    t0: Any
+    t1: Any
+    dt: Any
+    last_dt: Any
     total: Any
     key: Array | None
     save: Any

@@ -80,7 +80,9 @@ def integrate_to_disk(
     at, row = eqx.filter_eval_shape(begin, run, start)
     stride = 1 if plan.stride == plan.steps else plan.stride  # no rows on the way
     length = _length(row, plan.steps, stride, chunk)
-    about = dict(ts=ts, n=run.network.n, of_state=isinstance(row, State), attrs=attrs, digest=digest)
+    about: dict[str, Any] = dict(
+        ts=ts, n=run.network.n, of_state=isinstance(row, State), attrs=attrs, digest=digest
+    )
     rows = RowsOnDisk(folder, row, _parts_of(at), count=length // stride, **about)
     if (state := rows.state()) is None:
         at, row = begin(run, start)

@@ -70,8 +70,8 @@ def lyapunov(
     """
     system = prepare(network, stimulus)
     problem = check_run(system.network, 0.0, 0.0, t1, dt, y0, v0)
-    t1, dt, y0 = problem.t1, problem.dt, problem.start
-    y0 = y0 if isinstance(y0, State) else system.network.init(y0)
+    t1, dt, begin = problem.t1, problem.dt, problem.start
+    y0 = begin if isinstance(begin, State) else system.network.init(begin)
     size = system.ravel(y0).size
     k = size if k is None else k
     if not 1 <= k <= size:

@@ -188,7 +188,7 @@ def _as_complex(numbers: list[complex], dtype: Any) -> _Complex:
 
 def _combine(residues: list[_Complex], parts: tuple[Array, ...]) -> _Complex:
     """Σ r·x of complex scalars and real arrays."""
-    total = lambda weights: sum(r * x for r, x in zip(weights, parts))
+    total: Any = lambda weights: sum(r * x for r, x in zip(weights, parts))
     return _Complex(total([r.real for r in residues]), total([r.imag for r in residues]))
 
 

@@ -67,7 +67,7 @@ class Sampled(Stimulus):
         return means, jnp.diff(self(edges), axis=0) / per_time(jnp.diff(edges))
 
     def within(self, t: Array, dt: Array, end: Array, row: Any = None) -> Stimulus:
-        return self if row is None else _Line(*row, t + dt / 2)
+        return self if row is None else _Line(row[0], row[1], t + dt / 2)
 
     def edges(self, t0: float, t1: float) -> Array:
         return self.ts
@@ -88,7 +88,7 @@ class Tabulated(Stimulus):
         return self.means, self.slopes
 
     def within(self, t: Array, dt: Array, end: Array, row: Any = None) -> Stimulus:
-        return self if row is None else _Line(*row, t + dt / 2)
+        return self if row is None else _Line(row[0], row[1], t + dt / 2)
 
     def __call__(self, t: ArrayLike) -> Array:
         i = jnp.clip(jnp.floor(jnp.asarray(t) / self.dt).astype(jnp.int32), 0, self.means.shape[0] - 1)
