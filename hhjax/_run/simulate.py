@@ -172,7 +172,7 @@ def simulate(
     - `adjoint`: what a reverse-mode gradient keeps of the run.
         `diffrax.RecursiveCheckpointAdjoint()` keeps the state of every second step, of a few neurons
         all that a step works out, and makes the rest anew. Where that would take more than 1 GB
-        (for each member of a `vmap`), it keeps about √steps states. With `checkpoints=k` it keeps k
+        (for each member of a `vmap`), it keeps about 1.5 √steps states. With `checkpoints=k` it keeps k
         states, and half of those from one of them to the next. `diffrax.DirectAdjoint()` keeps
         everything. `diffrax.ForwardMode()` is for `jax.jvp` and `jax.jacfwd`, which agree under all three.
     - `progress_meter`: one of diffrax's, such as `diffrax.TqdmProgressMeter()`.
