@@ -39,7 +39,6 @@ from ._model.noise import (
     diffusion as diffusion,
     with_channel_noise as with_channel_noise,
 )
-from ._model.pool import CalciumPool as CalciumPool
 from ._noise.currents import (
     CurrentNoise as CurrentNoise,
     OUConductance as OUConductance,
@@ -69,13 +68,16 @@ from ._run.spikes import (
 from ._run.sweep import Sweep as Sweep, sweep as sweep
 from ._version import __version__ as __version__
 from .channels import Leak as Leak, Potassium as Potassium, Sodium as Sodium
-from .channels._channel import (
+from .channels._channel import AbstractChannel as AbstractChannel, Channel as Channel
+from .channels._ghk import GHKChannel as GHKChannel
+from .channels._ion import calcium as calcium, Ion as Ion
+from .channels._kinetics import (
     AlphaBeta as AlphaBeta,
-    Channel as Channel,
     InfTau as InfTau,
     Instantaneous as Instantaneous,
     q10 as q10,
 )
+from .channels._markov import MarkovChannel as MarkovChannel
 from .neurons import (
     connor_stevens as connor_stevens,
     morris_lecar as morris_lecar,
@@ -113,4 +115,6 @@ def __getattr__(name: str) -> Any:
     """`hh.plot`, which is loaded when it is used, and matplotlib with it."""
     if name == "plot":
         return importlib.import_module(".plot", __name__)
+    if name == "CalciumPool":
+        raise AttributeError("hh.CalciumPool is now hh.Ion: write ions={'ca': hh.calcium('t')}.")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -6,8 +6,8 @@ import types
 from jaxtyping import Array
 
 from ._model.neuron import Neuron
-from ._model.pool import CalciumPool
 from .channels._channel import Channel
+from .channels._ion import calcium
 from .channels.connor_stevens import ACurrent, ConnorStevensPotassium, ConnorStevensSodium
 from .channels.destexhe import HCurrent, PotassiumLeak, ReticularTCalcium
 from .channels.hodgkin_huxley import Leak, Potassium, Sodium
@@ -29,11 +29,11 @@ def squid_axon(celsius: float | Array = 6.3) -> Neuron:
     **Arguments:** `celsius`: temperature, °C; gates speed up by 3 for every 10 °C.
     """
     channels = {
-        "na": Sodium(celsius=celsius),
-        "k": Potassium(celsius=celsius),
+        "na": Sodium(),
+        "k": Potassium(),
         "leak": Leak(),
     }
-    return Neuron(channels)
+    return Neuron(channels, celsius=celsius)
 
 
 # The pyramidal cell of Traub and Miles, as in the COBAHH benchmark.
@@ -91,9 +91,9 @@ def connor_stevens() -> Neuron:
 # Four classes of cortical neurons.
 # M. Pospischil et al., "Minimal Hodgkin-Huxley type models for different classes of cortical and
 # thalamic neurons", Biol. Cybern. 99 (2008) 427-441, with the parameters of the authors' files
-# (ModelDB 123623). Here the reversal potential of calcium is fixed at 120 mV, as the paper has it; give
-# the neuron a pool, `pools={"ca": hh.CalciumPool("l")}`, to have it follow the concentration as in
-# the files.
+# (ModelDB 123623). Here the reversal potential of calcium is fixed at 120 mV, as the paper has it; make
+# the neuron with `hh.channels.LCalcium()` and `ions={"ca": hh.calcium("l")}` to have it follow the
+# concentration as in the files.
 
 
 def _cell(g_k: float, leak: Leak, **more: Channel) -> Neuron:
@@ -138,7 +138,7 @@ def pospischil_lts() -> Neuron:
     Channels `na` (g = 50 mS/cm², E = 50 mV), `k` (5, −100), `m` (0.03, −100), `t` (T-type calcium,
     0.4, 120) and `leak` (0.01, −85); VT = −55 mV, C = 1 µF/cm². It rests at −83.951 mV.
     """
-    return _cell(5.0, Leak(g=0.01, E=-85.0), m=MCurrent(g=0.03), t=TCalcium())
+    return _cell(5.0, Leak(g=0.01, E=-85.0), m=MCurrent(g=0.03), t=TCalcium(E=120.0))
 
 
 # The barnacle muscle fibre, in the two sets of parameters in use.
@@ -181,7 +181,7 @@ def thalamic_relay() -> Neuron:
     """A thalamocortical relay cell, which bursts on rebound (Destexhe et al. 1996, ModelDB 3343).
 
     Channels `na` (g = 90 mS/cm², E = 50 mV), `k` (10, −100), both with VT = −25 mV, `t` (2, Nernst),
-    `h` (0.02, −40), `leak` (0.01, −70) and `k_leak` (0.0138, −100); pool `ca`; C = 1 µF/cm². The
+    `h` (0.02, −40), `leak` (0.01, −70) and `k_leak` (0.0138, −100); ion `ca`; 36 °C; C = 1 µF/cm². The
     binding of calcium to the h channel, which in the paper makes spindles wane, is left out.
     """
     channels = {
@@ -192,14 +192,14 @@ def thalamic_relay() -> Neuron:
         "leak": Leak(g=0.01, E=-70.0),
         "k_leak": PotassiumLeak(),
     }
-    return Neuron(channels, pools={"ca": CalciumPool("t")})
+    return Neuron(channels, ions={"ca": calcium("t")}, celsius=36.0)
 
 
 def thalamic_reticular() -> Neuron:
     """A thalamic reticular cell, which bursts on rebound (Destexhe et al. 1996, ModelDB 3343).
 
     Channels `na` (g = 200 mS/cm², E = 50 mV), `k` (20, −100), both with VT = −55 mV, `t` (3,
-    Nernst) and `leak` (0.05, −90); pool `ca`; C = 1 µF/cm².
+    Nernst) and `leak` (0.05, −90); ion `ca`; 36 °C; C = 1 µF/cm².
     """
     channels = {
         "na": TraubMilesSodium(g=200.0, E=50.0, VT=-55.0),
@@ -207,7 +207,7 @@ def thalamic_reticular() -> Neuron:
         "t": ReticularTCalcium(),
         "leak": Leak(g=0.05, E=-90.0),
     }
-    return Neuron(channels, pools={"ca": CalciumPool("t")})
+    return Neuron(channels, ions={"ca": calcium("t")}, celsius=36.0)
 
 
 by_name = types.MappingProxyType(

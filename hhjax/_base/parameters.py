@@ -21,8 +21,15 @@ if TYPE_CHECKING:
         def __get__(self, obj: Any, owner: Any) -> Array: ...
         def __set__(self, obj: Any, value: ArrayLike | Sequence[Any]) -> None: ...
 
+    class OptionalParameter:
+        """One that may be `None`, until the neuron sets it."""
+
+        def __get__(self, obj: Any, owner: Any) -> Array: ...
+        def __set__(self, obj: Any, value: ArrayLike | Sequence[Any] | None) -> None: ...
+
 else:
     Parameter = Float[Array, "..."]
+    OptionalParameter = Float[Array, "..."] | None
 
 
 def as_float_array(x: Any, dtype: Any = None) -> Array:
@@ -52,6 +59,8 @@ def param(
     minimum: float | None = None,
     maximum: float | None = None,
     positive: bool = False,
+    otherwise: float | None = None,
+    kw_only: bool = False,
 ) -> Any:
     """A field of an `equinox.Module` that holds a model parameter: `tau: hh.Parameter = hh.param(5.0)`.
 
@@ -65,9 +74,40 @@ def param(
     - `unit`: its unit, used in messages.
     - `minimum`, `maximum`: smallest and largest value allowed.
     - `positive`: whether it must be greater than zero.
+    - `otherwise`: for a parameter with the default `None`, which the neuron may set: its value where
+        nothing sets it.
+    - `kw_only`: whether it must be given by name.
     """
-    metadata = {"param": True, "unit": unit, "minimum": minimum, "maximum": maximum, "positive": positive}
-    return eqx.field(default=default, converter=as_float_array, metadata=metadata)
+    metadata: dict[str, Any] = {"param": True, "unit": unit, "otherwise": otherwise}
+    metadata |= {"minimum": minimum, "maximum": maximum, "positive": positive}
+    converter = _as_float_or_none if default is None else as_float_array
+    return eqx.field(default=default, converter=converter, metadata=metadata, kw_only=kw_only)
+
+
+def _as_float_or_none(x: Any) -> Array | None:
+    return None if x is None else as_float_array(x)
+
+
+def settle(module: Any, **known: Any) -> Any:
+    """The module with values for those of its parameters that are `None`.
+
+    A value is taken from `known` by the parameter's name, else from its `otherwise`; without either it
+    stays `None`.
+    """
+    found = {}
+    for f in dataclasses.fields(module):
+        if getattr(module, f.name) is None:
+            value = known.get(f.name)
+            found[f.name] = f.metadata.get("otherwise") if value is None else value
+    return put(module, **found) if any(x is not None for x in found.values()) else module
+
+
+def put(module: Any, **fields: Any) -> Any:
+    """The module with other fields, unchecked: for use inside compiled functions."""
+    made = object.__new__(type(module))
+    for f in dataclasses.fields(module):
+        object.__setattr__(made, f.name, fields.get(f.name, getattr(module, f.name)))
+    return made
 
 
 def is_concrete(x: Any) -> bool:

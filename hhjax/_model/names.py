@@ -10,7 +10,7 @@ from ..stimuli._base import Constant, Scaled
 from ..stimuli.shapes import Pulses, Ramp, Sine, Step
 from .network import Network
 
-HIDDEN = ("network", "neuron", "neurons", "channels", "pools", "parts")
+HIDDEN = ("network", "neuron", "neurons", "channels", "ions", "parts")
 """Fields that are left out of names."""
 
 
@@ -41,8 +41,8 @@ def _named(it: Any) -> dict[str, tuple[Any, str]]:
 def find(root: Any, name: str) -> tuple[Any, str]:
     """The parameter of a network, a neuron or a point of a sweep by its name, and its unit.
 
-    Names are `C`, `channel.field`, `pool.field`, `coupling.field`, `noise.field`; `population.` comes
-    first where there are several, and the names of couplings and numbers of noises after `coupling.`
+    Names are `C`, `celsius`, `channel.field`, `ion.field`, `coupling.field`, `noise.field`; `population.`
+    comes first where there are several, and the names of couplings and numbers of noises after `coupling.`
     and `noise.`. `(None, "")` for other names.
     """
     found = root, ""

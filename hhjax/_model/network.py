@@ -10,11 +10,14 @@ import numpy as np
 from jax.typing import ArrayLike
 from jaxtyping import Array, Bool, Float
 
+from .._base.math import relax
+from .._base.operators import AbstractOperator
 from .._base.parameters import as_float_array, check_parameters, check_size, is_concrete, run_dtype
 from .._noise.channels import AbstractNoisyChannel
 from .._noise.currents import AbstractNoise
 from ..stimuli._base import as_stimulus
 from ..synapses._coupling import AbstractCoupling, Couplings
+from ..synapses._junctions import Junctions
 from .neuron import Neuron, Populations, State
 
 
@@ -121,13 +124,13 @@ class Network(eqx.Module):
             return [(slice(None), self.neuron)]
         return [(self.ranges[name], neuron) for name, neuron, _ in self.neuron.items()]
 
-    def map_gates(self, move: Callable[..., Any], *gates: Any) -> Any:
-        """Gates made of what `move(part, neuron, *gates)` gives for each of the `kinds`."""
-        if not self.ranges:
-            ((part, neuron),) = self.kinds
-            return move(part, neuron, *gates)
-        each = zip(self.ranges, self.kinds)
-        return {name: move(*kind, *(some[name] for some in gates)) for name, kind in each}
+    def map_kinds(self, move: Callable[..., State], y: State, *more: State) -> State:
+        """`y` with the gates and concentrations of what `move(part, neuron, y, *more)` gives for each kind.
+
+        The states that `move` gets are of that kind of neurons alone.
+        """
+        moved = [move(*kind, *parts) for kind, *parts in zip(self.kinds, *map(self.split, (y, *more)))]
+        return self.join(moved, y.s, y.noise).replace(V=y.V)
 
     @property
     def noisy_channels(self) -> dict[str, AbstractNoisyChannel]:
@@ -144,15 +147,23 @@ class Network(eqx.Module):
 
     @property
     def V_is_linear(self) -> bool:
-        """Whether dV_i/dt is linear in V_i, and free of other V_j, at fixed gates and s."""
+        """Whether dV/dt is linear in V at fixed gates, concentrations and s."""
         coupled = self.coupling is None or self.coupling.V_is_linear
-        return coupled and self.neuron.V_is_linear
+        return coupled and all(neuron.V_is_linear for _, neuron in self.kinds)
 
     @property
-    def gates_are_independent(self) -> bool:
-        """Whether at fixed V no gate, concentration or s acts on another."""
+    def flow_is_exact(self) -> bool:
+        """Whether `flow` is exact: at fixed V nothing acts on another thing that `flow` moves."""
         coupled = self.coupling is None or self.coupling.states_are_independent
-        return coupled and self.neuron.gates_are_independent
+        return coupled and all(neuron.flow_is_exact for _, neuron in self.kinds)
+
+    def V_operator(self) -> AbstractOperator | None:
+        """V's own linear operator L, which couples the V of neurons: that of gap junctions, if any."""
+        joined = [] if self.coupling is None else self.coupling.junctions(self.n)
+        if not joined:
+            return None
+        groups = tuple((at.start, at.stop) for at, _ in joined)
+        return Junctions(tuple(weights for _, weights in joined), groups, self.capacitance)
 
     @property
     def has_events(self) -> bool:
@@ -170,20 +181,24 @@ class Network(eqx.Module):
         if self.coupling is None or not self.coupling.has_events:
             return after
         s = self.coupling.after_step(t, end, dt, before.V, after.V, after.s)
-        return State(after.V, after.gates, s, after.noise)
+        return after.replace(s=s)
 
     def split(self, y: State) -> list[State]:
-        """V and the gates of every population by itself, without the coupling's state."""
+        """V, gates and concentrations of every kind by itself, without the coupling's state."""
         if not self.ranges:
-            return [State(y.V, y.gates)]
-        return [State(y.V[part], y.gates[name]) for name, part in self.ranges.items()]
+            return [State(y.V, y.gates, concentrations=y.concentrations)]
+        at = lambda name: State(y.V[self.ranges[name]], y.gates[name], concentrations=y.concentrations[name])
+        return [at(name) for name in self.ranges]
 
-    def join(self, parts: list[State], s: Any) -> State:
-        """The state whose populations are `parts`, and its coupling's state `s`."""
+    def join(self, parts: list[State], s: Any, noise: Any = None) -> State:
+        """The state of which `parts` are the kinds, with the state `s` of its coupling and its noises'."""
         if not self.ranges:
-            return State(parts[0].V, parts[0].gates, s)
-        gates = {name: part.gates for name, part in zip(self.ranges, parts)}
-        return State(jnp.concatenate([part.V for part in parts]), gates, s)
+            return parts[0].replace(s=s, noise=noise)
+        gates, concentrations = (
+            dict(zip(self.ranges, (getattr(part, field) for part in parts)))
+            for field in ("gates", "concentrations")
+        )
+        return State(jnp.concatenate([part.V for part in parts]), gates, s, noise, concentrations)
 
     def finite(self, y: State) -> Bool[Array, " n"]:
         """Which neurons' states are finite.
@@ -215,7 +230,8 @@ class Network(eqx.Module):
         V = jnp.broadcast_to(as_float_array(v0, run_dtype(self)), (self.n,))
         s = None if self.coupling is None else self.coupling.steady_state(V)
         noise = tuple(noise.steady_state(self.n, V.dtype) for noise in self.noise) or None
-        return State(V, self.neuron.steady_gates(V), s, noise)
+        parts = [neuron.steady_state(V[part]) for part, neuron in self.kinds]
+        return self.join(parts, s, noise).replace(V=V)
 
     def check_v0(self, v0: Any) -> None:
         """Refuse an initial membrane potential that is not finite or fits no n neurons."""
@@ -230,8 +246,9 @@ class Network(eqx.Module):
         """The conditionally linear form (drive, rate) of dx/dt = drive − rate·x.
 
         For every leaf x of the state, `drive` and `rate` are free of x itself (but for
-        instantaneous gates in V's own equation, see `V_is_linear`). The vector field and
-        all exponential steppers derive from this one statement of the equations.
+        conductances that depend on V, see `V_is_linear`). V's equation has the `V_operator` L
+        besides, if there is one: dV/dt = drive − rate·V − L·V. The vector field and all exponential
+        steppers derive from this one statement of the equations.
 
         **Arguments:** `t`: ms; `y`: the state; `stimulus`: see [`hh.simulate`][].
 
@@ -240,13 +257,10 @@ class Network(eqx.Module):
         """
         drive_V, rate_V = self.V_form(t, y, stimulus)
         drive, rate = self.others_form(y)
-        return (
-            State(drive_V, drive.gates, drive.s, drive.noise),
-            State(rate_V, rate.gates, rate.s, rate.noise),
-        )
+        return drive.replace(V=drive_V), rate.replace(V=rate_V)
 
     def V_form(self, t: ArrayLike, y: State, stimulus: Any) -> tuple[Float[Array, " n"], Float[Array, " n"]]:
-        """V's part of the `linear_form`, by itself."""
+        """V's part of the `linear_form`, by itself, without the `V_operator`."""
         stimulus = as_stimulus(stimulus)
         current, conductance = jnp.asarray(stimulus(t), y.V.dtype), stimulus.conductance()
         if self.coupling is not None:
@@ -255,20 +269,45 @@ class Network(eqx.Module):
         for noise, x in zip(self.noise, y.noise or ()):
             driven, conducted = noise.linear_current(x)
             current, conductance = current + driven, conductance + conducted
-        drive, rate = self.neuron.V_form(y.V, y.gates, current, conductance)
-        return jnp.broadcast_to(drive, y.V.shape), jnp.broadcast_to(rate, y.V.shape)
+        current, conductance = (jnp.broadcast_to(x, y.V.shape) for x in (current, conductance))
+        forms = [
+            [jnp.broadcast_to(x, here.V.shape) for x in neuron.V_form(here, current[part], conductance[part])]
+            for (part, neuron), here in zip(self.kinds, self.split(y))
+        ]
+        drive, rate = forms[0] if len(forms) == 1 else map(jnp.concatenate, zip(*forms))
+        return drive, rate
 
     def others_form(self, y: State) -> tuple[State, State]:
         """The `linear_form` of all but V, for which the two states hold V itself."""
         coupling_form = (None, None) if self.coupling is None else self.coupling.linear_form(y.V, y.s)
         noise_form = [noise.linear_form(x) for noise, x in zip(self.noise, y.noise or ())]
-        gates_form = self.neuron.gates_form(y.V, y.gates)
-        forms = (
-            State(y.V, gates_form[k], coupling_form[k], tuple(form[k] for form in noise_form) or None)
+        forms = [neuron.others_form(part) for (_, neuron), part in zip(self.kinds, self.split(y))]
+        of_all = (
+            self.join([form[k] for form in forms], coupling_form[k], tuple(f[k] for f in noise_form) or None)
             for k in (0, 1)
         )
-        drive, rate = (jax.tree.map(lambda f, x: jnp.broadcast_to(f, x.shape), form, y) for form in forms)
+        drive, rate = (
+            jax.tree.map(lambda f, x: jnp.broadcast_to(f, x.shape), form.replace(V=y.V), y) for form in of_all
+        )
         return drive, rate
+
+    def flow(
+        self, y: State, dt: Array | float, dt_s: Array | float | None = None, at: State | None = None
+    ) -> State:
+        """All but V and noise after `dt` (ms) with V held, each with the others as they are in `at`.
+
+        The coupling's state moves by `dt_s`.
+        """
+        at = y if at is None else at
+        move = lambda part, neuron, here, there: neuron.flow(here, dt, there)
+        y = self.map_kinds(move, y, at)
+        if self.coupling is None:
+            return y
+        drive, rate = self.coupling.linear_form(at.V, at.s)
+        dt_s = dt if dt_s is None else dt_s
+        fit = lambda x, f: jnp.broadcast_to(f, x.shape)
+        s = jax.tree.map(lambda x, b, a: relax(x, fit(x, b), fit(x, a), dt_s), y.s, drive, rate)
+        return y.replace(s=s)
 
 
 def _populations(neurons: Mapping, n: Any) -> Populations:
@@ -301,4 +340,6 @@ def vector_field(t: ArrayLike, y: State, args: tuple[Network, Any]) -> State:
     network, stimulus = args
     network.check_diffusive()
     drive, rate = network.linear_form(t, y, stimulus)
-    return jax.tree.map(lambda b, a, x: b - a * x, drive, rate, y)
+    slope = jax.tree.map(lambda b, a, x: b - a * x, drive, rate, y)
+    L = network.V_operator()
+    return slope if L is None else slope.replace(V=slope.V - L.times(y.V))

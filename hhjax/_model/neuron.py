@@ -1,5 +1,6 @@
-"""A limit on what negative conductances, which a diffusion allows, do to the membrane."""
+"""A neuron, its state, and several populations of neurons."""
 
+import dataclasses
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -8,10 +9,20 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from .._base.parameters import check_parameters, param, Parameter
+from .._base.math import relax
+from .._base.parameters import (
+    as_float_array,
+    check_parameters,
+    OptionalParameter,
+    param,
+    Parameter,
+    put,
+    settle,
+)
+from .._base.renames import renamed
 from .._noise.channels import AbstractNoisyChannel
-from ..channels._channel import Channel
-from .pool import CalciumPool
+from ..channels._channel import AbstractChannel, AbstractOhmicChannel
+from ..channels._ion import Ion, Ions
 
 
 class State(eqx.Module):
@@ -20,66 +31,108 @@ class State(eqx.Module):
     **Fields:**
 
     - `V`: membrane potential, mV, shape (n,).
-    - `gates`: `gates[channel][gate]`, in [0, 1], each of shape (n,), and `gates[pool]["c"]`, the
-        concentration of a pool, mM. With several populations one such dict for each of them,
-        `gates[population][channel][gate]`, of that population's shape.
+    - `gates`: `gates[channel][gate]`, in [0, 1], each of shape (n,). With several populations one such
+        dict for each of them, `gates[population][channel][gate]`, of that population's shape.
     - `s`: the state of the coupling, often with leaves of shape (n,); with several couplings a
         dict of states; `None` without one.
     - `noise`: the states of the network's noises, a tuple of `None` and shape (n,); `None`
         without noise.
+    - `concentrations`: `concentrations[ion]`, mM, of the ions that currents change, each of shape (n,);
+        with several populations `concentrations[population][ion]`.
     """
 
     V: Float[Array, "..."]
     gates: dict[str, dict[str, Any]]
     s: Any = None
     noise: Any = None
+    concentrations: dict[str, Any] = eqx.field(default_factory=dict)
 
-    def replace_V(self, V: Float[Array, "..."]) -> "State":
-        """This state with another membrane potential (mV)."""
-        return State(V=V, gates=self.gates, s=self.s, noise=self.noise)
+    def replace(self, **fields: Any) -> "State":
+        """This state with other fields."""
+        return put(self, **fields)
 
 
+def _bare(channel: Any) -> Any:
+    return channel.channel if isinstance(channel, AbstractNoisyChannel) else channel
+
+
+def _with_bare(channel: Any, bare: Any) -> Any:
+    if bare is _bare(channel):
+        return channel
+    return put(channel, channel=bare) if isinstance(channel, AbstractNoisyChannel) else bare
+
+
+@renamed(pools="ions, of hh.calcium(...) or hh.Ion(...)")
 class Neuron(eqx.Module):
     r"""A space-clamped neuron, $C\,dV/dt = I - \sum_k I_k$.
 
     **Fields:**
 
-    - `channels`: a dict of [`hh.Channel`][]s by name.
+    - `channels`: a dict of [`hh.Channel`][]s by name, or of other kinds of channels.
     - `C`: membrane capacitance, µF/cm², scalar or one per neuron.
-    - `pools`: a dict of [`hh.CalciumPool`][]s by name, none by default.
+    - `ions`: a dict of [`hh.Ion`][]s by name, none by default.
+    - `celsius`: temperature, °C, of its channels and ions that have none of their own. By default each
+        keeps that of its source.
     """
 
-    channels: dict[str, Channel | AbstractNoisyChannel]
+    channels: dict[str, AbstractChannel]
     C: Parameter = param(1.0, unit="µF/cm²", positive=True)
-    pools: dict[str, CalciumPool] = eqx.field(default_factory=dict)
+    ions: dict[str, Ion] = eqx.field(default_factory=dict)
+    celsius: OptionalParameter = param(None, unit="°C")
+
+    def __post_init__(self) -> None:
+        for field, kind in (("channels", AbstractChannel), ("ions", Ion)):
+            parts = getattr(self, field)
+            if not isinstance(parts, dict) or not all(isinstance(x, kind) for x in parts.values()):
+                name = {"channels": "Channel", "ions": "Ion"}[field]
+                raise TypeError(
+                    f"`Neuron.{field}` must be a dict of hh.{name} objects by name, got {parts!r}."
+                )
+        # What nothing sets is settled once and for all, and is then a parameter like others.
+        kept = {"celsius"} if self.celsius is not None else set()
+        channels = {}
+        for name, channel in self.channels.items():
+            theirs = kept | ({"E"} if name in self._set_by_ions else set())
+            channels[name] = _with_bare(channel, _settled_but(_bare(channel), theirs))
+        self.channels = channels
+        self.ions = {name: _settled_but(ion, kept) for name, ion in self.ions.items()}
 
     def __check_init__(self) -> None:
-        for field, kinds in (("channels", Channel | AbstractNoisyChannel), ("pools", CalciumPool)):
-            parts = getattr(self, field)
-            if not isinstance(parts, dict) or not all(isinstance(c, kinds) for c in parts.values()):
-                kind = {"channels": "Channel", "pools": "CalciumPool"}[field]
-                raise TypeError(
-                    f"`Neuron.{field}` must be a dict of hh.{kind} objects by name, got {parts!r}."
-                )
-        for name, channel in self.channels.items():
-            if channel.pool is not None and channel.pool not in self.pools:
-                raise ValueError(
-                    f"`Neuron.pools` must have {channel.pool!r}, an hh.CalciumPool, for channel {name!r} "
-                    f"to sense, got {sorted(self.pools)}."
-                )
-        for name, pool in self.pools.items():
-            missing = set(pool.carriers) - set(self.channels)
+        for name, ion in self.ions.items():
+            missing = set(ion.carriers) - set(self.channels)
             if missing or name in self.channels:
                 raise ValueError(
-                    f"`Neuron.pools[{name!r}].carriers` must be names of channels, and its own name must "
-                    f"not, got {list(pool.carriers)} for channels {sorted(self.channels)}."
+                    f"`Neuron.ions[{name!r}].carriers` must be names of channels, and its own name must "
+                    f"not, got {list(ion.carriers)} for channels {sorted(self.channels)}."
                 )
+        for name, channel in self.channels.items():
+            needed = {*channel.senses, *({channel.carries} - {None})}
+            if needed - set(self.ions):
+                raise ValueError(
+                    f"`Neuron.ions` must have {', '.join(map(repr, sorted(needed)))}, an hh.Ion such as "
+                    f"hh.calcium(), for channel {name!r}, got {sorted(self.ions)}."
+                )
+            for ion in self.ions:
+                if name in self.ions[ion].carriers and channel.carries not in (None, ion):
+                    raise ValueError(
+                        f"`Neuron.ions[{ion!r}].carriers` names {name!r}, which carries {channel.carries!r}."
+                    )
+            if not isinstance(bare := _bare(channel), AbstractOhmicChannel):
+                continue
+            ion = self._set_by_ions.get(name)
+            if ion is not None and bare.E is not None:
+                raise ValueError(
+                    f"`E` of channel {name!r} must be None, as ion {ion!r} sets it, got {bare.E} mV. For a "
+                    "fixed E give the ion nernst=False."
+                )
+            if ion is None and bare.E is None:
+                raise ValueError(f"`E` of channel {name!r} must be given (mV), as no ion sets it, got None.")
         check_parameters(self, "neuron")
 
     @property
     def V_is_linear(self) -> bool:
-        """Whether dV/dt is linear in V at fixed gates (no instantaneous gates)."""
-        return not any(c.has_instantaneous_gates for c in self.channels.values())
+        """Whether dV/dt is linear in V at fixed gates and concentrations."""
+        return not any(c.conductance_depends_on_V for c in self.channels.values())
 
     @property
     def noisy_channels(self) -> dict[str, AbstractNoisyChannel]:
@@ -87,108 +140,143 @@ class Neuron(eqx.Module):
         return {k: c for k, c in self.channels.items() if isinstance(c, AbstractNoisyChannel)}
 
     @property
-    def gates_are_independent(self) -> bool:
-        """Whether at fixed V the gates do not act on each other (no pools)."""
-        return not self.pools
+    def markov_channels(self) -> list[str]:
+        """The channels of which states act on each other, by name."""
+        return [k for k, c in self.channels.items() if not c.states_are_independent]
 
-    def channels_at(self, concentrations: dict[str, Array]) -> dict[str, Channel | AbstractNoisyChannel]:
-        """The channels with what their pools set: sensed calcium, Nernst potentials.
+    @property
+    def moving_ions(self) -> dict[str, Ion]:
+        """The ions that currents change, which have a state."""
+        return {name: ion for name, ion in self.ions.items() if ion.moves}
 
-        **Arguments:** `concentrations`: mM, by the name of the pool.
+    @property
+    def flow_is_exact(self) -> bool:
+        """Whether `flow` is exact: at fixed V no channel or concentration acts on another."""
+        return not self.moving_ions
+
+    @property
+    def _set_by_ions(self) -> dict[str, str]:
+        """The ion that sets the E of a channel, by the channel's name."""
+        return {name: ion for ion, it in self.ions.items() if it.nernst for name in it.carriers}
+
+    def carriers(self, ion: str) -> list[str]:
+        """The channels whose current is of an ion, by name."""
+        own = [name for name, channel in self.channels.items() if channel.carries == ion]
+        return [*self.ions[ion].carriers, *(name for name in own if name not in self.ions[ion].carriers)]
+
+    def surroundings(self, concentrations: Mapping[str, Array]) -> tuple[dict[str, AbstractChannel], Ions]:
+        """The channels and ions with what they take from the neuron and each other.
+
+        That is temperature, Nernst potentials and concentrations (mM, by ion; others are at rest).
         """
+        ions = {
+            name: settle(put(ion, inside=concentrations.get(name, ion.inside)), celsius=self.celsius)
+            for name, ion in self.ions.items()
+        }
+        channels = {}
+        for name, channel in self.channels.items():
+            ion = self._set_by_ions.get(name)
+            E = None if ion is None else ions[ion].E
+            channels[name] = _with_bare(channel, settle(_bare(channel), celsius=self.celsius, E=E))
+        return channels, ions
 
-        def bare(c: Any) -> Any:
-            return c.channel if isinstance(c, AbstractNoisyChannel) else c
+    def _ion_forms(self, y: State, channels: Mapping[str, Any], ions: Ions) -> dict[str, tuple[Array, Array]]:
+        """(drive, rate) of the concentrations."""
+        forms = {}
+        for name, ion in self.moving_ions.items():
+            currents = [channels[k].current(y.V, y.gates[k], ions) for k in self.carriers(name)]
+            forms[name] = ion.linear_form(sum(currents, start=jnp.zeros_like(y.V)))
+        return forms
 
-        channels = dict(self.channels)
-        for name, channel in channels.items():
-            if channel.pool is not None:
-                calcium = concentrations[channel.pool]
-                channels[name] = eqx.tree_at(lambda c: bare(c).calcium, channel, calcium)
-        for name, pool in self.pools.items():
-            if pool.nernst:
-                E = pool.reversal(concentrations[name])
-                for carrier in pool.carriers:
-                    channels[carrier] = eqx.tree_at(lambda c: bare(c).E, channels[carrier], E)
-        return channels
+    def steady_state(self, V: Float[Array, " n"]) -> State:
+        """The state at rest at V (mV).
 
-    def _channels_in(self, gates: dict[str, dict[str, Array]]) -> dict[str, Any]:
-        """The channels with what the concentrations among the `gates` set."""
-        return self.channels_at({name: gates[name]["c"] for name in self.pools})
+        An ion whose current only enters is where that current keeps it, another one at its `inside`.
+        """
+        c = {name: jnp.broadcast_to(ion.inside, V.shape) for name, ion in self.moving_ions.items()}
+        sought = {name: x for name, x in c.items() if self.ions[name].enters_only}
 
-    def _inward(self, pool: CalciumPool, channels: dict[str, Any], V: Array, gates: Any) -> Any:
-        """The current that fills a pool, µA/cm², inward positive."""
-        currents = [channels[name].linear_current(V, gates[name]) for name in pool.carriers]
-        return sum(drive - conductance * V for drive, conductance in currents)
+        def at(found: dict[str, Array]) -> State:
+            channels, ions = self.surroundings(c | found)
+            gates = {name: channel.steady_state(V, ions) for name, channel in channels.items()}
+            return State(V, gates, concentrations=c | found)
 
-    def steady_gates(self, V: Float[Array, " n"]) -> dict[str, dict[str, Array]]:
-        """All gates and pools at rest at V (mV), as `gates[channel][gate]`."""
-        c = {name: jnp.broadcast_to(pool.rest, V.shape) for name, pool in self.pools.items()}
+        def excess(found: dict[str, Array]) -> dict[str, Array]:
+            """How far each concentration is from where its own current would keep it, mM."""
+            y = at(found)
+            forms = self._ion_forms(y, *self.surroundings(y.concentrations))
+            return {name: x - forms[name][0] / forms[name][1] for name, x in found.items()}
 
-        def excess(c: dict[str, Array]) -> dict[str, Array]:
-            """How far each pool is from where its own current would keep it, mM."""
-            channels = self.channels_at(c)
-            gates = {name: channel.steady_state(V) for name, channel in channels.items()}
-            level = lambda pool: pool.steady_state(self._inward(pool, channels, V, gates))
-            return {name: c[name] - level(pool) for name, pool in self.pools.items()}
-
-        if self.pools:
+        if sought:
             # Newton's method from below, where it cannot overshoot: the current falls as c rises.
-            def improved(_: Any, c: dict[str, Array]) -> dict[str, Array]:
-                away, slope = jax.jvp(excess, (c,), (jax.tree.map(jnp.ones_like, c),))
-                return jax.tree.map(lambda c, f, df: c - f / jnp.maximum(df, 1.0), c, away, slope)
+            def improved(_: Any, found: dict[str, Array]) -> dict[str, Array]:
+                away, slope = jax.jvp(excess, (found,), (jax.tree.map(jnp.ones_like, found),))
+                return jax.tree.map(lambda c, f, df: c - f / jnp.maximum(df, 1.0), found, away, slope)
 
-            c = jax.lax.fori_loop(0, 30, improved, c)
-        gates = {name: channel.steady_state(V) for name, channel in self.channels_at(c).items()}
-        return gates | {name: {"c": level} for name, level in c.items()}
+            sought = jax.lax.fori_loop(0, 30, improved, sought)
+        return at(sought)
 
-    def gates_form(
-        self, V: Float[Array, " n"], gates: dict[str, dict[str, Array]]
-    ) -> tuple[dict[str, dict[str, Array]], dict[str, dict[str, Array]]]:
-        """(drive, rate) of dx/dt = drive − rate·x for every gate and every pool.
+    def others_form(self, y: State) -> tuple[State, State]:
+        """(drive, rate) of dx/dt = drive − rate·x for every state of a channel and every concentration.
 
-        **Arguments:** `V`: mV, shape (n,); `gates`: `gates[channel][gate]`, each of shape (n,).
+        **Arguments:** `y`: the state, of which V, `gates` and `concentrations` count.
 
-        **Returns:** two dicts like `gates`; drive in units of x per ms, rate in 1/ms.
+        **Returns:** two `State`s that hold V itself; drive in units of x per ms, rate in 1/ms.
         """
-        drives, rates = {}, {}
-        channels = self._channels_in(gates)
-        for name, channel in channels.items():
-            noisy = isinstance(channel, AbstractNoisyChannel)
-            form = channel.linear_form(V, gates[name]) if noisy else channel.linear_form(V)
-            drives[name], rates[name] = form
-        for name, pool in self.pools.items():
-            drive, rate = pool.linear_form(self._inward(pool, channels, V, gates))
-            drives[name], rates[name] = {"c": drive}, {"c": rate}
-        return drives, rates
+        channels, ions = self.surroundings(y.concentrations)
+        forms = {name: channel.linear_form(y.V, y.gates[name], ions) for name, channel in channels.items()}
+        of_ions = self._ion_forms(y, channels, ions)
+        pick = lambda k: State(
+            y.V,
+            {name: form[k] for name, form in forms.items()},
+            concentrations={name: form[k] for name, form in of_ions.items()},
+        )
+        return pick(0), pick(1)
 
-    def V_form(
-        self,
-        V: Float[Array, " n"],
-        gates: dict[str, dict[str, Array]],
-        current: Array,
-        conductance: Array | float = 0.0,
-    ) -> tuple[Array, Array]:
+    def flow(self, y: State, dt: Array | float, at: State | None = None) -> State:
+        """Gates and concentrations after `dt` (ms) with V held, each with the others as they are in `at`."""
+        at = y if at is None else at
+        channels, ions = self.surroundings(at.concentrations)
+        gates = {name: channel.flow(y.V, y.gates[name], ions, dt) for name, channel in channels.items()}
+        forms = self._ion_forms(at, channels, ions)
+        moved = {name: relax(c, *forms[name], dt) for name, c in y.concentrations.items()}
+        return y.replace(gates=gates, concentrations=moved)
+
+    def currents(self, y: State) -> dict[str, tuple[Array, Array]]:
+        """The current I = conductance·V − drive of each channel: (drive µA/cm², conductance mS/cm²)."""
+        channels, ions = self.surroundings(y.concentrations)
+        return {name: channel.linear_current(y.V, y.gates[name], ions) for name, channel in channels.items()}
+
+    def V_form(self, y: State, current: Array, conductance: Array | float = 0.0) -> tuple[Array, Array]:
         """(drive, rate) of dV/dt = drive − rate·V.
 
         **Arguments:**
 
-        - `V`: mV, shape (n,), which instantaneous gates feel.
-        - `gates`: `gates[channel][gate]`, each of shape (n,).
+        - `y`: the state; its V (mV) is what conductances that depend on V feel.
         - `current`: inward current from outside the membrane, µA/cm².
         - `conductance`: conductance from outside, mS/cm², whose current g·E belongs in
             `current`.
 
         **Returns:** drive in mV/ms, rate in 1/ms.
         """
-        channels = self._channels_in(gates)
-        currents = {name: channel.linear_current(V, gates[name]) for name, channel in channels.items()}
+        currents = self.currents(y)
         if self.noisy_channels:
             currents = bounded(currents, self.noisy_channels, conductance)
         for _, (driven, conducted) in sorted(currents.items()):  # as under jit, which sorts dicts
             current = current + driven
             conductance = conductance + conducted
         return _per_capacitance(jnp.asarray(current), jnp.asarray(conductance), self.C)
+
+
+def _settled_but(module: Any, kept: set[str]) -> Any:
+    """The module with the values that its fields have where nothing sets them, but for those `kept`."""
+    fields = {f.name: f.metadata.get("otherwise") for f in dataclasses.fields(module)}
+    found = {
+        name: as_float_array(value)
+        for name, value in fields.items()
+        if value is not None and name not in kept and getattr(module, name) is None
+    }
+    return put(module, **found) if found else module
 
 
 @jax.custom_jvp
@@ -236,8 +324,8 @@ def bounded(
 class Populations(eqx.Module):
     """Several populations of different neurons, with the methods of one [`hh.Neuron`][].
 
-    V holds the populations one after the other, in the order of `sizes`; the gates are kept by
-    population. Made by [`hh.Network`][] from dicts.
+    V holds the populations one after the other, in the order of `sizes`; gates and concentrations are
+    kept by population. Made by [`hh.Network`][] from dicts.
 
     **Fields:** `neurons`: a neuron by the name of its population; `sizes`: pairs of names and
     numbers of neurons.
@@ -259,35 +347,3 @@ class Populations(eqx.Module):
         """Name, neuron and size of every population, in order."""
         for name, size in self.sizes:
             yield name, self.neurons[name], size
-
-    @property
-    def V_is_linear(self) -> bool:
-        """Whether dV/dt is linear in V at fixed gates, in every population."""
-        return all(neuron.V_is_linear for neuron in self.neurons.values())
-
-    @property
-    def gates_are_independent(self) -> bool:
-        """Whether at fixed V the gates do not act on each other, in every population."""
-        return all(neuron.gates_are_independent for neuron in self.neurons.values())
-
-    def steady_gates(self, V: Float[Array, " n"]) -> dict[str, Any]:
-        """All gates at rest at V (mV), as `gates[population][channel][gate]`."""
-        return {name: self.neurons[name].steady_gates(V[part]) for name, part in self.ranges.items()}
-
-    def gates_form(self, V: Float[Array, " n"], gates: dict[str, Any]) -> tuple[dict, dict]:
-        """(drive, rate) of all gates and pools, see `Neuron.gates_form`."""
-        forms = {k: self.neurons[k].gates_form(V[part], gates[k]) for k, part in self.ranges.items()}
-        return {k: drive for k, (drive, _) in forms.items()}, {k: rate for k, (_, rate) in forms.items()}
-
-    def V_form(
-        self, V: Float[Array, " n"], gates: dict[str, Any], current: Array, conductance: Array | float = 0.0
-    ) -> tuple[Array, Array]:
-        """(drive, rate) of V, see `Neuron.V_form`."""
-        current, conductance = (jnp.broadcast_to(x, V.shape) for x in (current, conductance))
-        drives, rates = [], []
-        for name, part in self.ranges.items():
-            form = self.neurons[name].V_form(V[part], gates[name], current[part], conductance[part])
-            drive, rate = (jnp.broadcast_to(x, V[part].shape) for x in form)
-            drives.append(drive)
-            rates.append(rate)
-        return jnp.concatenate(drives), jnp.concatenate(rates)

@@ -12,9 +12,12 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
 from .._base.parameters import as_float_array, is_concrete
-from .._noise.channels import AbstractLangevinChannel, AbstractNoisyChannel
+from .._noise.channels import AbstractLangevinChannel, AbstractNoisyChannel, Scheme
 from .._noise.jumps import ExactChain, TauLeap
 from .._noise.langevin import ConductanceNoise, OUConductanceNoise, SubunitNoise
+from .._noise.markov import MarkovConductanceNoise, MarkovExactChain, MarkovTauLeap
+from ..channels._channel import AbstractGatedChannel
+from ..channels._markov import MarkovChannel
 from .network import Network
 from .neuron import Neuron, Populations, State
 
@@ -47,17 +50,20 @@ def apply_diffusion(network: Network, y: State, dW: Float[Array, "k n"]) -> Stat
     """The change of the state by Brownian increments dW (√ms), Itô."""
     still = jax.tree.map(jnp.zeros_like, y)
 
-    def change_of(part: slice, neuron: Neuron, gates: dict, still: dict) -> dict:
-        changes, rows = dict(still), channel_increments(neuron, dW[len(network.noise) :, part])
-        for name, channel in neuron.noisy_channels.items():
+    def change_of(part: slice, neuron: Neuron, here: State, still: State) -> State:
+        changes, rows = dict(still.gates), channel_increments(neuron, dW[len(network.noise) :, part])
+        channels, ions = neuron.surroundings(here.concentrations)
+        for name in neuron.noisy_channels:
+            channel = channels[name]
             assert isinstance(channel, AbstractLangevinChannel)
-            changes[name] = channel.diffusion(y.V[part], gates[name], rows[name])
-        return changes
+            changes[name] = channel.diffusion(here.V, here.gates[name], ions, rows[name])
+        return still.replace(gates=changes)
 
-    gates = network.map_gates(change_of, y.gates, still.gates)
+    change = network.map_kinds(change_of, y, still)
     noise = tuple(noise.diffusion(x, row) for noise, x, row in zip(network.noise, y.noise or (), dW))
     fit = lambda change: jax.tree.map(lambda c, x: jnp.broadcast_to(c, x.shape), change, y)
-    return fit(State(white_charge(network, dW) / network.capacitance, gates, still.s, noise or None))
+    V = white_charge(network, dW) / network.capacitance
+    return fit(change.replace(V=V, s=still.s, noise=noise or None))
 
 
 def diffusion(t: ArrayLike, y: State, args: tuple[Network, Any]) -> lineax.AbstractLinearOperator:
@@ -87,13 +93,22 @@ def diffusion(t: ArrayLike, y: State, args: tuple[Network, Any]) -> lineax.Abstr
     return lineax.FunctionLinearOperator(lambda dW: apply_diffusion(network, y, dW), increments)
 
 
-MODELS = {
+MODELS: dict[str, type[AbstractNoisyChannel]] = {
     "subunit": SubunitNoise,
     "conductance": ConductanceNoise,
     "ou_conductance": OUConductanceNoise,
     "tau_leap": TauLeap,
     "exact": ExactChain,
 }
+"""Of channels with gates."""
+
+
+MARKOV_MODELS: dict[str, type[AbstractNoisyChannel]] = {
+    "conductance": MarkovConductanceNoise,
+    "tau_leap": MarkovTauLeap,
+    "exact": MarkovExactChain,
+}
+"""Of channels whose states turn into each other."""
 
 
 def with_channel_noise(
@@ -107,7 +122,8 @@ def with_channel_noise(
 ) -> Network | Neuron:
     """The same network with a finite number of channels, which open and close at random.
 
-    Works for any [`hh.Channel`][]: the noise follows from its gates, exponents and rates.
+    Works for any [`hh.Channel`][]: the noise follows from its gates, exponents and rates. For an
+    [`hh.MarkovChannel`][] there are `"conductance"`, `"tau_leap"` and `"exact"`.
     Channels without a gate that has a state, such as the leak, stay as they are. In a network
     of several populations each neuron is given its noise before, or none.
 
@@ -153,15 +169,20 @@ def with_channel_noise(
     if shielding and model != "conductance":
         raise ValueError(f"`shielding` is an option of model='conductance', not of {model!r}.")
     gated = [name for name, channel in neuron.channels.items() if _has_states(channel)]
-    kind = MODELS[model]
-    counts = _counts(gated, count, density, area, rounded=kind.jumps)
+    counts = _counts(gated, count, density, area, rounded=MODELS[model].jumps)
     options = {"shielding": True} if shielding else {}
     channels = dict(neuron.channels)
     for name, number in counts.items():
         channel = channels[name]
         if isinstance(channel, AbstractNoisyChannel):
             raise ValueError(f"`network` has noise on channel {name!r} already.")
-        channels[name] = kind(channel, number, **options)
+        kinds = MARKOV_MODELS if isinstance(channel, MarkovChannel) else MODELS
+        if model not in kinds or (kinds is MARKOV_MODELS and shielding):
+            raise ValueError(
+                f"`model` for channel {name!r}, whose states turn into each other, must be one of "
+                f"{', '.join(map(repr, kinds))} without `shielding`, got {model!r}."
+            )
+        channels[name] = kinds[model](channel, number, **options)
     noisy = eqx.tree_at(lambda neuron: neuron.channels, neuron, channels)
     if not isinstance(network, Network):
         return noisy
@@ -173,7 +194,9 @@ def with_channel_noise(
 def _has_states(channel: Any) -> bool:
     if isinstance(channel, AbstractNoisyChannel):
         return True
-    return bool(eqx.filter_eval_shape(lambda c: c.steady_state(jnp.zeros(())), channel))
+    return isinstance(channel, MarkovChannel) or bool(
+        isinstance(channel, AbstractGatedChannel) and Scheme.of(channel).gates
+    )
 
 
 def _by_name(value: Any, gated: list[str], name: str) -> dict[str, Any]:

@@ -7,7 +7,6 @@ import math
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -16,7 +15,9 @@ from jaxtyping import Array, Float
 
 from .._base.math import relax
 from .._base.parameters import is_concrete, param, Parameter
-from ..channels._channel import Channel, Instantaneous
+from ..channels._channel import AbstractChannel, AbstractGatedChannel
+from ..channels._ion import Ions
+from ..channels._kinetics import Instantaneous
 
 # A quantity per state of the scheme, in the order of `Scheme.states`.
 PerState = list[Array]
@@ -49,9 +50,9 @@ class Scheme:
     gates: tuple[tuple[str, int], ...]
 
     @classmethod
-    def of(cls, channel: Channel) -> "Scheme":
+    def of(cls, channel: AbstractGatedChannel) -> "Scheme":
         """The scheme of a channel."""
-        kinetics = channel._rate_shapes()
+        kinetics = channel.rate_shapes()
         kept = [(g, p) for g, p in channel.gates.items() if not isinstance(kinetics[g], Instantaneous)]
         return cls(tuple(kept))
 
@@ -193,18 +194,18 @@ def _row(i: int, p: int, stays: Array, opens: Array) -> PerState:
 Gates = dict[str, Array]
 
 
-class AbstractNoisyChannel(eqx.Module):
+class AbstractNoisyChannel(AbstractChannel):
     """A channel of which there are `count`, so that the open fraction fluctuates.
 
-    Everything derives from the gates, exponents and rates of `channel`.
+    Everything derives from the kinetics of `channel`.
 
     **Fields:**
 
-    - `channel`: the [`hh.Channel`][] without noise.
+    - `channel`: the [`hh.Channel`][] or [`hh.MarkovChannel`][] without noise.
     - `count`: how many there are in one neuron, scalar or shape (n,); `inf` for no noise.
     """
 
-    channel: Channel
+    channel: Any
     count: Parameter = param(positive=True)
 
     model: ClassVar[str]
@@ -217,14 +218,16 @@ class AbstractNoisyChannel(eqx.Module):
         return Scheme.of(self.channel)
 
     @property
-    def pool(self) -> str | None:
-        """The pool whose concentration the channel senses, by name."""
-        return self.channel.pool
+    def senses(self) -> tuple[str, ...]:
+        return self.channel.senses
 
     @property
-    def has_instantaneous_gates(self) -> bool:
-        """Whether the conductance depends on V directly, not through a state alone."""
-        return self.channel.has_instantaneous_gates
+    def carries(self) -> str | None:
+        return self.channel.carries
+
+    @property
+    def conductance_depends_on_V(self) -> bool:
+        return self.channel.conductance_depends_on_V
 
     @property
     def sources(self) -> int:
@@ -232,25 +235,13 @@ class AbstractNoisyChannel(eqx.Module):
         return 0
 
     @abc.abstractmethod
-    def steady_state(self, V: Float[Array, " n"]) -> Gates:
-        """The state at rest at V (mV), without fluctuations."""
-
-    @abc.abstractmethod
-    def linear_form(self, V: Float[Array, " n"], gates: Gates) -> tuple[Gates, Gates]:
-        """(drive, rate) of the mean, dx/dt = drive − rate·x, for each variable; 1/ms."""
-
-    @abc.abstractmethod
-    def linear_current(self, V: Float[Array, " n"], gates: Gates) -> tuple[Array, Array]:
-        """The current as I = conductance·V − drive, as (drive µA/cm², conductance mS/cm²)."""
-
-    @abc.abstractmethod
     def occupancies(self, V: Float[Array, " n"], gates: Gates) -> Gates:
         """The fraction of channels in each state of the scheme, by its name."""
 
-    def _fully_open(self, V: ArrayLike) -> tuple[Array, Array]:
+    def _fully_open(self, V: ArrayLike, ions: Ions) -> tuple[Array, Array]:
         """(drive, conductance) if all channels were open."""
-        ones = {gate: jnp.ones_like(V) for gate in self.channel.steady_state(V)}
-        return self.channel.linear_current(V, ones)
+        ones = {gate: jnp.ones_like(V) for gate, _ in self.scheme.gates}
+        return self.channel.linear_current(V, ones, ions)
 
     def open_fraction(self, V: Float[Array, " n"], gates: Gates) -> Array:
         """The fraction of channels whose gates with a state are all open."""
@@ -261,11 +252,13 @@ class AbstractLangevinChannel(AbstractNoisyChannel):
     """Channels whose noise is a diffusion, an Itô stochastic differential equation."""
 
     @abc.abstractmethod
-    def diffusion(self, V: Float[Array, " n"], gates: Gates, dW: Float[Array, "k n"]) -> Gates:
+    def diffusion(self, V: Float[Array, " n"], gates: Gates, ions: Ions, dW: Float[Array, "k n"]) -> Gates:
         """The change of each variable by the Brownian increments dW (√ms), Itô."""
 
     @abc.abstractmethod
-    def move(self, V: Float[Array, " n"], gates: Gates, dt: Array, dW: Float[Array, "k n"]) -> Gates:
+    def move(
+        self, V: Float[Array, " n"], gates: Gates, ions: Ions, dt: Array, dW: Float[Array, "k n"]
+    ) -> Gates:
         """The state after `dt` (ms) with V held and Brownian increments dW (√ms)."""
 
 

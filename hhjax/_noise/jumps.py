@@ -1,5 +1,6 @@
 """Channels that are counted: the Markov chain itself, and leaps over its steps."""
 
+import abc
 import math
 from typing import Any, ClassVar
 
@@ -9,6 +10,8 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from .._base.math import once
+from ..channels._channel import NO_IONS
+from ..channels._ion import Ions
 from .channels import AbstractNoisyChannel, check_whole, closing_rate, Gates
 
 _INVERTED = 10.0  # binomials of a smaller mean are drawn by inversion
@@ -27,34 +30,52 @@ class AbstractCountedChannel(AbstractNoisyChannel):
     def __check_init__(self) -> None:
         check_whole(self.count, f"model={self.model!r}")
 
-    def _counts(self, gates: Gates) -> list[Array]:
-        return [gates[name] for name in self.scheme.names]
+    @property
+    def names(self) -> list[str]:
+        """The names of the states that a channel can be in."""
+        return self.scheme.names
 
-    def steady_state(self, V):
+    def _counts(self, gates: Gates) -> list[Array]:
+        return [gates[name] for name in self.names]
+
+    def _at_rest(self, V: Array, ions: Ions) -> list[Array]:
+        """The mean occupancies at rest at V (mV)."""
+        return self.scheme.product(self.channel.steady_state(V, ions))
+
+    def steady_state(self, V, ions=NO_IONS):
         """Whole counts nearest to the mean at rest at V (mV), by the largest remainders."""
-        mean = self.scheme.product(self.channel.steady_state(V))
-        mean = jnp.stack([jnp.broadcast_to(self.count * x, V.shape) for x in mean])
+        mean = jnp.stack([jnp.broadcast_to(self.count * x, V.shape) for x in self._at_rest(V, ions)])
         whole = jnp.floor(mean)
         missing = jnp.round(mean.sum(axis=0) - whole.sum(axis=0))
         rank = jnp.argsort(jnp.argsort(whole - mean, axis=0), axis=0).astype(mean.dtype)
         whole = whole + (rank < missing[None]).astype(mean.dtype)
-        return dict(zip(self.scheme.names, whole))
+        return dict(zip(self.names, whole))
 
-    def linear_form(self, V, gates):
+    def linear_form(self, V, gates, ions=NO_IONS):
         """Zeros: between jumps the counts stand still."""
         still = {name: jnp.zeros_like(x) for name, x in gates.items()}
         return still, still
 
-    def linear_current(self, V, gates):
-        drive, conductance = self._fully_open(V)
+    def linear_current(self, V, gates, ions=NO_IONS):
+        drive, conductance = self._fully_open(V, ions)
         fraction = gates[self.scheme.names[-1]] / self.count
         return fraction * drive, fraction * conductance
 
     def occupancies(self, V, gates):
-        return {name: gates[name] / self.count for name in self.scheme.names}
+        return {name: gates[name] / self.count for name in self.names}
 
 
-class TauLeap(AbstractCountedChannel):
+class AbstractTauLeap(AbstractCountedChannel):
+    """Counts that are drawn anew once per step."""
+
+    model: ClassVar[str] = "tau_leap"
+
+    @abc.abstractmethod
+    def move(self, V: Array, gates: Gates, ions: Ions, dt: Array, key: Array) -> Gates:
+        """The counts after `dt` (ms) with V held."""
+
+
+class TauLeap(AbstractTauLeap):
     r"""Counts moved by binomial draws, `model="tau_leap"`.
 
     In a step every channel, with V held, has some probability to go from i open subunits
@@ -66,12 +87,9 @@ class TauLeap(AbstractCountedChannel):
     correction is rounded to a whole number.
     """
 
-    model: ClassVar[str] = "tau_leap"
-
-    def move(self, V: Array, gates: Gates, dt: Array, key: Array) -> Gates:
-        """The counts after `dt` (ms) with V held."""
+    def move(self, V: Array, gates: Gates, ions: Ions, dt: Array, key: Array) -> Gates:
         counts, V, channel = without_gradient((self._counts(gates), V, self.channel), self.model)
-        drive, rate = channel.linear_form(V)
+        drive, rate = channel.linear_form(V, gates, ions)
         transitions = once(self.scheme.transitions(drive, rate, dt))
         states = self.scheme.states
         for axis, (gate, p) in enumerate(self.scheme.gates):
@@ -95,7 +113,22 @@ class TauLeap(AbstractCountedChannel):
         return dict(zip(self.scheme.names, counts))
 
 
-class ExactChain(AbstractCountedChannel):
+class AbstractExactChain(AbstractCountedChannel):
+    """Counts that are followed from one transition to the next."""
+
+    model: ClassVar[str] = "exact"
+
+    @property
+    @abc.abstractmethod
+    def ends(self) -> list[tuple[int, int]]:
+        """The numbers of the states, from and to, of every transition."""
+
+    @abc.abstractmethod
+    def flows(self, V: Array, gates: Gates, ions: Ions) -> list[Array]:
+        """How often each of them happens, 1/ms."""
+
+
+class ExactChain(AbstractExactChain):
     r"""The Markov chain itself, event by event, `model="exact"`.
 
     Between two transitions V moves exactly; the next one happens when the integral of
@@ -107,7 +140,17 @@ class ExactChain(AbstractCountedChannel):
     of other kinds are held over half a step of dt; otherwise dt has no bearing.
     """
 
-    model: ClassVar[str] = "exact"
+    @property
+    def ends(self):
+        return [pair for e in self.scheme.edges for pair in ((e.source, e.target), (e.target, e.source))]
+
+    def flows(self, V, gates, ions):
+        drive, rate = self.channel.linear_form(V, gates, ions)
+        counts, found = self._counts(gates), []
+        for e in self.scheme.edges:
+            closing = closing_rate(drive[e.gate], rate[e.gate])
+            found += [e.opening * drive[e.gate] * counts[e.source], e.closing * closing * counts[e.target]]
+        return found
 
 
 @eqx.filter_custom_jvp
@@ -167,30 +210,24 @@ def binomial(u: Array, n: Array, p: Array) -> Array:
     return jnp.where(flipped, n - k, k)
 
 
-def propensities(channels: dict[str, ExactChain], V: Array, gates: dict[str, Gates]) -> list[Array]:
-    """The rate (1/ms) of every transition of every channel: for each edge opening, closing."""
-    flows = []
-    for name, channel in channels.items():
-        drive, rate = channel.channel.linear_form(V)
-        counts = channel._counts(gates[name])
-        for e in channel.scheme.edges:
-            flows.append(e.opening * drive[e.gate] * counts[e.source])
-            flows.append(e.closing * closing_rate(drive[e.gate], rate[e.gate]) * counts[e.target])
-    return flows
+def propensities(
+    channels: dict[str, AbstractExactChain], V: Array, gates: dict[str, Gates], ions: Ions
+) -> list[Array]:
+    """How often (1/ms) every transition of every channel happens."""
+    return [flow for name, channel in channels.items() for flow in channel.flows(V, gates[name], ions)]
 
 
 def fire(
-    channels: dict[str, ExactChain], gates: dict[str, Gates], flows: list[Array], level: Array
+    channels: dict[str, AbstractExactChain], gates: dict[str, Gates], flows: list[Array], level: Array
 ) -> dict[str, Gates]:
     """The counts after the transition at which the running sum of `flows` passes `level`."""
     moved, below, i = {}, jnp.zeros_like(level), 0
     for name, channel in channels.items():
         counts = channel._counts(gates[name])
-        for e in channel.scheme.edges:
-            for source, target in ((e.source, e.target), (e.target, e.source)):
-                above = below + flows[i]
-                hit = ((level >= below) & (level < above)).astype(level.dtype)
-                counts[source], counts[target] = counts[source] - hit, counts[target] + hit
-                below, i = above, i + 1
-        moved[name] = dict(zip(channel.scheme.names, counts))
+        for source, target in channel.ends:
+            above = below + flows[i]
+            hit = ((level >= below) & (level < above)).astype(level.dtype)
+            counts[source], counts[target] = counts[source] - hit, counts[target] + hit
+            below, i = above, i + 1
+        moved[name] = dict(zip(channel.names, counts))
     return moved

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from .._base.math import exprel, relax
+from ..channels._channel import NO_IONS
 from .channels import AbstractLangevinChannel, closing_rate, Gates, power, sqrt
 
 
@@ -28,14 +29,14 @@ class SubunitNoise(AbstractLangevinChannel):
     def sources(self) -> int:
         return len(self.scheme.gates)
 
-    def steady_state(self, V):
-        return self.channel.steady_state(V)
+    def steady_state(self, V, ions=NO_IONS):
+        return self.channel.steady_state(V, ions)
 
-    def linear_form(self, V, gates):
-        return self.channel.linear_form(V)
+    def linear_form(self, V, gates, ions=NO_IONS):
+        return self.channel.linear_form(V, gates, ions)
 
-    def linear_current(self, V, gates):
-        return self.channel.linear_current(V, _confined(gates))
+    def linear_current(self, V, gates, ions=NO_IONS):
+        return self.channel.linear_current(V, _confined(gates), ions)
 
     def occupancies(self, V, gates):
         return dict(zip(self.scheme.names, self.scheme.product(_confined(gates))))
@@ -44,16 +45,16 @@ class SubunitNoise(AbstractLangevinChannel):
         """(α(1 − x) + βx)/N, the variance that builds up in a ms."""
         return (drive * (1 - x) + closing_rate(drive, rate) * x) / self.count
 
-    def diffusion(self, V, gates, dW):
-        drive, rate = self.linear_form(V, gates)
+    def diffusion(self, V, gates, ions, dW):
+        drive, rate = self.linear_form(V, gates, ions)
         inside = _confined(gates)
         return {
             g: sqrt(self._intensity(drive[g], rate[g], inside[g])) * w
             for (g, _), w in zip(self.scheme.gates, dW)
         }
 
-    def move(self, V, gates, dt, dW):
-        drive, rate = self.linear_form(V, gates)
+    def move(self, V, gates, ions, dt, dW):
+        drive, rate = self.linear_form(V, gates, ions)
         inside = _confined(gates)
         moved = {}
         for (g, _), w in zip(self.scheme.gates, dW):
@@ -107,19 +108,19 @@ class ConductanceNoise(AbstractLangevinChannel):
     def _join(self, smooth: Gates, deviations: list[Array]) -> Gates:
         return {**smooth, **dict(zip(self.scheme.names[1:], deviations[1:]))}
 
-    def steady_state(self, V):
-        return self._join(self.channel.steady_state(V), [jnp.zeros_like(V) for _ in self.scheme.states])
+    def steady_state(self, V, ions=NO_IONS):
+        return self._join(self.channel.steady_state(V, ions), [jnp.zeros_like(V) for _ in self.scheme.states])
 
-    def linear_form(self, V, gates):
-        drive, rate = self.channel.linear_form(V)
+    def linear_form(self, V, gates, ions=NO_IONS):
+        drive, rate = self.channel.linear_form(V, gates, ions)
         _, deviations = self._split(gates)
         drives, rates = self.scheme.linear_form(deviations, drive, rate)
         return self._join(drive, drives), self._join(rate, rates)
 
-    def linear_current(self, V, gates):
+    def linear_current(self, V, gates, ions=NO_IONS):
         smooth, deviations = self._split(gates)
-        drive, conductance = self.channel.linear_current(V, smooth)
-        full_drive, full_conductance = self._fully_open(V)
+        drive, conductance = self.channel.linear_current(V, smooth, ions)
+        full_drive, full_conductance = self._fully_open(V, ions)
         return drive + deviations[-1] * full_drive, conductance + deviations[-1] * full_conductance
 
     def occupancies(self, V, gates):
@@ -151,15 +152,15 @@ class ConductanceNoise(AbstractLangevinChannel):
                 change[i] = change[i] + weight * amount
         return change
 
-    def diffusion(self, V, gates, dW):
-        drive, rate = self.channel.linear_form(V)
+    def diffusion(self, V, gates, ions, dW):
+        drive, rate = self.channel.linear_form(V, gates, ions)
         smooth, _ = self._split(gates)
         still = {g: jnp.zeros_like(x) for g, x in smooth.items()}
         return self._join(still, self._kick(drive, rate, smooth, dW))
 
-    def move(self, V, gates, dt, dW):
+    def move(self, V, gates, ions, dt, dW):
         # Exact without noise: half a step, all the noise, half a step.
-        drive, rate = self.channel.linear_form(V)
+        drive, rate = self.channel.linear_form(V, gates, ions)
         smooth, deviations = self._split(gates)
         half = dt / 2
         weights = {g: half * exprel(-half * a) for g, a in rate.items()}
@@ -198,8 +199,11 @@ class OUConductanceNoise(AbstractLangevinChannel):
     def sources(self) -> int:
         return len(self._modes)
 
-    def steady_state(self, V):
-        return {**self.channel.steady_state(V), **{name: jnp.zeros_like(V) for name in self._mode_names}}
+    def steady_state(self, V, ions=NO_IONS):
+        return {
+            **self.channel.steady_state(V, ions),
+            **{name: jnp.zeros_like(V) for name in self._mode_names},
+        }
 
     def _rates(self, rate: Gates) -> list[Any]:
         """The rate (1/ms) of every process."""
@@ -217,21 +221,21 @@ class OUConductanceNoise(AbstractLangevinChannel):
             variances.append(variance)
         return variances
 
-    def linear_form(self, V, gates):
-        drive, rate = self.channel.linear_form(V)
+    def linear_form(self, V, gates, ions=NO_IONS):
+        drive, rate = self.channel.linear_form(V, gates, ions)
         drives = {name: jnp.zeros_like(V) for name in self._mode_names}
         return {**drive, **drives}, {**rate, **dict(zip(self._mode_names, self._rates(rate)))}
 
     def _fluctuation(self, gates: Gates) -> Any:
         return sum(gates[name] for name in self._mode_names)
 
-    def linear_current(self, V, gates):
+    def linear_current(self, V, gates, ions=NO_IONS):
         # The deterministic current plus what the noise adds, so that no noise adds nothing.
         smooth = {g: gates[g] for g, _ in self.scheme.gates}
         mean = self.scheme.product(smooth)[-1]
         fluctuation = jnp.clip(self._fluctuation(gates), -mean, 1 - mean)
-        drive, conductance = self.channel.linear_current(V, smooth)
-        full_drive, full_conductance = self._fully_open(V)
+        drive, conductance = self.channel.linear_current(V, smooth, ions)
+        full_drive, full_conductance = self._fully_open(V, ions)
         return drive + fluctuation * full_drive, conductance + fluctuation * full_conductance
 
     def occupancies(self, V, gates):
@@ -240,14 +244,14 @@ class OUConductanceNoise(AbstractLangevinChannel):
     def open_fraction(self, V, gates):
         return self.scheme.product(gates)[-1] + self._fluctuation(gates)
 
-    def diffusion(self, V, gates, dW):
-        drive, rate = self.channel.linear_form(V)
+    def diffusion(self, V, gates, ions, dW):
+        drive, rate = self.channel.linear_form(V, gates, ions)
         change = {g: jnp.zeros_like(gates[g]) for g, _ in self.scheme.gates}
         rows = zip(self._mode_names, self._rates(rate), self._variances(drive, rate), dW)
         return {**change, **{name: sqrt(2 * a * variance) * w for name, a, variance, w in rows}}
 
-    def move(self, V, gates, dt, dW):
-        drive, rate = self.channel.linear_form(V)
+    def move(self, V, gates, ions, dt, dW):
+        drive, rate = self.channel.linear_form(V, gates, ions)
         moved = {g: relax(gates[g], drive[g], rate[g], dt) for g, _ in self.scheme.gates}
         keeps = {g: jnp.exp(-dt * rate[g]) for g, _ in self.scheme.gates}
         variances = self._variances(drive, rate)

@@ -20,6 +20,7 @@ from .._io.labels import run_attrs
 from .._io.store import check_folder
 from .._model.network import Network
 from .._model.neuron import Neuron, State
+from ..steppers._base import within_reach
 from ..steppers.solvers import as_stepper, default_solver, solver_name, stochastic_by_name
 from ..stimuli._base import as_stimulus, check_stimulus, Stimulus
 from .loop import compiled
@@ -216,6 +217,7 @@ def simulate(
     check_folder(folder)
     check_chunk(folder, chunk)
     check_parameters(stepper, "solver", network.n)
+    network = within_reach(stepper, network, dt)
     check_key("key", key)
     if stepper.stochastic and key is None:
         raise ValueError(

@@ -12,7 +12,9 @@ from jaxtyping import Array, Float
 
 from .._base.parameters import as_float_array, run_dtype
 from .._model.neuron import Neuron
-from ..channels._channel import Channel, Instantaneous
+from ..channels._channel import AbstractChannel, AbstractGatedChannel
+from ..channels._ion import Ions
+from ..channels._kinetics import Instantaneous
 from ._system import one_membrane, one_neuron
 from ._voltage_clamp import count_samples, family, interval, VoltageClamp
 
@@ -46,13 +48,14 @@ class GatingCurve(eqx.Module):
         return _boltzmann(self.V, self.relative)
 
 
-def _only(neuron: Neuron | Channel, channel: str | None) -> dict[str, Any]:
-    if not isinstance(neuron, Channel):
-        channels = one_neuron(neuron).channels
-        if channel not in channels:
-            raise ValueError(f"`channel` must be one of {sorted(channels)}, got {channel!r}.")
-        return one_membrane(channels[channel], None)
-    return one_membrane(neuron, None)
+def _only(neuron: Neuron | AbstractChannel, channel: str | None) -> tuple[dict[str, AbstractChannel], Ions]:
+    """One channel of a neuron, or the channel given, and the ions about it at rest."""
+    if not isinstance(neuron, Neuron):
+        return one_membrane(neuron, None)
+    channels, ions = one_neuron(neuron).surroundings({})
+    if channel not in channels:
+        raise ValueError(f"`channel` must be one of {sorted(channels)}, got {channel!r}.")
+    return {channel: channels[channel]}, ions
 
 
 def _relative(clamp: VoltageClamp, epoch: str) -> GatingCurve:
@@ -62,7 +65,7 @@ def _relative(clamp: VoltageClamp, epoch: str) -> GatingCurve:
 
 
 def activation_curve(
-    neuron: Neuron | Channel,
+    neuron: Neuron | AbstractChannel,
     test: Any,
     channel: str | None = None,
     *,
@@ -78,13 +81,13 @@ def activation_curve(
     **Arguments:** `channel`: which, by name, unless a channel is given; others as in
     [`hh.analysis.voltage_clamp`][].
     """
-    channels, dt = _only(neuron, channel), interval(dt)
+    membrane, dt = _only(neuron, channel), interval(dt)
     epochs = [("hold", holding, 1, dt), ("test", test, count_samples("duration", duration, dt), dt)]
-    return _relative(family(channels, epochs), "test")
+    return _relative(family(*membrane, epochs), "test")
 
 
 def inactivation_curve(
-    neuron: Neuron | Channel,
+    neuron: Neuron | AbstractChannel,
     prepulse: Any,
     channel: str | None = None,
     *,
@@ -100,7 +103,7 @@ def inactivation_curve(
     (ms), then `test`; `channel`: which, by name, unless a channel is given; others as in
     [`hh.analysis.voltage_clamp`][].
     """
-    channels, dt = _only(neuron, channel), interval(dt)
+    membrane, dt = _only(neuron, channel), interval(dt)
     if not (np.isfinite(prepulse_duration) and prepulse_duration > 0):
         raise ValueError(f"`prepulse_duration` must be a positive number in ms, got {prepulse_duration!r}.")
     epochs = [
@@ -108,7 +111,7 @@ def inactivation_curve(
         ("prepulse", prepulse, 1, float(prepulse_duration)),  # of which the end alone matters
         ("test", test, count_samples("duration", duration, dt), dt),
     ]
-    return _relative(family(channels, epochs), "prepulse")
+    return _relative(family(*membrane, epochs), "prepulse")
 
 
 class GateCurve(NamedTuple):
@@ -118,20 +121,25 @@ class GateCurve(NamedTuple):
     tau: Array
 
 
-def gate_kinetics(channel: Channel, V: Float[ArrayLike, "*s"]) -> dict[str, GateCurve]:
+def gate_kinetics(
+    neuron: Neuron | AbstractGatedChannel, V: Float[ArrayLike, "*s"], channel: str | None = None
+) -> dict[str, GateCurve]:
     """Steady state and time constant (ms) of every gate of a channel against V (mV).
 
-    The time constants are those at the channel's temperature.
+    The time constants are those at the neuron's temperature. A channel alone has its own, or that of
+    its source; concentrations are those at rest.
+
+    **Arguments:** `channel`: which, by name, unless a channel is given.
 
     **Returns:** for each gate a pair (inf, tau), each of the shape of V.
     """
-    if not isinstance(channel, Channel):
-        raise TypeError(f"`channel` must be an hh.Channel, such as neuron.channels['na'], got {channel!r}.")
-    one_membrane(channel, None)
-    V = as_float_array(V, run_dtype(channel))
-    _, rates = channel.linear_form(V)
+    (found,), ions = (lambda channels, ions: (channels.values(), ions))(*_only(neuron, channel))
+    if not isinstance(found, AbstractGatedChannel):
+        raise TypeError(f"`channel` must have gates, as an hh.Channel has, got {found!r}.")
+    V = as_float_array(V, run_dtype(found))
+    _, rates = found.linear_form(V, None, ions)
     curves = {}
-    for gate, kinetics in channel.rates(V).items():
+    for gate, kinetics in found.kinetics(V, ions).items():
         at_once = isinstance(kinetics, Instantaneous)
         tau = jnp.zeros_like(V) if at_once else jnp.broadcast_to(1 / rates[gate], V.shape)
         curves[gate] = GateCurve(jnp.broadcast_to(kinetics.inf, V.shape), tau)

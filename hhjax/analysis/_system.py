@@ -12,7 +12,9 @@ from jaxtyping import Array, Complex, Float
 from .._base.parameters import as_float_array, cast_floats, check_parameters, run_dtype
 from .._model.network import Network, vector_field
 from .._model.neuron import Neuron, State
-from ..channels._channel import Channel
+from .._noise.channels import AbstractNoisyChannel
+from ..channels._channel import AbstractChannel, NO_IONS
+from ..channels._ion import Ions
 from ..stimuli._base import as_stimulus, check_stimulus, Constant
 
 MOST = 500  # state variables: the exact Jacobian is dense
@@ -109,27 +111,29 @@ def one_neuron(neuron: Any) -> Neuron:
     return neuron
 
 
-def one_membrane(model: Any, concentrations: Mapping[str, Any] | None) -> dict[str, Any]:
-    """The channels of a neuron, or a channel alone, by name, with pools held at `concentrations`."""
-    if isinstance(model, Channel):
+def one_membrane(
+    model: Any, concentrations: Mapping[str, Any] | None
+) -> tuple[dict[str, AbstractChannel], Ions]:
+    """The channels of a neuron, or a channel alone, by name, and the ions, held at `concentrations`."""
+    if isinstance(model, AbstractChannel) and not isinstance(model, AbstractNoisyChannel):
         check_parameters(model, "neuron")
         _check_scalars(model, "neuron")
-        return {type(model).__name__: model}
+        return {type(model).__name__: model}, NO_IONS
     if not isinstance(model, Neuron | Network):
         raise TypeError(f"`neuron` must be an hh.Neuron or an hh.Channel, got {model!r}.")
     neuron = one_neuron(model)
     given = dict(concentrations or {})
-    if set(given) != set(neuron.pools):
+    if set(given) != set(neuron.moving_ions):
         raise ValueError(
-            "`concentrations` must give a concentration (mM) for each calcium pool of the neuron, "
-            f"{sorted(neuron.pools)}, at which a buffer holds it; got {sorted(given)}. "
-            "How a pool fills up under voltage clamp has no closed form: run hh.simulate with an hh.Clamp."
+            "`concentrations` must give a concentration (mM) for each ion that currents change, "
+            f"{sorted(neuron.moving_ions)}, at which a buffer holds it; got {sorted(given)}. "
+            "How it changes under voltage clamp has no closed form: run hh.simulate with an hh.Clamp."
         )
     held = {name: as_float_array(c, run_dtype(neuron)) for name, c in given.items()}
     for name, c in held.items():
         if c.shape != ():
             raise ValueError(f"`concentrations[{name!r}]` must be one number (mM), got shape {c.shape}.")
-    return neuron.channels_at(held)
+    return neuron.surroundings(held)
 
 
 def _check_scalars(tree: Any, name: str) -> None:

@@ -10,10 +10,10 @@ import numpy as np
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
-from .._base.math import relax
 from .._base.parameters import as_float_array, is_concrete, run_dtype
 from .._model.neuron import Neuron
-from ..channels._channel import Channel
+from ..channels._channel import AbstractChannel
+from ..channels._ion import Ions
 from ._system import one_membrane
 
 
@@ -112,7 +112,9 @@ def count_samples(name: str, duration: Any, dt: float) -> int:
 
 
 @eqx.filter_jit
-def _responses(channels: dict[str, Channel], levels: list[Array], times: list[Array]) -> tuple:
+def _responses(
+    channels: dict[str, AbstractChannel], ions: Ions, levels: list[Array], times: list[Array]
+) -> tuple:
     """Gates, conductances and currents through epochs at `levels`, (steps,) each, at rest in the first.
 
     `times`: for each epoch the samples from its start, ms, and at last its end.
@@ -123,23 +125,21 @@ def _responses(channels: dict[str, Channel], levels: list[Array], times: list[Ar
     V = jnp.concatenate(parts, axis=1)
     gates, conductances, currents = {}, {}, {}
     for name, channel in channels.items():
-        at, pieces = channel.steady_state(levels[0]), []
+        at, pieces = channel.steady_state(levels[0], ions), []
         for v, t, n in zip(levels, times, keep):
-            drive, rate = (
-                {k: jnp.broadcast_to(x, v.shape) for k, x in form.items()} for form in channel.linear_form(v)
-            )
-            over_time = jax.vmap(relax, (None, None, None, 0), out_axes=1)
-            through = {gate: over_time(x, drive[gate], rate[gate], t) for gate, x in at.items()}
+            through = jax.vmap(lambda t, v=v, at=at: channel.flow(v, at, ions, t), out_axes=1)(t)
             at = {gate: x[:, -1] for gate, x in through.items()}
             pieces.append({gate: x[:, :n] for gate, x in through.items()})
         gates[name] = {gate: jnp.concatenate([piece[gate] for piece in pieces], axis=1) for gate in at}
-        driven, conducted = channel.linear_current(V, gates[name])
+        driven, conducted = channel.linear_current(V, gates[name], ions)
         conductances[name] = jnp.broadcast_to(conducted, V.shape)
         currents[name] = jnp.broadcast_to(conducted * V - driven, V.shape)
     return V, gates, conductances, currents
 
 
-def family(channels: dict[str, Channel], epochs: list[tuple[str, Any, int, float]]) -> VoltageClamp:
+def family(
+    channels: dict[str, AbstractChannel], ions: Ions, epochs: list[tuple[str, Any, int, float]]
+) -> VoltageClamp:
     """Epochs (name, potentials, number of samples, interval between them in ms)."""
     dtype = run_dtype(channels)
     steps = {np.size(V) for _, V, *_ in epochs if np.ndim(V)}
@@ -155,7 +155,7 @@ def family(channels: dict[str, Channel], epochs: list[tuple[str, Any, int, float
             raise ValueError(f"`{name}` must be finite (mV), got {V}.")
         levels.append(jnp.broadcast_to(as_float_array(V, dtype), (max(steps, default=1),)))
     local = [np.arange(count + 1) * dt for *_, count, dt in epochs]
-    responses = _responses(channels, levels, [jnp.asarray(t, dtype) for t in local])
+    responses = _responses(channels, dict(ions), levels, [jnp.asarray(t, dtype) for t in local])
     first = np.cumsum([0] + [count for *_, count, _ in epochs])
     first[-1] += 1  # the end of the last epoch
     spans = tuple((name, int(first[k]), int(first[k + 1])) for k, (name, *_) in enumerate(epochs))
@@ -166,7 +166,7 @@ def family(channels: dict[str, Channel], epochs: list[tuple[str, Any, int, float
 
 
 def voltage_clamp(
-    neuron: Neuron | Channel,
+    neuron: Neuron | AbstractChannel,
     test: Any,
     *,
     duration: float = 20.0,
@@ -197,14 +197,14 @@ def voltage_clamp(
         how long it is shown before the first jump, ms.
     - `prepulse`, `tail`: (mV, ms) of a pulse before and after the test pulse.
     - `dt`: interval of the samples, ms, of which durations are whole multiples.
-    - `concentrations`: of the neuron's calcium pools by name, mM, held as by a buffer; needed
-        where there are pools.
+    - `concentrations`: of the neuron's ions by name, mM, held as by a buffer; needed
+        of those that currents change.
 
     **Returns:** an [`hh.analysis.VoltageClamp`][].
 
     **Raises:** `ValueError` and `TypeError` for bad input.
     """
-    channels = one_membrane(neuron, concentrations)
+    membrane = one_membrane(neuron, concentrations)
     dt = interval(dt)
     epochs = [("hold", holding, count_samples("hold", hold, dt), dt)]
     if prepulse is not None:
@@ -214,4 +214,4 @@ def voltage_clamp(
     if tail is not None:
         V, length = _pair("tail", tail)
         epochs.append(("tail", V, count_samples("tail", length, dt), dt))
-    return family(channels, epochs)
+    return family(*membrane, epochs)

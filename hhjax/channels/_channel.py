@@ -1,8 +1,9 @@
-"""The channel protocol: a conductance, a reversal potential, gates and their rates."""
+"""The channel protocol, and the channel that most papers have: conductance, gates, rates."""
 
 import abc
+import types
 from collections.abc import Mapping
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 
 import equinox as eqx
 import jax
@@ -10,82 +11,196 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
-from .._base.parameters import param, Parameter
+from .._base.math import relax
+from .._base.parameters import OptionalParameter, param, Parameter, settle
+from ._ion import Ions
+from ._kinetics import Instantaneous, Kinetics
+
+States = dict[str, Array]
+"""The states of a channel by name, each of the shape of V."""
 
 
-class AlphaBeta(NamedTuple):
-    """Kinetics of one gate by its opening and closing rates: dx/dt = α(1 − x) − βx.
+NO_IONS: Ions = types.MappingProxyType({})
 
-    `alpha`, `beta`: 1/ms, the shape of V.
+
+class AbstractChannel(eqx.Module):
+    """A population of ion channels in a membrane: its states, and the current that they make.
+
+    Every state x obeys dx/dt = drive − rate·x. Most channels are an [`hh.Channel`][], whose gates
+    are independent; [`hh.MarkovChannel`][] has states that turn into each other, [`hh.GHKChannel`][]
+    a current that is not Ohmic.
+
+    A channel senses the ions named in `senses`: their concentrations enter its rates.
+
+    In all methods `V` is in mV, and `states` and `ions` are what the channel is in: its states by
+    name, of the shape of V, and the neuron's [`hh.Ion`][]s by name, with `inside` as it is now.
     """
 
-    alpha: Array
-    beta: Array
+    senses: ClassVar[tuple[str, ...]] = ()
+    """The ions of the neuron whose concentrations act on the rates."""
+
+    @abc.abstractmethod
+    def linear_form(
+        self, V: Float[ArrayLike, "*s"], states: States, ions: Ions = NO_IONS
+    ) -> tuple[States, States]:
+        """(drive, rate), in 1/ms, of dx/dt = drive − rate·x for each state x."""
+
+    @abc.abstractmethod
+    def linear_current(
+        self, V: Float[ArrayLike, "*s"], states: States, ions: Ions = NO_IONS
+    ) -> tuple[Array, Array]:
+        """The current as I = conductance·V − drive, as (drive µA/cm², conductance mS/cm²).
+
+        Of a current that is not linear in V, the tangent at V.
+        """
+
+    @abc.abstractmethod
+    def steady_state(self, V: Float[ArrayLike, "*s"], ions: Ions = NO_IONS) -> States:
+        """The states at rest at V."""
+
+    def flow(self, V: Float[ArrayLike, "*s"], states: States, ions: Ions, dt: Array) -> States:
+        """The states after `dt` (ms) with V and ions held: each by itself, exactly."""
+        drive, rate = self.linear_form(V, states, ions)
+        return {name: relax(x, drive[name], rate[name], dt) for name, x in states.items()}
+
+    def current(self, V: Float[ArrayLike, "*s"], states: States, ions: Ions = NO_IONS) -> Array:
+        """The ionic current in µA/cm², outward positive."""
+        drive, conductance = self.linear_current(V, states, ions)
+        return conductance * V - drive
 
     @property
-    def inf(self) -> Array:
-        """Steady state α/(α + β)."""
-        return self.alpha / (self.alpha + self.beta)
+    def conductance_depends_on_V(self) -> bool:
+        """Whether the conductance depends on V directly, not through a state alone."""
+        return False
 
     @property
-    def tau(self) -> Array:
-        """Time constant 1/(α + β), in ms."""
-        return 1 / (self.alpha + self.beta)
-
-    def linear_form(self, factor: Array | float) -> tuple[Array, Array]:
-        """(drive, rate) of dx/dt = drive − rate·x, both sped up by `factor`."""
-        return factor * self.alpha, factor * (self.alpha + self.beta)
-
-
-class InfTau(NamedTuple):
-    """Kinetics of one gate by its steady state and time constant: dx/dt = (inf − x)/tau.
-
-    `inf`: in [0, 1]; `tau`: ms; both the shape of V.
-    """
-
-    inf: Array
-    tau: Array
+    def states_are_independent(self) -> bool:
+        """Whether at fixed V no state acts on another."""
+        return True
 
     @property
-    def alpha(self) -> Array:
-        """Opening rate inf/tau, in 1/ms."""
-        return self.inf / self.tau
+    def carries(self) -> str | None:
+        """The ion of which the current is by its nature, by name."""
+        return None
+
+    def __check_init__(self) -> None:
+        for old, new in (("pool", "senses"), ("has_instantaneous_gates", "conductance_depends_on_V")):
+            if hasattr(type(self), old):
+                raise TypeError(f"`{old}` of a channel is now `{new}`: rename it in {type(self).__name__}.")
+
+
+class AbstractGatedChannel(AbstractChannel):
+    """A channel with independent gates, open with probability Π xᵖ."""
+
+    gates: ClassVar[Mapping[str, int]] = {}
+    """The exponent p of each gate x."""
+
+    @abc.abstractmethod
+    def rates(self, V: Float[ArrayLike, "*s"]) -> Mapping[str, Kinetics]:
+        """The kinetics of every gate named in `gates` at membrane potential V (mV).
+
+        After V come the concentrations (mM) of the ions in `senses`.
+        """
+
+    def temperature_factor(self) -> Array | float:
+        """The dimensionless factor on the rates of all gates that have a state."""
+        return 1.0
+
+    def kinetics(self, V: Float[ArrayLike, "*s"], ions: Ions = NO_IONS) -> Mapping[str, Kinetics]:
+        """The `rates` at V and the concentrations of the sensed ions."""
+        if missing := [name for name in self.senses if name not in ions]:
+            raise ValueError(
+                f"`ions` must have {', '.join(map(repr, missing))}, which {type(self).__name__} senses, "
+                f"got {sorted(ions)}."
+            )
+        return self.rates(V, *(ions[name].inside for name in self.senses))
+
+    def linear_form(
+        self, V: Float[ArrayLike, "*s"], states: States | None = None, ions: Ions = NO_IONS
+    ) -> tuple[States, States]:
+        """(drive, rate), in 1/ms, of dx/dt = drive − rate·x for each gate with a state."""
+        factor = settle(self).temperature_factor()
+        forms = {
+            gate: kinetics.linear_form(factor)
+            for gate, kinetics in self.kinetics(V, ions).items()
+            if not isinstance(kinetics, Instantaneous)
+        }
+        return {k: f[0] for k, f in forms.items()}, {k: f[1] for k, f in forms.items()}
+
+    def steady_state(self, V: Float[ArrayLike, "*s"], ions: Ions = NO_IONS) -> States:
+        """The value at which each gate with a state rests at V (mV), in [0, 1]."""
+        return {
+            gate: jnp.broadcast_to(kinetics.inf, jnp.shape(V))
+            for gate, kinetics in self.kinetics(V, ions).items()
+            if not isinstance(kinetics, Instantaneous)
+        }
+
+    def open_fraction(self, V: Float[ArrayLike, "*s"], states: States, ions: Ions = NO_IONS) -> Array | float:
+        """The fraction Π xᵖ of channels that are open, given V (mV) and the gates."""
+        fraction = 1.0
+        kinetics = {} if set(self.gates) <= set(states) else self.kinetics(V, ions)
+        for gate, exponent in self.gates.items():
+            at_once = kinetics.get(gate)
+            x = at_once.inf if isinstance(at_once, Instantaneous) else states[gate]
+            fraction = fraction * x**exponent
+        return fraction
 
     @property
-    def beta(self) -> Array:
-        """Closing rate (1 − inf)/tau, in 1/ms."""
-        return (1 - self.inf) / self.tau
+    def conductance_depends_on_V(self) -> bool:
+        return any(isinstance(k, Instantaneous) for k in self.rate_shapes().values())
 
-    def linear_form(self, factor: Array | float) -> tuple[Array, Array]:
-        """(drive, rate) of dx/dt = drive − rate·x, both sped up by `factor`."""
-        rate = factor / self.tau
-        return self.inf * rate, rate
+    def rate_shapes(self) -> dict[str, Any]:
+        """The kinetics of every gate, as shapes alone."""
+        if not self.gates:
+            return {}
+        V = jax.ShapeDtypeStruct((), jnp.result_type(float))
+        sensed = [V for _ in self.senses]
+        return eqx.filter_eval_shape(lambda channel, *at: channel.rates(*at), self, V, *sensed)
+
+    def __check_init__(self) -> None:
+        name = type(self).__name__
+        for gate, exponent in self.gates.items():
+            if not isinstance(exponent, int) or exponent < 1:
+                raise ValueError(
+                    f"`{name}.gates[{gate!r}]` must be a whole exponent of at least 1, got {exponent!r}."
+                )
+        rates = self.rate_shapes()
+        if set(rates) != set(self.gates):
+            raise ValueError(
+                f"`{name}.rates` must return one entry for each of the gates "
+                f"{sorted(self.gates)}, got {sorted(rates)}."
+            )
+        for gate, kinetics in rates.items():
+            if not isinstance(kinetics, Kinetics):
+                raise TypeError(
+                    f"`{name}.rates` must give gate {gate!r} as hh.AlphaBeta(alpha, beta), "
+                    f"hh.InfTau(inf, tau) or hh.Instantaneous(inf), got {kinetics!r}."
+                )
 
 
-class Instantaneous(NamedTuple):
-    """A gate without a state of its own: x = inf(V) at every moment.
+class AbstractOhmicChannel(AbstractChannel):
+    """A conductance in series with a battery: I = g·(open fraction)·(V − E)."""
 
-    `inf`: in [0, 1], the shape of V.
-    """
+    g: eqx.AbstractVar[Parameter]
+    E: eqx.AbstractVar[OptionalParameter]
 
-    inf: Array
+    @abc.abstractmethod
+    def open_fraction(self, V: Float[ArrayLike, "*s"], states: States, ions: Ions = NO_IONS) -> Array | float:
+        """The fraction of channels that are open."""
+
+    def linear_current(
+        self, V: Float[ArrayLike, "*s"], states: States, ions: Ions = NO_IONS
+    ) -> tuple[Array, Array]:
+        """The current as I = conductance·V − drive, as (drive µA/cm², conductance mS/cm²)."""
+        E = settle(self).E
+        if E is None:
+            raise ValueError(f"`E` of {type(self).__name__} must be given (mV), got None.")
+        conductance = self.g * self.open_fraction(V, states, ions)
+        return conductance * E, conductance
 
 
-Kinetics = AlphaBeta | InfTau | Instantaneous
-
-
-def q10(celsius: Array | float, reference: float, q10: float = 3.0) -> Array | float:
-    """The factor q10^((celsius − reference)/10) by which warmth speeds a rate up.
-
-    **Arguments:** `celsius`, `reference`: °C; `q10`: dimensionless, the factor for 10 °C.
-
-    **Returns:** dimensionless.
-    """
-    return q10 ** ((celsius - reference) / 10)
-
-
-class Channel(eqx.Module):
-    r"""A population of ion channels in a membrane.
+class Channel(AbstractGatedChannel, AbstractOhmicChannel):
+    r"""A population of ion channels with a conductance, a reversal potential and gates.
 
     Its current is $I = g\,\prod_x x^{p_x}\,(V - E)$ in µA/cm², and each gate obeys a
     first-order equation whose rates depend on V. State the gates with their exponents
@@ -107,93 +222,12 @@ class Channel(eqx.Module):
     **Fields:**
 
     - `g`: maximal conductance, mS/cm², scalar or one per neuron.
-    - `E`: reversal potential, mV, scalar or one per neuron.
+    - `E`: reversal potential, mV, scalar or one per neuron; `None` where an [`hh.Ion`][] sets it.
 
     Declare further parameters with [`hh.param`][]. Override `temperature_factor` to
-    speed the rates up with temperature. A channel that senses calcium has a parameter
-    `calcium` and names in `pool` the [`hh.CalciumPool`][] that sets it.
+    speed the rates up with temperature. A channel that senses ions names them in `senses`; its
+    `rates` take their concentrations after V: `senses = ("ca",)`, `def rates(self, V, ca)`.
     """
 
     g: Parameter = param(unit="mS/cm²", minimum=0.0)
-    E: Parameter = param(unit="mV")
-
-    gates: ClassVar[Mapping[str, int]] = {}
-    pool: ClassVar[str | None] = None
-    """The pool of the neuron whose concentration a field `calcium` (mM) takes, if any."""
-
-    @abc.abstractmethod
-    def rates(self, V: Float[ArrayLike, "*s"]) -> Mapping[str, Kinetics]:
-        """The kinetics of every gate named in `gates` at membrane potential V (mV)."""
-
-    def temperature_factor(self) -> Array | float:
-        """The dimensionless factor on the rates of all gates that have a state."""
-        return 1.0
-
-    def linear_form(self, V: Float[ArrayLike, "*s"]) -> tuple[dict[str, Array], dict[str, Array]]:
-        """(drive, rate), in 1/ms, of dx/dt = drive − rate·x for each gate with a state."""
-        factor = self.temperature_factor()
-        forms = {
-            gate: kinetics.linear_form(factor)
-            for gate, kinetics in self.rates(V).items()
-            if not isinstance(kinetics, Instantaneous)
-        }
-        return {k: f[0] for k, f in forms.items()}, {k: f[1] for k, f in forms.items()}
-
-    def steady_state(self, V: Float[ArrayLike, "*s"]) -> dict[str, Array]:
-        """The value at which each gate with a state rests at V (mV), in [0, 1]."""
-        return {
-            gate: jnp.broadcast_to(kinetics.inf, jnp.shape(V))
-            for gate, kinetics in self.rates(V).items()
-            if not isinstance(kinetics, Instantaneous)
-        }
-
-    def open_fraction(self, V: Float[ArrayLike, "*s"], gates: dict[str, Array]) -> Array | float:
-        """The fraction Π xᵖ of channels that are open, given V (mV) and the gates."""
-        fraction = 1.0
-        rates = {} if set(self.gates) <= set(gates) else self.rates(V)
-        for gate, exponent in self.gates.items():
-            kinetics = rates.get(gate)
-            x = kinetics.inf if isinstance(kinetics, Instantaneous) else gates[gate]
-            fraction = fraction * x**exponent
-        return fraction
-
-    def linear_current(self, V: Float[ArrayLike, "*s"], gates: dict[str, Array]) -> tuple[Array, Array]:
-        """The current as I = conductance·V − drive, as (drive µA/cm², conductance mS/cm²)."""
-        conductance = self.g * self.open_fraction(V, gates)
-        return conductance * self.E, conductance
-
-    def current(self, V: Float[ArrayLike, "*s"], gates: dict[str, Array]) -> Array:
-        """The ionic current in µA/cm², outward positive, at V (mV)."""
-        drive, conductance = self.linear_current(V, gates)
-        return conductance * V - drive
-
-    @property
-    def has_instantaneous_gates(self) -> bool:
-        """Whether the conductance depends on V directly, not through a state alone."""
-        return any(isinstance(k, Instantaneous) for k in self._rate_shapes().values())
-
-    def _rate_shapes(self) -> dict[str, Any]:
-        if not self.gates:
-            return {}
-        V = jax.ShapeDtypeStruct((), self.g.dtype)
-        return eqx.filter_eval_shape(lambda channel, V: channel.rates(V), self, V)
-
-    def __check_init__(self) -> None:
-        name = type(self).__name__
-        for gate, exponent in self.gates.items():
-            if not isinstance(exponent, int) or exponent < 1:
-                raise ValueError(
-                    f"`{name}.gates[{gate!r}]` must be a whole exponent of at least 1, got {exponent!r}."
-                )
-        rates = self._rate_shapes()
-        if set(rates) != set(self.gates):
-            raise ValueError(
-                f"`{name}.rates` must return one entry for each of the gates "
-                f"{sorted(self.gates)}, got {sorted(rates)}."
-            )
-        for gate, kinetics in rates.items():
-            if not isinstance(kinetics, Kinetics):
-                raise TypeError(
-                    f"`{name}.rates` must give gate {gate!r} as hh.AlphaBeta(alpha, beta), "
-                    f"hh.InfTau(inf, tau) or hh.Instantaneous(inf), got {kinetics!r}."
-                )
+    E: OptionalParameter = param(None, unit="mV")

@@ -12,7 +12,8 @@ from jax.typing import ArrayLike
 from jaxtyping import Float
 
 from .._base.parameters import param, Parameter
-from ._channel import Channel, InfTau, Instantaneous, Kinetics
+from ._channel import Channel
+from ._kinetics import InfTau, Instantaneous, Kinetics
 
 
 class PersistentSodium(Channel):

@@ -15,7 +15,8 @@ from jaxtyping import Float
 
 from .._base.math import vtrap
 from .._base.parameters import param, Parameter
-from ._channel import AlphaBeta, Channel, InfTau
+from ._channel import Channel
+from ._kinetics import AlphaBeta, InfTau
 
 
 class ConnorStevensSodium(Channel):

@@ -12,8 +12,9 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
-from .._base.parameters import param, Parameter
-from ._channel import AlphaBeta, Channel, InfTau, q10
+from .._base.parameters import OptionalParameter, param, Parameter
+from ._channel import Channel
+from ._kinetics import AlphaBeta, InfTau, q10
 from .hodgkin_huxley import Leak
 
 
@@ -23,14 +24,14 @@ class ReticularTCalcium(Channel):
     After J. R. Huguenard and D. A. Prince, J. Neurosci. 12 (1992) 3804-3817; A. Destexhe et al.,
     J. Neurosci. 16 (1996) 169-185.
 
-    **Fields:** `g`: 3 mS/cm²; `E`: 120 mV; `shift`: 2 mV, by which V counts as higher; `celsius`:
-    36 °C, with Q10 = 2.5 from 24 °C.
+    **Fields:** `g`: 3 mS/cm²; `E`: 120 mV where no ion sets it; `shift`: 2 mV, by which V counts as higher; `celsius`:
+    °C, by default the neuron's, else 36, with Q10 = 2.5 from 24 °C.
     """
 
     g: Parameter = param(3.0, unit="mS/cm²", minimum=0.0)
-    E: Parameter = param(120.0, unit="mV")
+    E: OptionalParameter = param(None, otherwise=120.0, unit="mV")
     shift: Parameter = param(2.0, unit="mV")
-    celsius: Parameter = param(36.0, unit="°C")
+    celsius: OptionalParameter = param(None, otherwise=36.0, unit="°C")
 
     gates: ClassVar = {"m": 2, "h": 1}
 
@@ -57,12 +58,13 @@ class HCurrent(Channel):
     After J. R. Huguenard and D. A. McCormick, J. Neurophysiol. 68 (1992) 1373-1383, in the form of
     the 1996 model but without the binding of calcium.
 
-    **Fields:** `g`: 0.02 mS/cm²; `E`: −40 mV; `celsius`: 36 °C, with Q10 = 3.
+    **Fields:** `g`: 0.02 mS/cm²; `E`: −40 mV; `celsius`: °C, by default the neuron's, else 36,
+    with Q10 = 3.
     """
 
     g: Parameter = param(0.02, unit="mS/cm²", minimum=0.0)
     E: Parameter = param(-40.0, unit="mV")
-    celsius: Parameter = param(36.0, unit="°C")
+    celsius: OptionalParameter = param(None, otherwise=36.0, unit="°C")
 
     gates: ClassVar = {"h": 1}
 
@@ -78,25 +80,24 @@ class CalciumActivatedPotassium(Channel):
     """Slow calcium-activated potassium current (AHP), g·m²·(V − E), with dm/dt = αc²(1 − m) − βm.
 
     A. Destexhe, D. Contreras, T. J. Sejnowski and M. Steriade, J. Neurophysiol. 72 (1994) 803-818.
-    The concentration c is that of the neuron's pool `ca`, an [`hh.CalciumPool`][].
+    The concentration c is that of the neuron's ion `ca`, see [`hh.calcium`][].
 
     **Fields:** `g`: 10 mS/cm²; `E`: −95 mV; `beta`: 0.03 per ms; `half`: 0.025 mM, the
-    concentration at which α·c² = β; `celsius`: 36 °C, with Q10 = 3 from 22 °C; `calcium`: mM,
-    taken from the pool.
+    concentration at which α·c² = β; `celsius`: °C, by default the neuron's, else 36, with Q10 = 3 from
+    22 °C.
     """
 
     g: Parameter = param(10.0, unit="mS/cm²", minimum=0.0)
     E: Parameter = param(-95.0, unit="mV")
     beta: Parameter = param(0.03, unit="1/ms", positive=True)
     half: Parameter = param(0.025, unit="mM", positive=True)
-    celsius: Parameter = param(36.0, unit="°C")
-    calcium: Parameter = param(2.4e-4, unit="mM", positive=True)
+    celsius: OptionalParameter = param(None, otherwise=36.0, unit="°C")
 
     gates: ClassVar = {"m": 2}
-    pool: ClassVar = "ca"
+    senses: ClassVar = ("ca",)
 
-    def rates(self, V: Float[ArrayLike, "*s"]) -> dict[str, AlphaBeta]:
-        opening = self.beta * (self.calcium / self.half) ** 2
+    def rates(self, V: Float[ArrayLike, "*s"], ca: Float[ArrayLike, "*s"]) -> dict[str, AlphaBeta]:
+        opening = self.beta * (jnp.asarray(ca) / self.half) ** 2
         return {"m": AlphaBeta(*jnp.broadcast_arrays(opening, self.beta))}
 
     def temperature_factor(self) -> Array | float:

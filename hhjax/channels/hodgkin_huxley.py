@@ -14,20 +14,21 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
 from .._base.math import vtrap
-from .._base.parameters import param, Parameter
-from ._channel import AlphaBeta, Channel, q10
+from .._base.parameters import OptionalParameter, param, Parameter
+from ._channel import Channel
+from ._kinetics import AlphaBeta, q10
 
 
 class Sodium(Channel):
     """Transient sodium current, g·m³h·(V − E) (HH 1952, eqs. 14-16, 20, 21, 23, 24).
 
-    **Fields:** `g`: 120 mS/cm²; `E`: 50 mV; `celsius`: 6.3 °C, the temperature, with
-    Q10 = 3 for all rates (HH 1952, p. 527).
+    **Fields:** `g`: 120 mS/cm²; `E`: 50 mV; `celsius`: °C, by default the neuron's,
+    else 6.3, with Q10 = 3 for all rates (HH 1952, p. 527).
     """
 
     g: Parameter = param(120.0, unit="mS/cm²", minimum=0.0)
     E: Parameter = param(50.0, unit="mV")
-    celsius: Parameter = param(6.3, unit="°C")
+    celsius: OptionalParameter = param(None, otherwise=6.3, unit="°C")
 
     gates: ClassVar = {"m": 3, "h": 1}
 
@@ -50,13 +51,13 @@ class Sodium(Channel):
 class Potassium(Channel):
     """Delayed-rectifier potassium current, g·n⁴·(V − E) (HH 1952, eqs. 6, 7, 12, 13).
 
-    **Fields:** `g`: 36 mS/cm²; `E`: −77 mV; `celsius`: 6.3 °C, the temperature, with
-    Q10 = 3 for all rates (HH 1952, p. 527).
+    **Fields:** `g`: 36 mS/cm²; `E`: −77 mV; `celsius`: °C, by default the neuron's,
+    else 6.3, with Q10 = 3 for all rates (HH 1952, p. 527).
     """
 
     g: Parameter = param(36.0, unit="mS/cm²", minimum=0.0)
     E: Parameter = param(-77.0, unit="mV")
-    celsius: Parameter = param(6.3, unit="°C")
+    celsius: OptionalParameter = param(None, otherwise=6.3, unit="°C")
 
     gates: ClassVar = {"n": 4}
 

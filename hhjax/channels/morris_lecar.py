@@ -14,7 +14,8 @@ from jax.typing import ArrayLike
 from jaxtyping import Float
 
 from .._base.parameters import param, Parameter
-from ._channel import Channel, InfTau, Instantaneous
+from ._channel import Channel
+from ._kinetics import InfTau, Instantaneous
 
 
 class MorrisLecarCalcium(Channel):

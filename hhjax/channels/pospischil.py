@@ -13,8 +13,9 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
 from .._base.math import vtrap
-from .._base.parameters import param, Parameter
-from ._channel import AlphaBeta, Channel, InfTau, Instantaneous, Kinetics, q10
+from .._base.parameters import OptionalParameter, param, Parameter
+from ._channel import Channel
+from ._kinetics import AlphaBeta, InfTau, Instantaneous, Kinetics, q10
 
 
 class MCurrent(Channel):
@@ -42,11 +43,11 @@ class LCalcium(Channel):
 
     After I. Reuveni et al., J. Neurosci. 13 (1993) 4609-4621.
 
-    **Fields:** `g`: 0.17 mS/cm²; `E`: 120 mV.
+    **Fields:** `g`: 0.17 mS/cm²; `E`: 120 mV where no ion sets it.
     """
 
     g: Parameter = param(0.17, unit="mS/cm²", minimum=0.0)
-    E: Parameter = param(120.0, unit="mV")
+    E: OptionalParameter = param(None, otherwise=120.0, unit="mV")
 
     gates: ClassVar = {"q": 2, "r": 1}
 
@@ -66,14 +67,15 @@ class TCalcium(Channel):
     (1992) 1373-1383, with the time constant of A. Destexhe et al., J. Neurophysiol. 76 (1996)
     2049-2070.
 
-    **Fields:** `g`: 0.4 mS/cm²; `E`: 120 mV; `shift`: 2 mV, by which V counts as higher, for the
-    calcium outside; `celsius`: 36 °C, with Q10 = 3 from 24 °C for u.
+    **Fields:** `g`: 0.4 mS/cm²; `E`: 120 mV where no ion sets it; `shift`: 2 mV, by which V counts as higher, for the
+    calcium outside; `celsius`: °C, by default the neuron's, else 36, with
+    Q10 = 3 from 24 °C for u.
     """
 
     g: Parameter = param(0.4, unit="mS/cm²", minimum=0.0)
-    E: Parameter = param(120.0, unit="mV")
+    E: OptionalParameter = param(None, otherwise=120.0, unit="mV")
     shift: Parameter = param(2.0, unit="mV")
-    celsius: Parameter = param(36.0, unit="°C")
+    celsius: OptionalParameter = param(None, otherwise=36.0, unit="°C")
 
     gates: ClassVar = {"s": 2, "u": 1}
 

@@ -14,7 +14,8 @@ from jaxtyping import Float
 
 from .._base.math import vtrap
 from .._base.parameters import param, Parameter
-from ._channel import AlphaBeta, Channel
+from ._channel import Channel
+from ._kinetics import AlphaBeta
 
 
 class TraubMilesSodium(Channel):

@@ -13,7 +13,8 @@ from jaxtyping import Array, Float
 
 from .._base.math import vtrap
 from .._base.parameters import param, Parameter
-from ._channel import AlphaBeta, Channel, Instantaneous, Kinetics
+from ._channel import Channel
+from ._kinetics import AlphaBeta, Instantaneous, Kinetics
 
 
 class WangBuzsakiSodium(Channel):

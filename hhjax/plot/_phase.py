@@ -102,8 +102,8 @@ def _flow(
     neuron: Neuron, channel: str, gate: str, V: Array, x: Array, stimulus: Array, frozen: State | None
 ) -> tuple[Array, Array]:
     """dV/dt (mV/ms) and dx/dt (1/ms) at every point, V (mV) and x of one shape."""
-    gates = _others(neuron, frozen, V)
-    y = State(V, gates | {channel: gates[channel] | {gate: x}})
+    y = _others(neuron, frozen, V)
+    y = y.replace(gates=y.gates | {channel: y.gates[channel] | {gate: x}})
     slope = vector_field(jnp.zeros_like(V[0]), y, (Network(neuron, n=V.size), stimulus))
     return slope.V, slope.gates[channel][gate]
 
@@ -114,15 +114,13 @@ def _gates_of(neuron: Neuron) -> list[str]:
         raise ValueError(f"`neuron` must be an hh.Neuron without channel noise, got {neuron!r}.")
     check_parameters(neuron, "neuron", 1)
     V = jax.ShapeDtypeStruct((1,), run_dtype(neuron))
-    gates = eqx.filter_eval_shape(lambda neuron, V: neuron.steady_gates(V), neuron, V)
+    gates = eqx.filter_eval_shape(lambda neuron, V: neuron.steady_state(V).gates, neuron, V)
     names = [f"{channel}.{gate}" for channel in neuron.channels for gate in gates[channel]]
     return sorted(names)
 
 
-def _others(neuron: Neuron, frozen: State | None, V: Array) -> dict[str, dict[str, Array]]:
+def _others(neuron: Neuron, frozen: State | None, V: Array) -> State:
     if frozen is None:
-        return neuron.steady_gates(V)
+        return neuron.steady_state(V)
     spread = lambda x: jnp.broadcast_to(jnp.asarray(x, V.dtype), V.shape)
-    return {
-        channel: {gate: spread(x) for gate, x in gates.items()} for channel, gates in frozen.gates.items()
-    }
+    return jax.tree.map(spread, frozen.replace(s=None, noise=None)).replace(V=V)

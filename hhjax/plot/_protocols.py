@@ -11,6 +11,7 @@ from matplotlib.container import BarContainer
 from matplotlib.lines import Line2D
 
 from .._draw import COLOURS, new_axes
+from .._model.neuron import Neuron
 from ..analysis._current_clamp import CurrentClamp
 from ..analysis._gating import gate_kinetics, GatingCurve
 from ..analysis._sensitivity import Sensitivity
@@ -103,21 +104,23 @@ def iv_curve(
 
 
 def activation(
-    channel: Channel | dict[str, GatingCurve],
+    neuron: Neuron | Channel | dict[str, GatingCurve],
     V: Any = None,
+    channel: str | None = None,
     *,
     axes: Sequence[Axes] | None = None,
     **style: Any,
 ) -> list[Line2D]:
     """Steady states of a channel's gates, and their time constants (ms), against V (mV).
 
-    **Arguments:** `channel`: an [`hh.Channel`][]; or measured curves by name, as from
-    [`hh.analysis.activation_curve`][], for one panel without time constants; `V`: mV, by default −100
-    to 50; `axes`: two (one for measured curves); `style`: passed on to `Axes.plot`.
+    **Arguments:** `neuron`: an [`hh.Neuron`][] with `channel` by name, or an [`hh.Channel`][] alone; or
+    measured curves by name, as from [`hh.analysis.activation_curve`][], for one panel without time
+    constants; `V`: mV, by default −100 to 50; `axes`: two (one for measured curves); `style`: passed on
+    to `Axes.plot`.
 
     **Returns:** the lines of the steady states, then those of the time constants.
     """
-    measured = isinstance(channel, dict)
+    measured = isinstance(neuron, dict)
     panels = 1 if measured else 2
     if axes is None:
         _, grid = plt.subplots(1, panels, figsize=(3.5 * panels, 3), layout="constrained", squeeze=False)
@@ -129,13 +132,13 @@ def activation(
     axes[0].set_ylim(-0.03, 1.03)
     lines = []
     if measured:
-        for k, (name, curve) in enumerate(channel.items()):
+        for k, (name, curve) in enumerate(neuron.items()):
             look = {"color": COLOURS[k % len(COLOURS)], "marker": "o", "markersize": 4, "linewidth": 1.2}
             lines += axes[0].plot(
                 np.asarray(curve.V), np.asarray(curve.relative), **(look | {"label": name} | style)
             )
     else:
-        curves = gate_kinetics(channel, V)
+        curves = gate_kinetics(neuron, V, channel)
         new_axes(axes[1], "Membrane potential (mV)", "Time constant (ms)")
         for ax, part in zip(axes, ("inf", "tau")):
             for k, (gate, curve) in enumerate(curves.items()):

@@ -1,17 +1,25 @@
 """What a stepper is: the equation of one step of the whole network."""
 
 import abc
+import math
 from typing import Any, ClassVar
 
 import equinox as eqx
 import jax
+import jax.numpy as jnp
 from jax.typing import ArrayLike
 from jaxtyping import Array
 
-from .._base.math import once, relax
+from .._base.devices import in_shard_map
+from .._base.math import relax
+from .._base.operators import tr_bdf2
+from .._base.parameters import is_concrete, put
 from .._model.network import Network
 from .._model.neuron import State
 from ..stimuli._base import Stimulus
+
+EXPLICIT = 1.0
+"""The largest dt·L for a step that is not implicit in it."""
 
 
 class AbstractStepper(eqx.Module):
@@ -36,6 +44,8 @@ class AbstractStepper(eqx.Module):
     """The order of convergence."""
     stochastic: ClassVar[bool] = False
     """Whether `step` needs a key."""
+    takes_operator: ClassVar[float] = EXPLICIT
+    """The largest dt·L with which a step is right, L being the bound of `Network.V_operator`."""
 
     def init(self, network: Network, t: Array, dt: Array, y0: State, stimulus: Stimulus) -> Any:
         """The stepper's state z at the start of a run from `y0` at `t` (ms)."""
@@ -81,10 +91,40 @@ class AbstractStepper(eqx.Module):
         return self.init(network, t, dt, y, stimulus)
 
 
-def relax_all(network: Network, t: ArrayLike, dt: Any, y: State, stimulus: Stimulus | float) -> State:
-    """Every variable moved by `dt` towards its own steady state, the others held fixed.
+def flow_V(
+    network: Network, t: ArrayLike, dt: Any, y: State, V: Array, stimulus: Stimulus | float, extra: Any = 0.0
+) -> Array:
+    """V after `dt` (ms) by its own equation, with the coefficients that it has at `t` and `y`.
 
-    The exact flow of dx/dt = drive − rate·x for each x alone, with the stimulus at `t`.
+    Exactly, but for the order 2 of `tr_bdf2` where the V of neurons are joined by an operator. `extra`
+    is more drive, mV/ms.
     """
-    drive, rate = once(network.linear_form(t, y, stimulus))
-    return jax.tree.map(lambda x, b, a: relax(x, b, a, dt), y, drive, rate)
+    drive, rate = network.V_form(t, y, stimulus)
+    L = network.V_operator()
+    return relax(V, drive + extra, rate, dt) if L is None else tr_bdf2(V, drive + extra, rate, L, dt)
+
+
+def within_reach(stepper: AbstractStepper, network: Network, dt: Any) -> Network:
+    """The network, whose V is joined weakly enough for a step of `dt` (ms).
+
+    **Raises:** `ValueError` that names the largest dt; under `jit` an error when it runs, in a
+    `shard_map` a run of NaN.
+    """
+    L, most = network.V_operator(), stepper.takes_operator
+    if L is None or math.isinf(most):
+        return network
+    reach = dt * L.bound()
+    message = (
+        f"`coupling` has gap junctions too strong for this solver at this `dt`: it takes twice their sum on "
+        f"one neuron, times dt/C, up to {most:g}. Take solver='strang'"
+    )
+    if is_concrete(reach):
+        if not reach <= most:
+            raise ValueError(
+                f"{message}, or dt = {most / float(L.bound()):.3g} ms, got dt = {float(dt):g} ms."
+            )
+        return network
+    if in_shard_map():
+        spoilt = lambda x: jnp.where(reach <= most, x, jnp.nan) if eqx.is_inexact_array(x) else x
+        return put(network, coupling=jax.tree.map(spoilt, network.coupling))
+    return eqx.error_if(network, ~(reach <= most), f"{message}.")

@@ -9,17 +9,13 @@ from jaxtyping import Array
 from .._base.math import relax
 from .._model.network import Network
 from .._model.neuron import Neuron, State
-from .._noise.jumps import ExactChain, fire, propensities, without_gradient
-
-
-def exact_channels(neuron: Neuron) -> dict[str, ExactChain]:
-    """The channels whose Markov chain is followed event by event."""
-    return {k: c for k, c in neuron.noisy_channels.items() if isinstance(c, ExactChain)}
+from .._noise.jumps import AbstractExactChain, fire, propensities, without_gradient
+from ..channels._ion import Ions
 
 
 def has_exact_channels(network: Network) -> bool:
     """Whether there are any such in any of the neurons."""
-    return any(isinstance(channel, ExactChain) for channel in network.noisy_channels.values())
+    return any(isinstance(channel, AbstractExactChain) for channel in network.noisy_channels.values())
 
 
 def key_of_kind(key: Array, part: slice) -> Array:
@@ -46,28 +42,34 @@ def run_exact(network: Network, t: Array, dt: Array, y: State, stimulus: Any, ke
     """
     y, network, stimulus = without_gradient((y, network, stimulus), "exact")
 
-    def shut(part: slice, neuron: Neuron, gates: dict) -> dict:
-        return {**gates, **{k: jax.tree.map(jnp.zeros_like, gates[k]) for k in exact_channels(neuron)}}
+    def exact(neuron: Neuron, here: State) -> tuple[dict[str, AbstractExactChain], Ions]:
+        """The channels whose Markov chain is followed event by event, and the ions about them."""
+        channels, ions = neuron.surroundings(here.concentrations)
+        return {k: c for k, c in channels.items() if isinstance(c, AbstractExactChain)}, ions
 
-    others = State(y.V, network.map_gates(shut, y.gates), y.s, y.noise)
-    drive, rate = network.V_form(t, others, stimulus)
+    def shut(part: slice, neuron: Neuron, here: State) -> State:
+        off = {k: jax.tree.map(jnp.zeros_like, here.gates[k]) for k in exact(neuron, here)[0]}
+        return here.replace(gates=here.gates | off)
+
+    drive, rate = network.V_form(t, network.map_kinds(shut, y), stimulus)
     moved = []
 
-    def move(part: slice, neuron: Neuron, gates: dict) -> dict:
+    def move(part: slice, neuron: Neuron, here: State) -> State:
         own = key_of_kind(key, part)
-        V, counts = _follow(neuron, drive[part], rate[part], dt, y.V[part], gates, own)
+        around = exact(neuron, here)
+        V, counts = _follow(neuron, around, drive[part], rate[part], dt, here.V, here.gates, own)
         moved.append(V)
-        return {**gates, **counts}
+        return here.replace(gates=here.gates | counts)
 
-    gates = network.map_gates(move, y.gates)
-    return State(jnp.concatenate(moved), gates, y.s, y.noise)
+    y = network.map_kinds(move, y)
+    return y.replace(V=jnp.concatenate(moved))
 
 
 def _follow(
-    neuron: Neuron, drive: Array, rate: Array, dt: Array, V: Array, gates: dict, key: Array
+    neuron: Neuron, exact: tuple, drive: Array, rate: Array, dt: Array, V: Array, gates: dict, key: Array
 ) -> tuple[Array, dict]:
     """V and the counts of the exact channels moved by `dt`, with the others' drive and rate."""
-    channels = exact_channels(neuron)
+    channels, ions = exact
     if not channels:
         return relax(V, drive, rate, dt), {}
     one = jnp.ones((), V.dtype)
@@ -81,13 +83,13 @@ def _follow(
         i, V, gates, left = carry
         into, out = drive, rate
         for name, channel in channels.items():
-            driven, conducted = channel.linear_current(V, gates[name])
+            driven, conducted = channel.linear_current(V, gates[name], ions)
             into, out = into + driven / neuron.C, out + conducted / neuron.C
-        flows = propensities(channels, V, gates)
+        flows = propensities(channels, V, gates, ions)
         total = sum(flows)
         slope = jnp.abs(into - out * V)
         step = jnp.minimum(left, jnp.minimum(_EVENTS / total, _V_STEP / slope))
-        end_flows = propensities(channels, flow(V, into, out, step), gates)
+        end_flows = propensities(channels, flow(V, into, out, step), gates, ions)
         end_total = sum(end_flows)
 
         bits = jax.random.uniform(jax.random.fold_in(key, i), (2, *V.shape), V.dtype)

@@ -1,5 +1,6 @@
 """Solvers by name, and the two adapters: our steppers under diffrax, and diffrax's solvers in our loop."""
 
+import math
 import types
 from typing import Any, ClassVar
 
@@ -15,7 +16,7 @@ from .._model.network import Network, vector_field
 from .._model.neuron import State
 from .._model.noise import diffusion
 from ..stimuli._base import as_stimulus, Stimulus
-from ._base import AbstractStepper
+from ._base import AbstractStepper, EXPLICIT, within_reach
 from .exp_euler import ExpEuler, IndExpEuler
 from .runge_kutta import Euler, Heun, Midpoint, RK4
 from .staggered import BackwardEuler, CrankNicolson, Staggered, Strang, Strang4
@@ -68,6 +69,7 @@ class _AsDiffrax(diffrax.AbstractSolver):
     ) -> Any:
         network, stimulus = args
         dt = t1 - t0
+        network = within_reach(self.stepper, network, dt)
         seen = as_stimulus(stimulus).within(t0, dt, t1)
         z = self.stepper.advance(network, t0, t1, dt, solver_state, seen, None)
         y1 = self.stepper.output(network, z)
@@ -108,6 +110,7 @@ class _AsDiffraxSDE(diffrax.AbstractItoSolver):
     ) -> Any:
         network, stimulus = args
         dt = t1 - t0
+        network = within_reach(self.stepper, network, dt)
         seen = as_stimulus(stimulus).within(t0, dt, t1)
         y1 = self.stepper.driven_step(network, t0, dt, y0, seen, terms.terms[1].contr(t0, t1), None)
         y1 = network.after_step(t0, t1, dt, y0, y1)
@@ -140,6 +143,10 @@ class _DiffraxStepper(AbstractStepper):
     @property
     def order(self) -> int | None:  # pyright: ignore
         return self.solver.order(diffrax.ODETerm(vector_field))
+
+    @property
+    def takes_operator(self) -> float:  # pyright: ignore
+        return math.inf if isinstance(self.solver, diffrax.AbstractImplicitSolver) else EXPLICIT
 
     def _problem(self, network: Network, t: Array, dt: Array, stimulus: Stimulus) -> tuple:
         # In time from the start of the step on, t1 − t0 is dt to the last bit.

@@ -1,6 +1,7 @@
 """Methods that move the gates and V in turn, each exactly or implicitly."""
 
 import abc
+import math
 from typing import ClassVar
 
 import equinox as eqx
@@ -8,11 +9,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from .._base.math import once, relax
+from .._base.math import once
 from .._model.network import Network
 from .._model.neuron import State
 from ..stimuli._base import Stimulus
-from ._base import AbstractStepper
+from ._base import AbstractStepper, flow_V
 
 
 def _relax_gates(network: Network, dt: Array | float, y: State) -> State:
@@ -26,14 +27,9 @@ def _relax_gates(network: Network, dt: Array | float, y: State) -> State:
 
 def _relax_apart(network: Network, dt: Array | float, dt_s: Array | float, y: State) -> State:
     """Gates moved by `dt` and couplings by `dt_s`, with V held."""
-
-    def moved(at: State, part: float) -> State:
-        drive, rate = network.others_form(at)
-        move = lambda dt: lambda x, b, a: relax(x, b, a, part * dt)
-        gates = jax.tree.map(move(dt), y.gates, drive.gates, rate.gates)
-        return State(y.V, gates, jax.tree.map(move(dt_s), y.s, drive.s, rate.s), y.noise)
-
-    return moved(y if network.gates_are_independent else moved(y, 0.5), 1.0)
+    if network.flow_is_exact:
+        return network.flow(y, dt, dt_s)
+    return network.flow(y, dt, dt_s, at=network.flow(y, 0.5 * dt, 0.5 * dt_s))
 
 
 class _Lagging(eqx.Module):
@@ -54,23 +50,32 @@ class _AbstractStaggered(AbstractStepper):
     """
 
     order: ClassVar[int] = 2
+    takes_operator: ClassVar[float] = math.inf
 
     def init(self, network: Network, t: Array, dt: Array, y0: State, stimulus: Stimulus) -> _Lagging:
         zero = jnp.zeros((), y0.V.dtype)
         return _Lagging(y0, zero, zero)
 
     def step(self, network, t, dt, z, stimulus, key):
-        y = _relax_apart(network, z.lag + dt / 2, z.lag_s + dt / 2, z.y)
         middle = t + dt / 2
-        if network.V_is_linear:
-            V = self.step_V(network, middle, dt, y, y.V, stimulus)
-        else:  # the coefficients of V's equation from a V half a step on
-            half = self.step_V(network, middle, dt / 2, y, y.V, stimulus)
-            V = self.step_V(network, middle, dt, y.replace_V(half), y.V, stimulus)
-        return _Lagging(y.replace_V(V), dt / 2, dt / 2)
+        if (
+            network.V_operator() is not None
+        ):  # V first: it may change at once, and gates feel what comes of it
+            y = self._moved_V(network, middle, dt / 2, z.y, stimulus)
+            y = self._moved_V(network, middle, dt / 2, _relax_gates(network, dt, y), stimulus)
+            return self.init(network, t, dt, y, stimulus)
+        y = _relax_apart(network, z.lag + dt / 2, z.lag_s + dt / 2, z.y)
+        return _Lagging(self._moved_V(network, middle, dt, y, stimulus), dt / 2, dt / 2)
+
+    def _moved_V(self, network: Network, t: Array, dt: Array, y: State, stimulus: Stimulus) -> State:
+        """The state with V after `dt`, of which the coefficients are those at `t`."""
+        at = y
+        if not network.V_is_linear:  # the coefficients of V's equation from a V half a step on
+            at = y.replace(V=self.step_V(network, t, dt / 2, y, y.V, stimulus))
+        return y.replace(V=self.step_V(network, t, dt, at, y.V, stimulus))
 
     def with_coupling(self, network, t, dt, z, y, stimulus):
-        return _Lagging(State(z.y.V, z.y.gates, y.s, z.y.noise), z.lag, jnp.zeros_like(z.lag_s))
+        return _Lagging(z.y.replace(s=y.s), z.lag, jnp.zeros_like(z.lag_s))
 
     @abc.abstractmethod
     def step_V(self, network: Network, t: Array, dt: Array, y: State, V: Array, stimulus: Stimulus) -> Array:
@@ -78,11 +83,6 @@ class _AbstractStaggered(AbstractStepper):
 
     def output(self, network: Network, z: _Lagging) -> State:
         return _relax_apart(network, z.lag, z.lag_s, z.y)
-
-
-def _exponential_V(network: Network, t: Array, dt: Array, y: State, V: Array, stimulus: Stimulus) -> Array:
-    drive, rate = network.V_form(t, y, stimulus)
-    return relax(V, drive, rate, dt)
 
 
 class Strang(_AbstractStaggered):
@@ -96,7 +96,7 @@ class Strang(_AbstractStaggered):
     """
 
     def step_V(self, network, t, dt, y, V, stimulus):
-        return _exponential_V(network, t, dt, y, V, stimulus)
+        return flow_V(network, t, dt, y, V, stimulus)
 
 
 class Staggered(_AbstractStaggered):
@@ -108,7 +108,7 @@ class Staggered(_AbstractStaggered):
     """
 
     def step_V(self, network, t, dt, y, V, stimulus):
-        return _exponential_V(network, t, dt, y, V, stimulus)
+        return flow_V(network, t, dt, y, V, stimulus)
 
     def output(self, network: Network, z: _Lagging) -> State:
         return z.y
@@ -127,6 +127,8 @@ class CrankNicolson(_AbstractStaggered):
     """
 
     def step_V(self, network, t, dt, y, V, stimulus):
+        if network.V_operator() is not None:
+            return flow_V(network, t, dt, y, V, stimulus)
         drive, rate = network.V_form(t, y, stimulus)
         return (V * (1 - rate * dt / 2) + dt * drive) / (1 + rate * dt / 2)
 
@@ -140,11 +142,13 @@ class BackwardEuler(AbstractStepper):
     """
 
     order: ClassVar[int] = 1
+    takes_operator: ClassVar[float] = math.inf
 
     def step(self, network, t, dt, z, stimulus, key):
         drive, rate = network.V_form(t + dt / 2, z, stimulus)
-        V = (z.V + dt * drive) / (1 + dt * rate)
-        return _relax_gates(network, dt, z.replace_V(V))
+        L = network.V_operator()
+        V = (z.V + dt * drive) / (1 + dt * rate) if L is None else L.solver(1 / dt + rate)(z.V / dt + drive)
+        return _relax_gates(network, dt, z.replace(V=V))
 
 
 class Strang4(AbstractStepper):
@@ -156,6 +160,7 @@ class Strang4(AbstractStepper):
     """
 
     order: ClassVar[int] = 4
+    takes_operator: ClassVar[float] = math.inf
 
     def step(self, network, t, dt, z, stimulus, key):
         strang = Strang()

@@ -1,6 +1,7 @@
 """Methods for noisy networks; without noise each is a deterministic method."""
 
 import abc
+import math
 from typing import Any, ClassVar
 
 import jax
@@ -13,10 +14,10 @@ from .._model.network import Network, vector_field
 from .._model.neuron import Neuron, State
 from .._model.noise import apply_diffusion, brownian_shape, channel_increments, white_charge
 from .._noise.channels import AbstractLangevinChannel
-from .._noise.jumps import TauLeap
+from .._noise.jumps import AbstractExactChain, AbstractTauLeap
 from ..stimuli._base import Stimulus
-from ._base import AbstractStepper
-from ._exact import exact_channels, has_exact_channels, key_of_kind, run_exact
+from ._base import AbstractStepper, flow_V
+from ._exact import has_exact_channels, key_of_kind, run_exact
 
 
 class AbstractMaruyama(AbstractStepper):
@@ -86,15 +87,20 @@ class ExpEulerMaruyama(AbstractMaruyama):
     """
 
     order: ClassVar[int] = 1
+    takes_operator: ClassVar[float] = math.inf
 
     def driven_step(self, network, t, dt, y, stimulus, dW, key):
         if has_exact_channels(network):
             raise ValueError("Channels with model='exact' need solver='strang_maruyama'.")
         drive, rate = network.V_form(t + dt / 2, y, stimulus)
+        charge = white_charge(network, dW) / network.capacitance
+        if network.V_operator() is not None:
+            V = flow_V(network, t + dt / 2, dt, y, y.V, stimulus, charge / dt)
+            return _move_all_but_V(network, dt, y, dW, key).replace(V=V)
         V = relax(y.V, drive, rate, dt)
         if network.noise:
-            V += jnp.sqrt(exprel(-2 * dt * rate)) * white_charge(network, dW) / network.capacitance
-        return _move_all_but_V(network, dt, y, dW, key).replace_V(V)
+            V += jnp.sqrt(exprel(-2 * dt * rate)) * charge
+        return _move_all_but_V(network, dt, y, dW, key).replace(V=V)
 
 
 class StrangMaruyama(AbstractMaruyama):
@@ -110,6 +116,7 @@ class StrangMaruyama(AbstractMaruyama):
     """
 
     order: ClassVar[int] = 2
+    takes_operator: ClassVar[float] = math.inf
 
     def driven_step(self, network, t, dt, y, stimulus, dW, key):
         middle, half = t + dt / 2, dt / 2
@@ -122,14 +129,18 @@ class StrangMaruyama(AbstractMaruyama):
 
 def _half_V(network, t, half, y, stimulus, charge, key):
     """V, with the channels that are followed exactly, moved by half a step."""
-    drive, rate = network.V_form(t, y, stimulus)
+    at = y
     if not network.V_is_linear:  # the coefficients of V's equation from a V halfway on
-        on = relax(y.V, drive, rate, half / 2)
-        drive, rate = network.V_form(t, y.replace_V(on), stimulus)
+        at = y.replace(V=flow_V(network, t, half / 2, y, y.V, stimulus))
+    if network.V_operator() is not None:
+        if has_exact_channels(network):
+            raise ValueError("Channels with model='exact' do not go with gap junctions.")
+        return y.replace(V=flow_V(network, t, half, at, y.V, stimulus, charge / (2 * half)))
+    drive, rate = network.V_form(t, at, stimulus)
     if has_exact_channels(network):
         y = run_exact(network, t, half, y, stimulus, key)
     else:
-        y = y.replace_V(relax(y.V, drive, rate, half))
+        y = y.replace(V=relax(y.V, drive, rate, half))
     if not network.noise:
         return y
     # Both halves get the same dW. With u = e^(−rate·dt/2) their sum has the variance of the
@@ -137,28 +148,26 @@ def _half_V(network, t, half, y, stimulus, charge, key):
     mean = exprel(-half * rate)
     u = 1 - half * rate * mean
     variance = mean / 4 * (1 + u**2) / (1 + u)
-    return y.replace_V(y.V + jnp.sqrt(variance) * charge)
+    return y.replace(V=y.V + jnp.sqrt(variance) * charge)
 
 
 def _move_all_but_V(network: Network, dt: Array, y: State, dW: Array, key: Any) -> State:
     """Gates, channels, coupling and noise moved by `dt` with V held."""
-    drive, rate = network.others_form(y)
-    move = lambda x, b, a: relax(x, b, a, dt)
 
-    def move_noisy(part: slice, neuron: Neuron, gates: dict, moved: dict) -> dict:
-        moved, V = dict(moved), y.V[part]
+    def move_noisy(part: slice, neuron: Neuron, here: State, moved: State) -> State:
+        channels, ions = neuron.surroundings(here.concentrations)
         rows = channel_increments(neuron, dW[len(network.noise) :, part])
-        for i, (name, channel) in enumerate(neuron.noisy_channels.items()):
-            if name in exact_channels(neuron):
-                moved[name] = gates[name]
-            elif isinstance(channel, TauLeap):
-                own = jax.random.fold_in(key_of_kind(key, part), i)
-                moved[name] = channel.move(V, gates[name], dt, own)
+        gates = dict(moved.gates)
+        for i, name in enumerate(neuron.noisy_channels):
+            channel, at = channels[name], (here.V, here.gates[name], ions)
+            if isinstance(channel, AbstractExactChain):
+                gates[name] = here.gates[name]
+            elif isinstance(channel, AbstractTauLeap):
+                gates[name] = channel.move(*at, dt, jax.random.fold_in(key_of_kind(key, part), i))
             elif isinstance(channel, AbstractLangevinChannel):
-                moved[name] = channel.move(V, gates[name], dt, rows[name])
-        return moved
+                gates[name] = channel.move(*at, dt, rows[name])
+        return moved.replace(gates=gates)
 
-    moved = jax.tree.map(move, y.gates, drive.gates, rate.gates)
-    gates = network.map_gates(move_noisy, y.gates, moved)
+    moved = network.flow(y, dt)
     noise = tuple(noise.move(x, dt, row) for noise, x, row in zip(network.noise, y.noise or (), dW))
-    return State(y.V, gates, jax.tree.map(move, y.s, drive.s, rate.s), noise or None)
+    return network.map_kinds(move_noisy, y, moved).replace(s=moved.s, noise=noise or None)

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from .._base.parameters import check_parameters
+from ..connect import Weights
 
 
 class AbstractCoupling(eqx.Module):
@@ -46,9 +47,16 @@ class AbstractCoupling(eqx.Module):
         """The sizes that a parameter may have besides being a scalar."""
         return (n, pre)
 
+    def junctions(self, n: int) -> list[tuple[slice, Weights]]:
+        """Conductances W (mS/cm²) of a current Σⱼ Wᵢⱼ (Vⱼ − Vᵢ), and the neurons, of n, which it joins.
+
+        This current is not part of `linear_current`.
+        """
+        return []
+
     @property
     def V_is_linear(self) -> bool:
-        """Whether the current is linear in V at fixed s, each neuron by itself."""
+        """Whether the current is linear in V at fixed s."""
         return True
 
     @property
@@ -122,6 +130,14 @@ class Couplings(AbstractCoupling):
             driven, conducted = part.linear_current(V[post], s[name])
             drive, conductance = drive.at[post].add(driven), conductance.at[post].add(conducted)
         return drive, conductance
+
+    def junctions(self, n: int) -> list[tuple[slice, Weights]]:
+        found = []
+        for part in self.parts.values():
+            post = self._range(part.post)
+            for at, weights in part.junctions(post.stop - post.start):
+                found.append((slice(post.start + at.start, post.start + at.stop), weights))
+        return found
 
     def check(self, n: int, pre: int | None = None) -> None:
         for name, part in self.parts.items():

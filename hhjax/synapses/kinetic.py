@@ -88,7 +88,10 @@ class GapJunction(AbstractCoupling):
         return None, None
 
     def linear_current(self, V: Float[Array, " n"], s: Any) -> tuple[Array, Array]:
-        return sum_over_pre(self.weights, V), sum_over_pre(self.weights, jnp.ones_like(V))
+        return jnp.zeros_like(V), jnp.zeros_like(V)
+
+    def junctions(self, n: int) -> list[tuple[slice, Weights]]:
+        return [(slice(0, n), self.weights)]
 
     def check(self, n: int, pre: int | None = None) -> None:
         if self.pre != self.post:
@@ -97,10 +100,6 @@ class GapJunction(AbstractCoupling):
                 f"got {self.pre!r} and {self.post!r}; without either, `weights` is of all neurons."
             )
         check_weights(self.weights, n, n)
-
-    @property
-    def V_is_linear(self) -> bool:
-        return False
 
 
 class _AbstractKinetic(AbstractCoupling):

@@ -1,0 +1,108 @@
+"""Ions: their concentrations at both sides of the membrane, and what currents do to them."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import equinox as eqx
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from .._base.parameters import OptionalParameter, param, Parameter, settle
+
+FARADAY = 96485.33212
+"""C/mol."""
+
+
+GAS = 8.31446261815324
+"""J/(mol K)."""
+
+
+def _names(names: Any) -> tuple[str, ...]:
+    return (names,) if isinstance(names, str) else tuple(names)
+
+
+class Ion(eqx.Module):
+    r"""An ion, whose concentration its channels follow and, with a `depth`, change.
+
+    The reversal potential of its carriers is that of Nernst, $E = \frac{RT}{zF}\ln\frac{c_{out}}{c}$.
+    In a shell of depth d beneath the membrane $dc/dt = -I/(zFd) - (c - c_0)/\tau$, with I the sum of
+    the currents of its carriers (A. Destexhe, T. J. Sejnowski and M. Steriade, Biophys. J. 65 (1993)
+    1538-1552):
+
+    ```python
+    potassium = hh.Ion("k", valence=1, inside=140.0, outside=4.0, depth=0.1, tau=100.0)
+    neuron = hh.Neuron({"k": hh.Potassium(E=None), "leak": hh.Leak()}, ions={"k": potassium})
+    ```
+
+    Its concentration in a state is `concentrations["k"]`. With the Nernst potential the current
+    depends on c, so that the drive of c is not quite free of c itself. [`hh.calcium`][] is the ion
+    that most models have.
+
+    **Fields:**
+
+    - `carriers`: the names of the channels that carry it. A [`hh.GHKChannel`][] names its ion itself.
+    - `valence`: z, not 0.
+    - `inside`: c_0, mM, from which a run starts and to which c decays.
+    - `outside`: c_out, mM, constant.
+    - `depth`: d of the shell, µm; `None` for a concentration that stays.
+    - `tau`: time constant of removal, ms; infinite for none.
+    - `celsius`: °C; by default the neuron's, else 36.
+    - `nernst`: whether it sets the reversal potential E of its carriers, which then have none of their own.
+    - `enters_only`: whether only current that brings ions in counts, as for calcium, which pumps bring out.
+    """
+
+    carriers: tuple[str, ...] = eqx.field(converter=_names, static=True, default=())
+    valence: int = eqx.field(static=True, kw_only=True)
+    inside: Parameter = param(unit="mM", positive=True, kw_only=True)
+    outside: Parameter = param(unit="mM", positive=True, kw_only=True)
+    depth: OptionalParameter = param(None, unit="µm", positive=True, kw_only=True)
+    tau: Parameter = param(jnp.inf, unit="ms", positive=True, kw_only=True)
+    celsius: OptionalParameter = param(None, otherwise=36.0, unit="°C", kw_only=True)
+    nernst: bool = eqx.field(default=True, static=True, kw_only=True)
+    enters_only: bool = eqx.field(default=False, static=True, kw_only=True)
+
+    def __check_init__(self) -> None:
+        if isinstance(self.valence, bool) or not isinstance(self.valence, int) or self.valence == 0:
+            raise ValueError(f"`Ion.valence` must be a whole number, not 0, got {self.valence!r}.")
+
+    @property
+    def moves(self) -> bool:
+        """Whether currents change the concentration inside."""
+        return self.depth is not None
+
+    @property
+    def thermal(self) -> Array | float:
+        """RT/(zF), mV."""
+        return 1000 * GAS * (settle(self).celsius + 273.15) / (self.valence * FARADAY)
+
+    @property
+    def E(self) -> Float[Array, "*s"]:
+        """The Nernst potential, mV."""
+        return self.thermal * jnp.log(self.outside / self.inside)
+
+    def linear_form(self, current: Float[Array, "*s"]) -> tuple[Array, Array]:
+        """(drive in mM/ms, rate in 1/ms) of the concentration, for an outward current in µA/cm²."""
+        assert self.depth is not None
+        influx = -10 / (self.valence * FARADAY * self.depth) * current
+        influx = jnp.maximum(influx, 0.0) if self.enters_only else influx
+        return influx + self.inside / self.tau, 1 / self.tau
+
+
+Ions = Mapping[str, Ion]
+"""Ions by name, each with `inside` as it is at the moment."""
+
+
+def calcium(carriers: Any = (), **fields: Any) -> Ion:
+    """Calcium, which its channels let in and a pump in first order brings out.
+
+    As in A. Destexhe et al., J. Neurophysiol. 76 (1996) 2049-2070:
+
+    ```python
+    hh.Neuron(channels, ions={"ca": hh.calcium("t")})  # channels has a "t" with E=None
+    ```
+
+    **Arguments:** `carriers`: see [`hh.Ion`][]; `fields`: other values of its fields than these:
+    `valence` 2, `inside` 2.4e-4 mM, `outside` 2 mM, `depth` 1 µm, `tau` 5 ms, `enters_only` true.
+    """
+    usual = dict(valence=2, inside=2.4e-4, outside=2.0, depth=1.0, tau=5.0, enters_only=True)
+    return Ion(carriers, **(usual | fields))

@@ -1,0 +1,81 @@
+"""What gap junctions make of V's equation."""
+
+from collections.abc import Callable
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from .._base.operators import AbstractOperator, Solve
+from ..connect import Sparse, sum_over_pre, Weights
+
+DIRECT = 256
+"""Up to so many neurons a matrix is factorised at each step; beyond, the equations are iterated."""
+
+
+class Junctions(AbstractOperator):
+    """L·V = (Σⱼ Wᵢⱼ (Vᵢ − Vⱼ))/Cᵢ, summed over groups of neurons that are joined.
+
+    **Fields:** `weights`: W of each group, mS/cm²; `groups`: where each lies among the neurons; `C`:
+    capacitances, µF/cm², shape (n,).
+    """
+
+    weights: tuple[Weights, ...]
+    groups: tuple[tuple[int, int], ...] = eqx.field(static=True)
+    C: Float[Array, " n"]
+
+    def times(self, V: Float[Array, " n"]) -> Float[Array, " n"]:
+        return self._out() * V - self._into(V)
+
+    def solver(self, d: Float[Array, " n"]) -> Solve:
+        n = self.C.size
+        d = jnp.broadcast_to(d, (n,))
+        if n > DIRECT:
+            return lambda b: _iterated(lambda x: d * x + self.times(x), d + self._out(), b)
+        factors = jax.scipy.linalg.lu_factor(jnp.diag(d + self._out()) - self._matrix())
+        return lambda b: jax.scipy.linalg.lu_solve(factors, b)
+
+    def bound(self) -> Float[Array, ""]:
+        # Gershgorin's circles, each of a row; what joins a neuron to itself only makes them larger.
+        return 2 * self._each(lambda w: sum_over_pre(_absolute(w), jnp.ones(w.shape[1], self.C.dtype))).max()
+
+    def _each(self, of: Callable[[Weights], Array]) -> Array:
+        """A sum over the groups, divided by C."""
+        total = jnp.zeros_like(self.C)
+        for weights, (start, stop) in zip(self.weights, self.groups):
+            total = total.at[start:stop].add(of(weights))
+        return total / self.C
+
+    def _out(self) -> Array:
+        return self._each(lambda w: sum_over_pre(w, jnp.ones(w.shape[1], self.C.dtype)))
+
+    def _into(self, V: Array) -> Array:
+        total = jnp.zeros_like(V)
+        for weights, (start, stop) in zip(self.weights, self.groups):
+            total = total.at[start:stop].add(sum_over_pre(weights, V[start:stop]))
+        return total / self.C
+
+    def _matrix(self) -> Float[Array, "n n"]:
+        n = self.C.size
+        total = jnp.zeros((n, n), self.C.dtype)
+        for w, (start, stop) in zip(self.weights, self.groups):
+            dense = w.dense() if isinstance(w, Sparse) else w
+            total = total.at[start:stop, start:stop].add(dense)
+        return total / self.C[:, None]
+
+
+def _absolute(weights: Weights) -> Weights:
+    if isinstance(weights, Sparse):
+        return eqx.tree_at(lambda w: w.weight, weights, jnp.abs(weights.weight))
+    return jnp.abs(weights)
+
+
+def _iterated(times: Callable[[Array], Array], diagonal: Array, b: Array) -> Array:
+    """The solution by BiCGSTAB; NaN, which a run reports, where it did not converge."""
+    tol, allowed = (1e-12, 1e-9) if b.dtype == jnp.float64 else (1e-6, 1e-5)
+    x, _ = jax.scipy.sparse.linalg.bicgstab(
+        times, b, x0=b / diagonal, tol=tol, maxiter=1000, M=lambda r: r / diagonal
+    )
+    norm = lambda r: jnp.sqrt((r * r).sum())
+    return jnp.where(norm(times(x) - b) <= allowed * norm(b), x, jnp.nan)
