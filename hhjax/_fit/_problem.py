@@ -137,12 +137,12 @@ class Shooting(AbstractProblem):
 
 def flat_state(y: State) -> tuple[Array, Any]:
     """A state as a vector in which every entry has a size of about one, and the way back."""
-    scaled = y.replace_V(y.V / V_SCALE)
+    scaled = y.replace(V=y.V / V_SCALE)
     flat, unravel = ravel_pytree(scaled)
 
     def back(x: Array) -> State:
         y = unravel(x)
-        return y.replace_V(y.V * V_SCALE)
+        return y.replace(V=y.V * V_SCALE)
 
     return flat, back
 

@@ -292,7 +292,7 @@ class Network(eqx.Module):
         return drive, rate
 
     def flow(
-        self, y: State, dt: Array | float, dt_s: Array | float | None = None, at: State | None = None
+        self, y: State, dt: Array, dt_s: Array | None = None, at: State | None = None
     ) -> State:
         """All but V and noise after `dt` (ms) with V held, each with the others as they are in `at`.
 

@@ -233,7 +233,7 @@ class Neuron(eqx.Module):
         )
         return pick(0), pick(1)
 
-    def flow(self, y: State, dt: Array | float, at: State | None = None) -> State:
+    def flow(self, y: State, dt: Array, at: State | None = None) -> State:
         """Gates and concentrations after `dt` (ms) with V held, each with the others as they are in `at`."""
         at = y if at is None else at
         channels, ions = self.surroundings(at.concentrations)

@@ -44,6 +44,7 @@ class AbstractCountedChannel(AbstractNoisyChannel):
 
     def steady_state(self, V, ions=NO_IONS):
         """Whole counts nearest to the mean at rest at V (mV), by the largest remainders."""
+        V = jnp.asarray(V)
         mean = jnp.stack([jnp.broadcast_to(self.count * x, V.shape) for x in self._at_rest(V, ions)])
         whole = jnp.floor(mean)
         missing = jnp.round(mean.sum(axis=0) - whole.sum(axis=0))

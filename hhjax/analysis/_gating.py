@@ -53,7 +53,7 @@ def _only(neuron: Neuron | AbstractChannel, channel: str | None) -> tuple[dict[s
     if not isinstance(neuron, Neuron):
         return one_membrane(neuron, None)
     channels, ions = one_neuron(neuron).surroundings({})
-    if channel not in channels:
+    if channel is None or channel not in channels:
         raise ValueError(f"`channel` must be one of {sorted(channels)}, got {channel!r}.")
     return {channel: channels[channel]}, ions
 
@@ -133,7 +133,8 @@ def gate_kinetics(
 
     **Returns:** for each gate a pair (inf, tau), each of the shape of V.
     """
-    (found,), ions = (lambda channels, ions: (channels.values(), ions))(*_only(neuron, channel))
+    channels, ions = _only(neuron, channel)
+    (found,) = channels.values()
     if not isinstance(found, AbstractGatedChannel):
         raise TypeError(f"`channel` must have gates, as an hh.Channel has, got {found!r}.")
     V = as_float_array(V, run_dtype(found))

@@ -104,5 +104,5 @@ def calcium(carriers: Any = (), **fields: Any) -> Ion:
     **Arguments:** `carriers`: see [`hh.Ion`][]; `fields`: other values of its fields than these:
     `valence` 2, `inside` 2.4e-4 mM, `outside` 2 mM, `depth` 1 µm, `tau` 5 ms, `enters_only` true.
     """
-    usual = dict(valence=2, inside=2.4e-4, outside=2.0, depth=1.0, tau=5.0, enters_only=True)
+    usual: dict[str, Any] = dict(valence=2, inside=2.4e-4, outside=2.0, depth=1.0, tau=5.0, enters_only=True)
     return Ion(carriers, **(usual | fields))

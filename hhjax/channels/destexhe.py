@@ -24,8 +24,8 @@ class ReticularTCalcium(Channel):
     After J. R. Huguenard and D. A. Prince, J. Neurosci. 12 (1992) 3804-3817; A. Destexhe et al.,
     J. Neurosci. 16 (1996) 169-185.
 
-    **Fields:** `g`: 3 mS/cm²; `E`: 120 mV where no ion sets it; `shift`: 2 mV, by which V counts as higher; `celsius`:
-    °C, by default the neuron's, else 36, with Q10 = 2.5 from 24 °C.
+    **Fields:** `g`: 3 mS/cm²; `E`: 120 mV where no ion sets it; `shift`: 2 mV, by which V counts as
+    higher; `celsius`: °C, by default the neuron's, else 36, with Q10 = 2.5 from 24 °C.
     """
 
     g: Parameter = param(3.0, unit="mS/cm²", minimum=0.0)

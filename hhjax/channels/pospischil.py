@@ -67,9 +67,9 @@ class TCalcium(Channel):
     (1992) 1373-1383, with the time constant of A. Destexhe et al., J. Neurophysiol. 76 (1996)
     2049-2070.
 
-    **Fields:** `g`: 0.4 mS/cm²; `E`: 120 mV where no ion sets it; `shift`: 2 mV, by which V counts as higher, for the
-    calcium outside; `celsius`: °C, by default the neuron's, else 36, with
-    Q10 = 3 from 24 °C for u.
+    **Fields:** `g`: 0.4 mS/cm²; `E`: 120 mV where no ion sets it; `shift`: 2 mV, by which V counts as
+    higher, for the calcium outside; `celsius`: °C, by default the neuron's, else 36, with Q10 = 3 from
+    24 °C for u.
     """
 
     g: Parameter = param(0.4, unit="mS/cm²", minimum=0.0)

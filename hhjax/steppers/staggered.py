@@ -16,7 +16,7 @@ from ..stimuli._base import Stimulus
 from ._base import AbstractStepper, flow_V
 
 
-def _relax_gates(network: Network, dt: Array | float, y: State) -> State:
+def _relax_gates(network: Network, dt: Array, y: State) -> State:
     """Gates and couplings moved by `dt`, with V held: linear, hence exact.
 
     Where some act on others, as calcium does on the gates that sense it, the coefficients are
@@ -25,7 +25,7 @@ def _relax_gates(network: Network, dt: Array | float, y: State) -> State:
     return _relax_apart(network, dt, dt, y)
 
 
-def _relax_apart(network: Network, dt: Array | float, dt_s: Array | float, y: State) -> State:
+def _relax_apart(network: Network, dt: Array, dt_s: Array, y: State) -> State:
     """Gates moved by `dt` and couplings by `dt_s`, with V held."""
     if network.flow_is_exact:
         return network.flow(y, dt, dt_s)
@@ -60,7 +60,7 @@ class _AbstractStaggered(AbstractStepper):
         middle = t + dt / 2
         if (
             network.V_operator() is not None
-        ):  # V first: it may change at once, and gates feel what comes of it
+        ):  # V first, which may change at once
             y = self._moved_V(network, middle, dt / 2, z.y, stimulus)
             y = self._moved_V(network, middle, dt / 2, _relax_gates(network, dt, y), stimulus)
             return self.init(network, t, dt, y, stimulus)
