@@ -11,6 +11,7 @@ from jaxtyping import Array, Float
 from .._base.parameters import check_parameters, param, Parameter
 from .._noise.channels import AbstractNoisyChannel
 from ..channels._channel import Channel
+from .names import check_names
 from .pool import CalciumPool
 
 
@@ -74,6 +75,7 @@ class Neuron(eqx.Module):
                     f"`Neuron.pools[{name!r}].carriers` must be names of channels, and its own name must "
                     f"not, got {list(pool.carriers)} for channels {sorted(self.channels)}."
                 )
+        check_names(channels=self.channels, pools=self.pools)
         check_parameters(self, "neuron")
 
     @property
