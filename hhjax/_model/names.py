@@ -9,6 +9,7 @@
 A pool or an ion stands where a channel does. The population, the name of a coupling and the number
 of a noise are left out where there is but one without a name. The grammar follows the tree of the
 modules: a further level, such as the region of a cell, comes into the names when it comes into it.
+A class may give a field a second name by a mapping `aliases`, from that to the field.
 """
 
 import dataclasses

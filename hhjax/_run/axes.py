@@ -31,6 +31,10 @@ class Point(eqx.Module):
         return self.network.coupling
 
 
+def _names(where: Any) -> tuple[Any, ...]:
+    return where if isinstance(where, tuple) else (where,)
+
+
 @dataclasses.dataclass(frozen=True)
 class Axis:
     """Values of anything in a sweep, along one axis of its result, under a name of your own.
@@ -53,7 +57,7 @@ class Axis:
     values: Any
 
     def __post_init__(self) -> None:
-        names = self.where if isinstance(self.where, tuple) else (self.where,)
+        names = _names(self.where)
         if not (callable(self.where) or (names and all(isinstance(name, str) for name in names))):
             raise TypeError(
                 "`where` must be the name of a parameter, such as 'na.g', a tuple of names, or a function, "
@@ -91,11 +95,15 @@ def _as_axis(name: Any, values: Any, dtype: Any) -> tuple[str, Callable | _Named
     else:
         where, given = _Named((where,)), [given]
     arrays = [np.asarray(x, dtype) for x in given]
-    label = ", ".join(name) if isinstance(name, tuple) else str(name)
+    label = _label(name)
     if any(x.ndim == 0 or x.shape[0] == 0 for x in arrays) or len({len(x) for x in arrays}) != 1:
         shapes = ", ".join(str(x.shape) for x in arrays)
         raise ValueError(f"`over[{label!r}]` must hold values along a first axis, got shape {shapes}.")
     return label, where, arrays, arrays[0] if len(arrays) == 1 else arrays
+
+
+def _label(name: Any) -> str:
+    return ", ".join(name) if isinstance(name, tuple) else str(name)
 
 
 def _put(point: Point, wheres: tuple[Callable | _Named, ...], values: list[list[Any]]) -> Point:
@@ -122,6 +130,12 @@ def _amplitude(names: tuple[str, ...], stimulus: Stimulus) -> tuple[str, ...]:
             "such as 'stimulus.factor', or give hh.Axis(where, values)."
         )
     return tuple("stimulus.amplitude" if name == "stimulus" else name for name in names)
+
+
+def renamed_axes(over: Mapping[Any, Any]) -> tuple[tuple[str, tuple[str, ...]], ...]:
+    """The axes that have a name of their own, with the names of the parameters along them."""
+    named = [(_label(name), axis.where) for name, axis in over.items() if isinstance(axis, Axis)]
+    return tuple((label, _names(where)) for label, where in named if not callable(where))
 
 
 def coordinates(network: Network | None, axes: Mapping[str, Any], parameters: Any) -> dict[str, list]:

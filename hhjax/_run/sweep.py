@@ -31,7 +31,7 @@ from .._io.store import check_folder, fingerprint, open_points, PointsInMemory, 
 from .._model.network import Network
 from .._model.neuron import Neuron, State
 from ..steppers.solvers import as_stepper, default_solver, solver_name
-from .axes import _amplitude, _as_axis, _Named, _put, Axis, coordinates, Point
+from .axes import _amplitude, _as_axis, _Named, _put, coordinates, Point, renamed_axes
 from .reducers import check_reducers, SpikeCount
 from .run import count_steps, make_plan
 from .simulate import check_run, simulate
@@ -277,11 +277,7 @@ def sweep(
     size, blocks = _sizes(len(mine), network.n, 4 * nbytes, chunk)
 
     shown = {label: values for label, _, _, values in axes}
-    parameters = tuple(
-        (label, where.names)
-        for (label, where, _, _), given in zip(axes, over.values())
-        if isinstance(given, Axis) and isinstance(where, _Named)
-    )
+    parameters = renamed_axes(over)
     chosen = default_solver(network.is_noisy) if solver is None else solver
     name = solver_name(as_stepper(chosen, network.is_noisy))
     ts = _times(saveat, t0, t1, dt, dtype)
