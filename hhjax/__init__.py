@@ -32,6 +32,7 @@ from ._fit import (
     score as score,
 )
 from ._io.files import load as load, load_notes as load_notes, save as save
+from ._model.names import get as get, replace as replace
 from ._model.network import Network as Network, vector_field as vector_field
 from ._model.neuron import Neuron as Neuron, State as State
 from ._model.noise import (

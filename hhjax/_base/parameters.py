@@ -1,6 +1,7 @@
 """Parameters as differentiable arrays, and the checks on them that need no compilation."""
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any, TYPE_CHECKING
 
 import equinox as eqx
@@ -127,10 +128,11 @@ def check_own(module: Any) -> None:
     for f in dataclasses.fields(module):
         value = getattr(module, f.name)
         if f.metadata.get("param") and value is not None and is_concrete(value):
-            _check_value(value, f.name, dict(f.metadata))
+            check_value(value, f.name, f.metadata)
 
 
-def _check_value(value: Any, name: str, meta: dict[str, Any]) -> None:
+def check_value(value: Any, name: str, meta: Mapping[str, Any]) -> None:
+    """Refuse NaN and what is out of the range that `meta`, of a field, gives."""
     unit = f" {meta['unit']}" if meta.get("unit") else ""
     value = np.asarray(value)
     if np.isnan(value).any():
@@ -169,7 +171,7 @@ def check_parameters(tree: Any, name: str, n: int | tuple[int, ...] | None = Non
                         f"give a scalar or shape ({sizes},)."
                     )
                 if is_concrete(value):
-                    _check_value(value, path, dict(f.metadata))
+                    check_value(value, path, f.metadata)
             else:
                 check_parameters(value, path, n)
     elif isinstance(tree, dict):
@@ -180,7 +182,7 @@ def check_parameters(tree: Any, name: str, n: int | tuple[int, ...] | None = Non
             check_parameters(value, f"{name}[{i}]", n)
     elif isinstance(tree, (float, np.ndarray, np.floating, jax.Array)) and is_concrete(tree):
         if jnp.issubdtype(jnp.result_type(tree), jnp.floating):
-            _check_value(tree, name, {})
+            check_value(tree, name, {})
 
 
 def run_dtype(tree: Any) -> Any:

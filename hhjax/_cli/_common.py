@@ -8,14 +8,12 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-import equinox as eqx
 import jax
-import jax.numpy as jnp
 
 import hhjax as hh
 
 from .._base.host import known_are
-from .._model.names import find, parameters
+from .._model.names import parameters
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,9 +91,9 @@ def make_model(name: str, settings: Sequence[str]) -> hh.Neuron:
     for setting in settings:
         parameter, _, value = setting.partition("=")
         try:
-            number = jnp.asarray(float(value), float)
+            number = float(value)
         except ValueError:
             raise ValueError(f"--set takes NAME=VALUE, such as na.g=100, got {setting!r}.") from None
         one_of("parameter", parameter, parameters(neuron))
-        neuron = eqx.tree_at(lambda n: find(n, parameter)[0], neuron, number)
+        neuron = hh.replace(neuron, {parameter: number})
     return neuron

@@ -10,7 +10,7 @@ import jax
 import hhjax as hh
 
 from .._fit._protocol import check_unit
-from .._model.names import find, parameters
+from .._model.names import parameters
 from ._common import (
     add_model,
     check_positive,
@@ -21,8 +21,6 @@ from ._common import (
     save_figure,
     save_result,
 )
-
-_ELECTRODE = ("electrode.area", "electrode.offset")
 
 
 def fit(
@@ -55,21 +53,16 @@ def fit(
     recording = _recording(file, sweeps, start, stop, every)
     neuron = make_model(model, set)
     free = [f"{name}.g" for name in neuron.channels] + ["C"] if free is None else list(free)
-    known = [*parameters(neuron), *_ELECTRODE]
-    for name in free:
-        one_of("parameter", name, known)
     electrode = _electrode(neuron, recording, area, capacitance, free)
-    pick = lambda neuron, electrode: {
-        name: getattr(electrode, name.split(".")[1]) if name in _ELECTRODE else find(neuron, name)[0]
-        for name in free
-    }
-    paired = electrode is not None
+    fitted = neuron if electrode is None else (neuron, electrode)
+    for name in free:
+        one_of("parameter", name, parameters(fitted))
     methods = {"lm": "lm", "adam": optax.adam(rate)}
     guides = {"nudging": hh.Nudging(), "none": None}
     result = hh.fit(
-        (neuron, electrode) if paired else neuron,
+        fitted,
         recording,
-        where=pick if paired else lambda neuron: pick(neuron, None),
+        where=free,
         bounds=_bounds(bounds, free),
         method=methods[one_of("method", method, methods)],
         guide=guides[one_of("guide", guide, guides)],
@@ -133,7 +126,8 @@ def _electrode(
     check_unit(recording, area, "--area or --capacitance")
     if area is None and "electrode.area" in free:
         raise ValueError("electrode.area starts from --area or --capacitance, for currents in pA.")
-    return hh.Electrode(area=area) if area is not None or "electrode.offset" in free else None
+    of_electrode = any(name.startswith("electrode.") for name in free)
+    return hh.Electrode(area=area) if area is not None or of_electrode else None
 
 
 def _add(parser: argparse.ArgumentParser) -> None:

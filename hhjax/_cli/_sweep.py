@@ -12,7 +12,6 @@ import numpy as np
 import hhjax as hh
 
 from .._base.host import table
-from .._model.names import with_unit
 from ._common import add_model, Command, make_model, save_csv, save_figure, save_result
 
 
@@ -48,7 +47,7 @@ def sweep(
     rates = hh.firing_rate(jnp.asarray(result.reduced["times"]), t0=start)
     rates = np.where(finite, rates[..., 0], np.nan)
 
-    names = [with_unit(result.network, name) for name in axes]
+    names = [result.axis_label(name) for name in axes]
     kept = f"{start:g} to {t1:g} ms"
     print(f"{model}: firing rate from {kept}, {result.solver}, dt = {dt:g} ms.\n")
     grid = np.meshgrid(*axes.values(), indexing="ij")

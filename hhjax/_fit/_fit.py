@@ -1,6 +1,5 @@
 """Fitting a model to recorded voltages."""
 
-from collections.abc import Callable
 from typing import Any
 
 import diffrax
@@ -15,7 +14,7 @@ from .._base.parameters import cast_floats, check_size, run_dtype
 from .._base.random import check_key
 from ..losses import AbstractLoss, as_loss, Trace
 from ..steppers.solvers import solver_name
-from ._free import Free, resolve
+from ._free import Free, resolve, Where
 from ._guide import Nudging, release, stages
 from ._problem import AbstractProblem, Shooting
 from ._protocol import check_model, protocol_of, run, split
@@ -32,7 +31,7 @@ def fit(
     model: Any,
     data: Any,
     *,
-    where: Callable,
+    where: Where,
     bounds: Any = None,
     mask: Any = None,
     loss: Any = None,
@@ -58,12 +57,14 @@ def fit(
         `hh.Electrode(area=...)` and in µA/cm² where it has not, or its arguments (ts, current,
         V): ms; the current in that same unit; mV. Times evenly spaced.
         Missing voltages (NaN) are left out, with a warning.
-    - `where`: which parameters are free, as in `eqx.tree_at`: a function of the model (of
+    - `where`: which parameters are free: a name as for [`hh.get`][], such as `"na.g"`, a list of
+        names, or a dict `{"gNa": "na.g", "leak": ["leak.g", "leak.E"]}`, whose keys are then what
+        the parameters are called; or, as in `eqx.tree_at`, a function of the model (of
         both, for a pair) that returns an array, a list, or a dict of arrays or of whole
-        modules.
-    - `bounds`: one (low, high) for each thing that `where` returns; `None` in place of a
-        number or a pair for the limits of the model's own field, such as positive
-        conductances. The parameters stay strictly within.
+        modules. What stands for several arrays gets the rest of their names behind a dot: `"leak.E"`.
+    - `bounds`: one (low, high) for each thing that `where` selects, in its order or by name in a
+        dict; `None` in place of a number or a pair for the limits of the model's own field, such as
+        positive conductances. The parameters stay strictly within.
     - `mask`: likewise one boolean array each, true where an entry is free; `None` for all.
     - `loss`: see `hh.losses`, by default `hh.losses.Trace()`.
     - `method`: `"lm"`, Levenberg-Marquardt with a forward-mode Jacobian (optimistix), for

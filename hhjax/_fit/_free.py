@@ -10,17 +10,19 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from .._model.names import HIDDEN
+from .._base.host import known_are
+from .._model.names import Leaf, leaves, look_up
+
+Where = Callable | str | Sequence[str] | Mapping[str, Any]
 
 
 @dataclasses.dataclass(frozen=True)
-class _Leaf:
-    """One leaf of the model, with what its field says about it."""
+class _Group:
+    """One of the things that `where` selects: what it is called, its leaves, and what is shown for them."""
 
-    index: int
-    name: str
-    unit: str
-    low: float
+    key: str | None
+    leaves: list[Leaf]
+    shown: list[str]
 
 
 class Free(eqx.Module):
@@ -131,52 +133,29 @@ class Free(eqx.Module):
         return starts
 
 
-def resolve(model: Any, where: Callable, bounds: Any, mask: Any, dtype: Any) -> Free:
-    """Find the leaves that `where` selects, by handing it a model whose leaves are marks."""
-    paths, structure = jax.tree.flatten_with_path(model)
-    leaves = [_describe(model, i, path) for i, (path, _) in enumerate(paths)]
-    marked = jax.tree.unflatten(structure, leaves)
-    try:
-        chosen = where(*marked) if isinstance(model, tuple) else where(marked)
-    except (AttributeError, KeyError, IndexError, TypeError) as error:
-        names = ", ".join(leaf.name for leaf in leaves)
-        raise ValueError(
-            f"`where` asks for something the model does not have: {error!r}. Its parameters are: {names}."
-        ) from error
-    keys = list(chosen) if isinstance(chosen, Mapping) else None
-    groups = list(chosen.values()) if keys else list(chosen) if _is_list(chosen) else [chosen]
-    selected = []
-    for group in groups:
-        found = jax.tree.leaves(group)
-        if not found or not all(isinstance(x, _Leaf) for x in found):
-            raise ValueError(
-                f"`where` must return parameters of the model it is given, got {group!r}. "
-                "A field that is None must be set in the model before it can be free."
-            )
-        selected.append(found)
-    flat = [leaf for group in selected for leaf in group]
-    if len({leaf.index for leaf in flat}) != len(flat):
-        raise ValueError("`where` returns the same parameter twice: " + ", ".join(leaf.name for leaf in flat))
+def resolve(model: Any, where: Where, bounds: Any, mask: Any, dtype: Any) -> Free:
+    """The free parameters that `where` selects, with their limits."""
+    groups, single = _groups(model, where)
+    free = [leaf for group in groups for leaf in group.leaves]
+    if len({leaf.index for leaf in free}) != len(free):
+        raise ValueError("`where` returns the same parameter twice: " + ", ".join(leaf.name for leaf in free))
+    for leaf in free:
+        if not eqx.is_inexact_array(leaf.value):
+            raise TypeError(f"`where`: {leaf.name} is not a floating array, got {leaf.value!r}.")
+    bounds = _per_leaf("bounds", bounds, groups, _is_pair)
+    mask = _per_leaf("mask", mask, groups, lambda m: single or not _is_list(m))
 
-    values = [value for _, value in paths]
-    for leaf in flat:
-        if not eqx.is_inexact_array(values[leaf.index]):
-            raise TypeError(f"`where`: {leaf.name} is not a floating array, got {values[leaf.index]!r}.")
-    one_mask = not _is_list(chosen) and keys is None
-    bounds = _per_group("bounds", bounds, keys, len(groups), _is_pair)
-    mask = _per_group("mask", mask, keys, len(groups), lambda m: one_mask or not _is_list(m))
-
+    shown = [name for group in groups for name in group.shown]
     entries, names, units, low, high = [], [], [], [], []
-    for found, bound, chosen_mask in zip(selected, bounds, mask):
-        for leaf in found:
-            value = values[leaf.index]
-            at = _entries(value, chosen_mask, leaf.name)
-            entries.append(tuple(int(i) for i in at))
-            names += [_entry_name(leaf.name, value.shape, i) for i in at]
-            units += [leaf.unit] * len(at)
-            least, most = (leaf.low, np.inf) if bound is None else bound
-            low.append(_side("bounds", least, -np.inf, value.shape, at, leaf.name))
-            high.append(_side("bounds", most, np.inf, value.shape, at, leaf.name))
+    for leaf, name, bound, chosen in zip(free, shown, bounds, mask):
+        shape = leaf.value.shape
+        at = _entries(leaf.value, chosen, name)
+        entries.append(tuple(int(i) for i in at))
+        names += [_entry_name(name, shape, i) for i in at]
+        units += [leaf.unit] * len(at)
+        least, most = (_least(leaf), np.inf) if bound is None else bound
+        low.append(_side("bounds", least, -np.inf, shape, at, name))
+        high.append(_side("bounds", most, np.inf, shape, at, name))
     low, high = np.concatenate(low), np.concatenate(high)
     if not (low < high).all():
         worst = int(np.argmin(low < high))
@@ -184,15 +163,75 @@ def resolve(model: Any, where: Callable, bounds: Any, mask: Any, dtype: Any) -> 
             f"`bounds` of {names[worst]} must be (low, high), got ({low[worst]}, {high[worst]})."
         )
     as_array = lambda x: jnp.asarray(x, dtype)
-    indices = tuple(leaf.index for leaf in flat)
-    free = Free(
-        indices,
+    found = Free(
+        tuple(leaf.index for leaf in free),
         tuple(entries),
         tuple(names),
         tuple(units),
         *map(as_array, (low, high, np.zeros_like(low), np.ones_like(low))),
     )
-    return eqx.tree_at(lambda f: (f.reference, f.scale), free, _reference(free, model))
+    return eqx.tree_at(lambda f: (f.reference, f.scale), found, _reference(found, model))
+
+
+def _groups(model: Any, where: Where) -> tuple[list[_Group], bool]:
+    """What `where` selects, and whether that is one thing and neither a list nor a dict."""
+    chosen = _asked(model, where) if callable(where) else _named(model, where)
+    if isinstance(chosen, Mapping):
+        keyed = [(str(key), group) for key, group in chosen.items()]
+    else:
+        keyed = [(None, group) for group in (chosen if _is_list(chosen) else [chosen])]
+    if not keyed:
+        raise ValueError(f"`where` must select at least one parameter, got {chosen!r}.")
+    groups = []
+    for key, group in keyed:
+        found = jax.tree.leaves(group)
+        if not found or not all(isinstance(x, Leaf) for x in found):
+            raise ValueError(
+                f"`where` must return parameters of the model it is given, got {group!r}. "
+                "A field that is None must be set in the model before it can be free."
+            )
+        groups.append(_Group(key, found, _shown(key, found)))
+    return groups, not isinstance(chosen, Mapping) and not _is_list(chosen)
+
+
+def _named(model: Any, where: Any) -> Any:
+    """The leaves in place of their names."""
+    if isinstance(where, Mapping):
+        return {key: _named(model, names) for key, names in where.items()}
+    one = lambda name: look_up(model, name, "where")
+    return [one(name) for name in where] if _is_list(where) else one(where)
+
+
+def _asked(model: Any, where: Callable) -> Any:
+    """What a function selects of a model whose leaves are marks."""
+    marks = leaves(model)
+    marked = jax.tree.unflatten(jax.tree.structure(model), marks)
+    try:
+        return where(*marked) if isinstance(model, tuple) else where(marked)
+    except (AttributeError, KeyError, IndexError, TypeError) as error:
+        names = ", ".join(leaf.name for leaf in marks)
+        raise ValueError(
+            f"`where` asks for something the model does not have: {error!r}. Its parameters are: {names}."
+        ) from error
+
+
+def _shown(key: str | None, found: list[Leaf]) -> list[str]:
+    """What leaves are called: under a key of the user's by it, and by what tells them apart."""
+    if key is None:
+        return [leaf.name for leaf in found]
+    if len(found) == 1:
+        return [key]
+    parts = [leaf.name.split(".") for leaf in found]
+    shared = 0
+    while shared < min(map(len, parts)) - 1 and len({part[shared] for part in parts}) == 1:
+        shared += 1
+    return [".".join([key, *part[shared:]]) for part in parts]
+
+
+def _least(leaf: Leaf) -> float:
+    """The least value that a leaf's field allows."""
+    least = leaf.said.get("minimum")
+    return 0.0 if leaf.said.get("positive") else -np.inf if least is None else least
 
 
 @eqx.filter_jit  # as are others here that are called once: operations one by one take longer to compile
@@ -213,29 +252,6 @@ def _is_list(x: Any) -> bool:
 
 def _is_pair(x: Any) -> bool:
     return isinstance(x, tuple) and len(x) == 2 and not any(_is_list(side) for side in x)
-
-
-def _describe(model: Any, index: int, path: tuple) -> _Leaf:
-    """Name, unit and smallest value of a leaf, read off the fields on the way to it."""
-    node, parts, unit, low = model, [], "", -np.inf
-    for step, entry in enumerate(path):
-        if isinstance(entry, jax.tree_util.GetAttrKey):
-            fields = {f.name: f for f in dataclasses.fields(node)} if dataclasses.is_dataclass(node) else {}
-            meta = fields[entry.name].metadata if entry.name in fields else {}
-            unit = meta.get("unit", "")
-            least = meta.get("minimum")
-            low = 0.0 if meta.get("positive") else -np.inf if least is None else least
-            node, part = getattr(node, entry.name), entry.name
-        elif isinstance(entry, (jax.tree_util.DictKey, jax.tree_util.SequenceKey)):
-            key = entry.key if isinstance(entry, jax.tree_util.DictKey) else entry.idx
-            node, part = node[key], str(key)
-            if step == 0 and isinstance(model, tuple):
-                part = ("", "electrode")[key]
-        else:
-            part = str(entry)
-        if part and part not in HIDDEN:
-            parts.append(part)
-    return _Leaf(index, ".".join(parts), unit, low)
 
 
 def _entry_name(name: str, shape: tuple[int, ...], flat: Any) -> str:
@@ -268,24 +284,27 @@ def _side(argument: str, bound: Any, missing: float, shape: tuple, at: np.ndarra
         ) from None
 
 
-def _per_group(
-    argument: str, given: Any, keys: list | None, count: int, is_single: Callable[[Any], bool]
-) -> Sequence[Any]:
-    """One entry of `given` for each thing that `where` returns."""
-    if given is None:
-        return [None] * count
+def _per_leaf(argument: str, given: Any, groups: list[_Group], is_single: Callable[[Any], bool]) -> list[Any]:
+    """One entry of `given` for each leaf."""
     if isinstance(given, Mapping):
-        unknown = set(given) - set(keys or ())
-        if unknown:
-            raise ValueError(
-                f"`{argument}` names {sorted(map(str, unknown))}, but `where` returns {keys or 'no dict'}."
-            )
-        return [given.get(key) for key in keys or ()]
-    if count == 1 and is_single(given):
-        return [given]
-    if not _is_list(given) or len(given) != count:
+        names = [
+            [x for x in (shown, group.key, *leaf.names) if x]
+            for group in groups
+            for leaf, shown in zip(group.leaves, group.shown)
+        ]
+        known = dict.fromkeys(x for some in names for x in some)
+        for name in given:
+            if name not in known:
+                told = known_are(str(name), known)
+                raise ValueError(f"`{argument}` names {name!r}, which `where` does not.{told}")
+        return [next((given[x] for x in some if x in given), None) for some in names]
+    if given is None:
+        given = [None] * len(groups)
+    elif len(groups) == 1 and is_single(given):
+        given = [given]
+    elif not _is_list(given) or len(given) != len(groups):
         raise ValueError(
-            f"`{argument}` must have one entry (or None) for each of the {count} things that `where` "
-            f"returns, got {given!r}."
+            f"`{argument}` must have one entry (or None) for each of the {len(groups)} things that `where` "
+            f"selects, got {given!r}."
         )
-    return list(given)
+    return [x for x, group in zip(given, groups) for _ in group.leaves]

@@ -1,6 +1,6 @@
 """Names, dimensions and units of what a run or a sweep gives, for files and labelled arrays."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -86,18 +86,18 @@ def label_neurons(n: int) -> dict[str, Labelled]:
     return {"neuron": Labelled(("neuron",), np.arange(n), {})}
 
 
-def label_axes(axes: Mapping[str, Any], unit_of: Callable[[str], str]) -> dict[str, Labelled]:
+def label_axes(
+    axes: Mapping[str, Any], coordinates: Mapping[str, Sequence[tuple[str, str]]]
+) -> dict[str, Labelled]:
     """The values along the axes of a sweep; those that vary together share a dimension.
 
-    `unit_of` gives the unit of a parameter by its name.
+    `coordinates` gives name and unit of all that varies along an axis.
     """
     found: dict[str, Labelled] = {}
     for name, values in axes.items():
-        parts = name.split(", ") if isinstance(values, list) else [name]
         given = values if isinstance(values, list) else [values]
-        for part, x in zip(parts, given, strict=len(parts) == len(given)):
+        for (part, unit), x in zip(coordinates[name], given):
             if np.ndim(x) == 1:  # whole matrices have no place on an axis
-                unit = unit_of(part)
                 found[part] = Labelled((name,), np.asarray(x), {"units": unit} if unit else {})
     return found
 

@@ -7,7 +7,7 @@ import inspect
 import math
 import re
 import types
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -165,7 +165,7 @@ def open_points(
     *,
     size: int,
     axes: Mapping[str, Any],
-    unit_of: Callable[[str], str],
+    coordinates: Mapping[str, Sequence[tuple[str, str]]],
     ts: np.ndarray,
     of_state: bool,
     attrs: dict[str, Any],
@@ -174,18 +174,20 @@ def open_points(
     """Room on disk for the results of the points of a sweep.
 
     **Arguments:** `one`: the shapes of what was saved, what was reduced and what is finite at one
-    point; `size`: points in a launch; `axes`, `ts`: as in [`hh.Sweep`][]; `unit_of`: gives the
-        unit of a parameter by its name; `of_state`: whether states of the network were saved;
+    point; `size`: points in a launch; `axes`, `ts`: as in [`hh.Sweep`][]; `coordinates`: name and
+        unit of all that varies along each axis; `of_state`: whether states of the network were saved;
         `attrs`: of the whole.
 
     **Raises:** `ValueError` if the folder holds results of other inputs than those of `digest`.
     """
-    axes = {name.replace("/", "_"): values for name, values in axes.items()}
+    safe = lambda name: name.replace("/", "_")
+    axes = {safe(name): values for name, values in axes.items()}
+    parts = {safe(name): [(safe(part), unit) for part, unit in x] for name, x in coordinates.items()}
     shape = tuple(len(x[0] if isinstance(x, list) else x) for x in axes.values())
     whole = jax.tree.map(lambda x: jax.ShapeDtypeStruct(shape + x.shape, x.dtype), one)
     saved, reduced, finite = whole
     lead, n = tuple(axes), finite.shape[-1]
-    coords = label_neurons(n) | label_axes(axes, unit_of)
+    coords = label_neurons(n) | label_axes(axes, parts)
     coords |= label_times(ts) if jax.tree.leaves(saved) else {}
     known = [*coords, "done", "finite"]
     rows = label_saved(saved, (*lead, "time"), n, of_state=of_state, taken=known)

@@ -1,76 +1,250 @@
-"""Parameters, and their units, by the names under which sweeps, labels and the command line know them."""
+"""How a parameter is named in sweeps, fits, labels and on the command line: this one grammar.
+
+    [population.]channel.parameter       "na.g", "e.na.g"; C and celsius have no channel: "C", "e.C"
+    coupling.[name.]parameter            "coupling.weights", "coupling.ampa.tau"
+    noise.[number.]parameter             "noise.sigma", "noise.1.tau"
+    stimulus.parameter, v0               of a run
+    electrode.parameter                  "electrode.area", of a pair of a model and an electrode
+
+An ion stands where a channel does. The population, the name of a coupling and the number
+of a noise are left out where there is but one without a name. The grammar follows the tree of the
+modules: a further level, such as the region of a cell, comes into the names when it comes into it.
+A class may give a field a second name by a mapping `aliases`, from that to the field.
+"""
 
 import dataclasses
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterable, Mapping
+from typing import Any, TypeVar
 
 import equinox as eqx
+import jax
+import jax.numpy as jnp
 
+from .._base.host import known_are
+from .._base.parameters import as_float_array, check_parameters, check_value, is_concrete
 from ..stimuli._base import Constant, Scaled
+from ..stimuli.sampled import Electrode
 from ..stimuli.shapes import Pulses, Ramp, Sine, Step
-from .network import Network
 
-HIDDEN = ("network", "neuron", "neurons", "channels", "ions", "parts")
+HIDDEN = ("network", "neuron", "neurons", "channels", "channel", "ions", "parts")
 """Fields that are left out of names."""
 
 
-def _children(it: Any) -> Iterator[tuple[str, Any, dict]]:
-    """What `it` holds: name, value and what a field says about it."""
-    if isinstance(it, dict):
-        yield from ((name, value, {}) for name, value in it.items())
-    elif isinstance(it, tuple):
-        yield from ((str(k), value, {}) for k, value in enumerate(it))
-    elif dataclasses.is_dataclass(it):
-        for f in dataclasses.fields(it):
-            if not f.metadata.get("static"):
-                yield f.name, getattr(it, f.name), dict(f.metadata)
+RESERVED = ("C", "celsius", "coupling", "noise", "stimulus", "v0", "electrode")
+"""First words of names, which no part of a model may have as its own."""
 
 
-def _named(it: Any) -> dict[str, tuple[Any, str]]:
-    """What is found below `it` by one name, with its unit; the only one of a tuple needs no number."""
-    if isinstance(it, tuple) and len(it) == 1:
-        return _named(it[0])
-    found: dict[str, tuple[Any, str]] = {}
-    for name, value, said in _children(it):
-        hidden = name in HIDDEN and not isinstance(it, dict)
-        for key, x in (_named(value) if hidden else {name: (value, said.get("unit", ""))}).items():
-            found.setdefault(key, x)
-    return found
+_SIGNS = ".,[]="  # what separates parts, names, entries and values
 
 
-def find(root: Any, name: str) -> tuple[Any, str]:
-    """The parameter of a network, a neuron or a point of a sweep by its name, and its unit.
+Model = TypeVar("Model")
 
-    Names are `C`, `celsius`, `channel.field`, `ion.field`, `coupling.field`, `noise.field`; `population.`
-    comes first where there are several, and the names of couplings and numbers of noises after `coupling.`
-    and `noise.`. `(None, "")` for other names.
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Leaf:
+    """A leaf of a model, what it is called, and what its field says about it.
+
+    **Fields:** `index`: its number among the leaves; `value`: the array; `names`: its name, then others
+    that it goes by; `said`: unit and limits, see [`hh.param`][].
     """
-    found = root, ""
-    for part in name.split("."):
-        found = _named(found[0]).get(part, (None, ""))
-    return (None, "") if isinstance(found[0], (eqx.Module, dict, tuple)) else found
+
+    index: int
+    value: Any
+    names: tuple[str, ...]
+    said: Mapping[str, Any]
+
+    @property
+    def name(self) -> str:
+        return self.names[0]
+
+    @property
+    def unit(self) -> str:
+        return self.said.get("unit", "")
+
+
+def leaves(root: Any, unset: bool = False) -> list[Leaf]:
+    """All leaves of a model, a pair of one and an electrode, a stimulus or a point of a sweep.
+
+    With `unset` what is `None` counts as well.
+    """
+    found, _ = jax.tree.flatten_with_path(root, is_leaf=lambda x: unset and x is None)
+    return [Leaf(i, value, *_described(root, path)) for i, (path, value) in enumerate(found)]
+
+
+def _described(root: Any, path: tuple) -> tuple[tuple[str, ...], Mapping[str, Any]]:
+    """The names of the leaf at the end of a path, and what the last field with a unit says."""
+    names: list[tuple[str, ...]] = [()]
+    node, said = root, {}
+    for entry in path:
+        parts: tuple[str, ...] = (str(entry),)
+        if isinstance(entry, jax.tree_util.GetAttrKey):
+            field = next((f for f in _fields(node) if f.name == entry.name), None)
+            if field is not None and "unit" in field.metadata:
+                said = dict(field.metadata)
+            others = [alias for alias, name in getattr(node, "aliases", {}).items() if name == entry.name]
+            parts = ("",) if entry.name in HIDDEN else (entry.name, *others)
+            node = getattr(node, entry.name)
+        elif isinstance(entry, jax.tree_util.DictKey):
+            parts, node = (str(entry.key),), node[entry.key]
+        elif isinstance(entry, jax.tree_util.SequenceKey):
+            parts, node = (_place(node, entry.idx),), node[entry.idx]
+        names = [(*name, part) if part else name for name in names for part in parts]
+    return tuple(".".join(name) for name in names), said
+
+
+def _fields(node: Any) -> Iterable[Any]:
+    return dataclasses.fields(node) if dataclasses.is_dataclass(node) else ()
+
+
+def _place(parts: Any, k: int) -> str:
+    """What a member of a tuple is called; the only one needs no number."""
+    if len(parts) == 2 and isinstance(parts[1], Electrode):
+        return ("", "electrode")[k]
+    return str(k) if len(parts) > 1 else ""
+
+
+def find(root: Any, name: str) -> Leaf | None:
+    """The leaf of that name, `None` for other names."""
+    known = leaves(root)
+    exact = [leaf for leaf in known if leaf.name == name]
+    return next(iter(exact or [leaf for leaf in known if name in leaf.names]), None)
+
+
+def _is_float(x: Any) -> bool:
+    return isinstance(x, float) or eqx.is_inexact_array(x)
 
 
 def parameters(root: Any) -> list[str]:
-    """The names of all parameters that `find` finds."""
-    names = []
-    for name, (value, _) in _named(root).items():
-        names += [name] if eqx.is_inexact_array(value) else [f"{name}.{x}" for x in parameters(value)]
-    return names
+    """The names of all parameters."""
+    return list(dict.fromkeys(leaf.name for leaf in leaves(root) if _is_float(leaf.value)))
 
 
-def unit_of(network: Network | None, name: str) -> str:
+def look_up(root: Any, name: Any, argument: str, hint: str = "") -> Leaf:
+    """The parameter of that name.
+
+    **Raises:** `ValueError` that names the nearest one, and `argument`; `TypeError` for what is no name.
+    """
+    if not isinstance(name, str):
+        raise TypeError(f"`{argument}` must name a parameter, such as 'na.g', got {name!r}.")
+    leaf = find(root, name)
+    if leaf is None or not _is_float(leaf.value):
+        if any(name in x.names and x.value is None for x in leaves(root, unset=True)):
+            raise ValueError(f"`{argument}` names {name!r}, which is None: make the model with a value.")
+        known = known_are(name, parameters(root))
+        raise ValueError(f"`{argument}` names {name!r}, which is no parameter.{known}{hint}")
+    return leaf
+
+
+def get(model: Any, name: str) -> Any:
+    """The values of a parameter.
+
+    ```python
+    hh.get(hh.squid_axon(), "na.g")  # 120 mS/cm²
+    ```
+
+    **Arguments:**
+
+    - `model`: an [`hh.Neuron`][], an [`hh.Network`][], a pair of one and an [`hh.Electrode`][], or a
+        stimulus.
+    - `name`: such as `"na.g"`, `"C"`, `"coupling.weights"`, `"electrode.offset"`, with
+        `"population."` in front where there are several.
+
+    **Returns:** an array.
+
+    **Raises:** `ValueError` for a name that is none, with the nearest and all that are.
+    """
+    return look_up(model, name, "name").value
+
+
+def replace(model: Model, values: Mapping[str, Any]) -> Model:
+    """A model with other values of some parameters.
+
+    ```python
+    hh.replace(hh.squid_axon(), {"na.g": 100.0, "leak.E": -60.0})
+    ```
+
+    Works under `jax.jit`, `jax.grad` and `jax.vmap`, with values that are traced. For what has no
+    name, take `eqx.tree_at`.
+
+    **Arguments:**
+
+    - `model`: as for [`hh.get`][].
+    - `values`: numbers or arrays by the names of parameters, see [`hh.get`][].
+
+    **Returns:** a new model of the same type and float type.
+
+    **Raises:** `ValueError` for names that are none, and for values that the model would not have
+    been made with: NaN, out of range, of a shape that does not fit; `TypeError` for what is no number.
+    """
+    if not isinstance(values, Mapping):
+        raise TypeError(
+            f"`values` must be a dict of values by name, such as {{'na.g': 100.0}}, got {values!r}."
+        )
+    flat, structure = jax.tree.flatten(model)
+    changed = {}
+    for name, value in values.items():
+        leaf = look_up(model, name, "values")
+        if leaf.index in changed:
+            raise ValueError(f"`values` has {leaf.name!r} twice, as {changed[leaf.index]!r} and {name!r}.")
+        changed[leaf.index] = name
+        try:
+            flat[leaf.index] = as_float_array(value, jnp.result_type(leaf.value))
+        except (TypeError, ValueError):
+            raise TypeError(f"`values[{name!r}]` must be a number or an array, got {value!r}.") from None
+        if is_concrete(flat[leaf.index]):
+            check_value(flat[leaf.index], name, leaf.said)
+    new = jax.tree.unflatten(structure, flat)
+    _check_again(new)
+    return new
+
+
+def _check_again(it: Any) -> None:
+    """The checks that modules make when they are constructed."""
+    if isinstance(it, dict):
+        _check_again(tuple(it.values()))
+    elif isinstance(it, (list, tuple)):
+        for part in it:
+            _check_again(part)
+        if len(it) == 2 and isinstance(it[1], Electrode):
+            check_parameters(it[1], "electrode", getattr(it[0], "n", 1))
+    elif isinstance(it, eqx.Module):
+        for field in _fields(it):
+            _check_again(getattr(it, field.name))
+        for kind in type(it).__mro__:
+            if "__check_init__" in vars(kind):
+                vars(kind)["__check_init__"](it)
+
+
+def check_names(**parts: Iterable[str]) -> None:
+    """Refuse names of parts of a model that would make the name of a parameter stand for two.
+
+    **Arguments:** the names by the field that holds the parts; those of all of them must differ.
+    """
+    taken: set[str] = set()
+    for field, names in parts.items():
+        for name in names:
+            if not isinstance(name, str) or not name or set(name) & set(_SIGNS):
+                raise ValueError(
+                    f"`{field}` must have names without any of {' '.join(_SIGNS)}, got {name!r}."
+                )
+            if name in taken:
+                raise ValueError(f"`{field}` must not have the name of another part, got {name!r}.")
+            if name in (*RESERVED, *HIDDEN):
+                raise ValueError(
+                    f"`{field}` must not have a name that names of parameters use for something else "
+                    f"({', '.join((*RESERVED, *HIDDEN))}), got {name!r}."
+                )
+        taken |= set(names)
+
+
+def unit_of(network: Any, name: str) -> str:
     """The unit of a parameter named as for [`hh.sweep`][], "" if it has none or is not known."""
     first, *rest = name.split(".")
     if first == "v0":
         return "mV"
     if first != "stimulus":
-        return find(network, name)[1]
+        leaf = find(network, name)
+        return "" if leaf is None else leaf.unit
     fields = (f for kind in (Step, Constant, Pulses, Ramp, Sine, Scaled) for f in dataclasses.fields(kind))
     wanted = rest[-1] if rest else "amplitude"
     return next((f.metadata.get("unit", "") for f in fields if f.name == wanted), "")
-
-
-def with_unit(network: Network | None, name: str) -> str:
-    """A label for an axis."""
-    return f"{name} ({unit_of(network, name) or 'no unit'})"

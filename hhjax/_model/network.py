@@ -18,6 +18,7 @@ from .._noise.currents import AbstractNoise
 from ..stimuli._base import as_stimulus
 from ..synapses._coupling import AbstractCoupling, Couplings
 from ..synapses._junctions import Junctions
+from .names import check_names
 from .neuron import Neuron, Populations, State
 
 
@@ -60,6 +61,7 @@ class Network(eqx.Module):
             n = sum(size for _, size in neuron.sizes)
         if isinstance(coupling, Mapping):
             check_size("n", n)
+            check_names(coupling=coupling)
             ranges = neuron.ranges if isinstance(neuron, Populations) else {}
             ranges = tuple((name, part.start, part.stop) for name, part in ranges.items())
             coupling = Couplings(dict(coupling), ranges, n)
@@ -318,6 +320,7 @@ def _populations(neurons: Mapping, n: Any) -> Populations:
         raise ValueError(
             f"`n` must be a dict with a number for each of the populations {list(neurons)}, got {n!r}."
         )
+    check_names(neuron=neurons)
     for name, size in n.items():
         check_size(f"n[{name!r}]", size)
     return Populations(dict(neurons), tuple((name, int(n[name])) for name in neurons))

@@ -23,6 +23,7 @@ from .._base.renames import renamed
 from .._noise.channels import AbstractNoisyChannel
 from ..channels._channel import AbstractChannel, AbstractOhmicChannel
 from ..channels._ion import Ion, Ions
+from .names import check_names
 
 
 class State(eqx.Module):
@@ -127,6 +128,7 @@ class Neuron(eqx.Module):
                 )
             if ion is None and bare.E is None:
                 raise ValueError(f"`E` of channel {name!r} must be given (mV), as no ion sets it, got None.")
+        check_names(channels=self.channels, ions=self.ions)
         check_parameters(self, "neuron")
 
     @property

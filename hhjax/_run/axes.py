@@ -1,14 +1,14 @@
 """What a sweep varies: its axes, and the parameters that they name."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import equinox as eqx
+import jax
 import numpy as np
 
-from .._base.host import known_are
-from .._model.names import find, parameters
+from .._model.names import look_up, unit_of
 from .._model.network import Network
 from .._model.neuron import Neuron, Populations
 from ..stimuli._base import Stimulus
@@ -31,21 +31,41 @@ class Point(eqx.Module):
         return self.network.coupling
 
 
+def _names(where: Any) -> tuple[Any, ...]:
+    return where if isinstance(where, tuple) else (where,)
+
+
 @dataclasses.dataclass(frozen=True)
 class Axis:
-    """Values of anything in a sweep, along one axis of its result.
+    """Values of anything in a sweep, along one axis of its result, under a name of your own.
+
+    ```python
+    over = {"gNa": hh.Axis("na.g", jnp.linspace(60.0, 180.0, 40))}
+    ```
 
     **Fields:**
 
-    - `where`: from a `Point` (`network`, `neuron`, `coupling`, `stimulus`, `v0`) to the leaf
-        that varies, as for `eqx.tree_at`, or to a list of leaves that vary together. Define
-        it once: each new function compiles anew.
+    - `where`: the name of a parameter, as in `over`, or a tuple of names that vary together. For
+        anything else a function from a `Point` (`network`, `neuron`, `coupling`, `stimulus`, `v0`)
+        to the leaf that varies, as for `eqx.tree_at`, or to a list of leaves. Define it once: each
+        new function compiles anew.
     - `values`: an array whose first axis runs along the sweep and whose others have the
-        shape of what replaces the leaf; a list of arrays for a list of leaves.
+        shape of what replaces the leaf; a list or tuple of arrays for several leaves.
     """
 
-    where: Callable[[Point], Any]
+    where: Callable[[Point], Any] | str | tuple[str, ...]
     values: Any
+
+    def __post_init__(self) -> None:
+        names = _names(self.where)
+        if not (callable(self.where) or (names and all(isinstance(name, str) for name in names))):
+            raise TypeError(
+                "`where` must be the name of a parameter, such as 'na.g', a tuple of names, or a function, "
+                f"got {self.where!r}."
+            )
+
+
+_ELSE = " For anything else give hh.Axis(where, values)."
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,44 +74,53 @@ class _Named:
 
     names: tuple[str, ...]
 
-    def __call__(self, point: Point) -> list:
-        return [self._find(point, name) for name in self.names]
-
-    def _find(self, point: Point, name: str) -> Any:
-        found, _ = find(point, name)
-        if found is None:
-            told = known_are(name, parameters(point))
-            raise ValueError(
-                f"`over` names {name!r}, which is no parameter.{told} For anything else give "
-                "hh.Axis(where, values)."
-            )
-        return found
+    def put(self, point: Point, values: list[Any]) -> Point:
+        """The point with other values of these parameters."""
+        leaves, structure = jax.tree.flatten(point)
+        for name, value in zip(self.names, values):
+            leaves[look_up(point, name, "over", _ELSE).index] = value
+        return jax.tree.unflatten(structure, leaves)
 
 
-def _as_axis(name: Any, values: Any, dtype: Any) -> tuple[str, Callable, list[np.ndarray], Any]:
+def _as_axis(name: Any, values: Any, dtype: Any) -> tuple[str, Callable | _Named, list[np.ndarray], Any]:
     """The name of an axis, where it acts, the values for each leaf, and what to show for it."""
-    if isinstance(values, Axis):
-        many = isinstance(values.values, (list, tuple))
-        where, given = values.where, list(values.values) if many else [values.values]
-    elif isinstance(name, tuple):
-        where, given = _Named(name), list(values)
-        if len(given) != len(name):
-            raise ValueError(f"`over[{name!r}]` must hold {len(name)} arrays of values, got {len(given)}.")
+    where, given = (values.where, values.values) if isinstance(values, Axis) else (name, values)
+    if isinstance(where, tuple):
+        given = list(given)
+        if len(given) != len(where):
+            raise ValueError(f"`over[{name!r}]` must hold {len(where)} arrays of values, got {len(given)}.")
+        where = _Named(where)
+    elif callable(where):
+        given = _as_list(given)
     else:
-        where, given = _Named((name,)), [values]
+        where, given = _Named((where,)), [given]
     arrays = [np.asarray(x, dtype) for x in given]
-    label = ", ".join(name) if isinstance(name, tuple) else str(name)
+    label = _label(name)
     if any(x.ndim == 0 or x.shape[0] == 0 for x in arrays) or len({len(x) for x in arrays}) != 1:
         shapes = ", ".join(str(x.shape) for x in arrays)
         raise ValueError(f"`over[{label!r}]` must hold values along a first axis, got shape {shapes}.")
     return label, where, arrays, arrays[0] if len(arrays) == 1 else arrays
 
 
-def _put(point: Point, wheres: tuple[Callable, ...], values: list[list[Any]]) -> Point:
+def _label(name: Any) -> str:
+    return ", ".join(name) if isinstance(name, tuple) else str(name)
+
+
+def _put(point: Point, wheres: tuple[Callable | _Named, ...], values: list[list[Any]]) -> Point:
     for where, new in zip(wheres, values):
-        leaves = lambda point: (lambda x: x if isinstance(x, (list, tuple)) else [x])(where(point))
-        point = eqx.tree_at(leaves, point, new)
+        if isinstance(where, _Named):
+            point = where.put(point, new)
+        else:
+            point = eqx.tree_at(_listed(where), point, new)
     return point
+
+
+def _listed(where: Callable) -> Callable:
+    return lambda point: _as_list(where(point))
+
+
+def _as_list(x: Any) -> Any:
+    return x if isinstance(x, (list, tuple)) else [x]
 
 
 def _amplitude(names: tuple[str, ...], stimulus: Stimulus) -> tuple[str, ...]:
@@ -101,3 +130,21 @@ def _amplitude(names: tuple[str, ...], stimulus: Stimulus) -> tuple[str, ...]:
             "such as 'stimulus.factor', or give hh.Axis(where, values)."
         )
     return tuple("stimulus.amplitude" if name == "stimulus" else name for name in names)
+
+
+def renamed_axes(over: Mapping[Any, Any]) -> tuple[tuple[str, tuple[str, ...]], ...]:
+    """The axes that have a name of their own, with the names of the parameters along them."""
+    named = [(_label(name), axis.where) for name, axis in over.items() if isinstance(axis, Axis)]
+    return tuple((label, _names(where)) for label, where in named if not callable(where))
+
+
+def coordinates(network: Network | None, axes: Mapping[str, Any], parameters: Any) -> dict[str, list]:
+    """Name and unit of all that varies along each of the `axes`, see [`hh.Sweep`][]."""
+    found = {}
+    for axis, values in axes.items():
+        shown = axis.split(", ") if isinstance(values, list) else [axis]
+        names = dict(parameters).get(axis, shown)
+        if len(names) != len(shown):
+            shown = names
+        found[axis] = [(part, unit_of(network, name)) for part, name in zip(shown, names)]
+    return found

@@ -1,6 +1,5 @@
 """Many runs that differ in some values, as batches over all devices."""
 
-import functools
 import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -29,11 +28,10 @@ from .._io.labels import (
     run_attrs,
 )
 from .._io.store import check_folder, fingerprint, open_points, PointsInMemory, PointsOnDisk
-from .._model.names import unit_of
 from .._model.network import Network
 from .._model.neuron import Neuron, State
 from ..steppers.solvers import as_stepper, default_solver, solver_name
-from .axes import _amplitude, _as_axis, _Named, _put, Point
+from .axes import _amplitude, _as_axis, _Named, _put, coordinates, Point, renamed_axes
 from .reducers import check_reducers, SpikeCount
 from .run import count_steps, make_plan
 from .simulate import check_run, simulate
@@ -58,6 +56,8 @@ class Sweep(eqx.Module):
         only axis, as indices into the flattened axes; `None` otherwise.
     - `network`: the network, with its values where the sweep does not vary them.
     - `solver`: the type of the solver; `t0`, `t1`, `dt`: of every run, ms.
+    - `parameters`: pairs of the name of an axis and the names of the parameters that an
+        [`hh.Axis`][] varies along it.
     """
 
     axes: dict[str, Any]
@@ -71,11 +71,17 @@ class Sweep(eqx.Module):
     t0: float = eqx.field(default=0.0, static=True)
     t1: float = eqx.field(default=0.0, static=True)
     dt: float = eqx.field(default=0.0, static=True)
+    parameters: tuple[tuple[str, tuple[str, ...]], ...] = eqx.field(default=(), static=True)
 
     @property
     def V(self) -> Any:
         """Membrane potential, mV, shape (a, b, ..., times, n)."""
         return self.ys.V
+
+    def axis_label(self, name: str) -> str:
+        """The name of an axis with its unit, for tables and plots."""
+        unit = coordinates(self.network, {name: self.axes[name]}, self.parameters)[name][0][1]
+        return f"{name} ({unit or 'no unit'})"
 
     def to_xarray(self) -> Any:
         """This sweep as an `xarray.Dataset` (needs `pip install 'hhjax[xarray]'`).
@@ -90,7 +96,7 @@ class Sweep(eqx.Module):
         lead = tuple(self.axes) if alone else ("point",)
         coords = label_neurons(n)
         if alone:
-            coords |= label_axes(self.axes, functools.partial(unit_of, self.network))
+            coords |= label_axes(self.axes, coordinates(self.network, self.axes, self.parameters))
         else:
             coords["point"] = Labelled(("point",), np.asarray(self.indices), {})
         variables = label(self.reduced, lead, n) | label({"finite": self.finite}, lead, n)
@@ -106,7 +112,7 @@ class _Job(eqx.Module):
     point: Point
     reduce: Any
     key: Array | None
-    wheres: tuple[Callable, ...] = eqx.field(static=True)
+    wheres: tuple[Callable | _Named, ...] = eqx.field(static=True)
     settings: Settings = eqx.field(static=True)
 
     def run(self, values: list, index: Array) -> tuple[Any, Any, Array]:
@@ -216,10 +222,10 @@ def sweep(
         `"channel.parameter"` such as `"na.g"`, `"pool.parameter"`, all of these of the neuron with
         `"population."` in front where there are several; `"coupling.parameter"`, or
         `"coupling.name.parameter"` of couplings with names; `"noise.parameter"`, or
-        `"noise.0.parameter"` of the first of several. The value is an array, whose further axes, if
-        any, are those of the parameter: (points, n, n) for `"coupling.E"`. A tuple of
-        names with a tuple of arrays varies them together, as for a list of parameter sets or
-        a random draw. Any other name goes with an [`hh.Axis`][].
+        `"noise.0.parameter"` of the first of several, as for [`hh.get`][]. The value is an array,
+        whose further axes, if any, are those of the parameter: (points, n, n) for
+        `"coupling.weights"`. A tuple of names with a tuple of arrays varies them together, as for a
+        list of parameter sets or a random draw. Any other name goes with an [`hh.Axis`][].
     - `reduce`: what to gather, see [`hh.simulate`][]; by default [`hh.SpikeCount`][].
     - `saveat`: what to save besides, by default nothing.
     - `key`: a `jax.random.key`, for noise, which differs from point to point.
@@ -271,6 +277,7 @@ def sweep(
     size, blocks = _sizes(len(mine), network.n, 4 * nbytes, chunk)
 
     shown = {label: values for label, _, _, values in axes}
+    parameters = renamed_axes(over)
     chosen = default_solver(network.is_noisy) if solver is None else solver
     name = solver_name(as_stepper(chosen, network.is_noisy))
     ts = _times(saveat, t0, t1, dt, dtype)
@@ -283,7 +290,7 @@ def sweep(
             one,
             size=size,
             axes=shown,
-            unit_of=functools.partial(unit_of, network),
+            coordinates=coordinates(network, shown, parameters),
             ts=ts,
             of_state=isinstance(one[0], State),
             attrs=about,
@@ -309,7 +316,7 @@ def sweep(
 
     ys, reduced, finite = jax.tree.map(place, store.read())
     indices = None if alone else mine
-    return Sweep(shown, reduced, ts, ys, finite, indices, network, name, t0, t1, dt)
+    return Sweep(shown, reduced, ts, ys, finite, indices, network, name, t0, t1, dt, parameters)
 
 
 def _where(extreme: Callable, x: np.ndarray) -> int:

@@ -1,6 +1,6 @@
 """What a protocol can tell of the parameters of a model."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import diffrax
@@ -13,7 +13,7 @@ from jaxtyping import Array, Float
 
 from .._base.host import number, Settings, table
 from .._base.parameters import as_float_array, cast_floats, is_concrete, run_dtype
-from .._fit._free import Free
+from .._fit._free import Free, Where
 from .._fit._protocol import check_model, split
 from .._fit._result import Uncertainty, uncertainty
 from .._run.simulate import save_V
@@ -151,7 +151,7 @@ def fisher_information(
     model: Model,
     stimulus: Any,
     *,
-    where: Callable | None = None,
+    where: Where | None = None,
     noise_sd: ArrayLike = 1.0,
     t1: float,
     dt: float = 0.025,
@@ -169,10 +169,8 @@ def fisher_information(
 
     ```python
     model = (hh.squid_axon(), hh.Electrode())
-    pick = lambda neuron, electrode: {
-        "gL": neuron.channels["leak"].g, "EL": neuron.channels["leak"].E, "offset": electrode.offset
-    }
-    print(hh.analysis.fisher_information(model, 5.0, where=pick, t1=50.0))
+    free = {"gL": "leak.g", "EL": "leak.E", "offset": "electrode.offset"}
+    print(hh.analysis.fisher_information(model, 5.0, where=free, t1=50.0))
     ```
 
     **Arguments:**

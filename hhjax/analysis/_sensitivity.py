@@ -12,7 +12,7 @@ from jaxtyping import Array, Float
 
 from .._base.host import number, Settings, table
 from .._base.parameters import as_float_array, cast_floats, run_dtype
-from .._fit._free import Free, resolve
+from .._fit._free import Free, resolve, Where
 from .._fit._protocol import check_model, split
 from .._model.network import Network
 from .._model.neuron import Neuron
@@ -85,7 +85,7 @@ class Sensitivity(eqx.Module):
         return f"{head}\n{table(['parameter', 'value', 'unit', *labels], rows)}"
 
 
-def free_parameters(model: Any, where: Callable | None, dtype: Any) -> Free:
+def free_parameters(model: Any, where: Where | None, dtype: Any) -> Free:
     """The parameters that `where` names, by default all floating arrays of the model."""
     if where is None:
         floating = [eqx.is_inexact_array(x) for x in jax.tree.leaves(model)]
@@ -125,7 +125,7 @@ def _derivatives(
 def sensitivity(
     model: Model,
     feature: Callable,
-    where: Callable | None = None,
+    where: Where | None = None,
     *,
     t1: float | None = None,
     dt: float = 0.025,

@@ -30,8 +30,8 @@ class Ion(eqx.Module):
     1538-1552):
 
     ```python
-    potassium = hh.Ion("k", valence=1, inside=140.0, outside=4.0, depth=0.1, tau=100.0)
-    neuron = hh.Neuron({"k": hh.Potassium(E=None), "leak": hh.Leak()}, ions={"k": potassium})
+    potassium = hh.Ion("kdr", valence=1, inside=140.0, outside=4.0, depth=0.1, tau=100.0)
+    neuron = hh.Neuron({"kdr": hh.Potassium(E=None), "leak": hh.Leak()}, ions={"k": potassium})
     ```
 
     Its concentration in a state is `concentrations["k"]`. With the Nernst potential the current

@@ -10,7 +10,6 @@ from matplotlib.collections import QuadMesh
 from matplotlib.lines import Line2D
 
 from .._draw import beside, COLOURS, dress, look, new_axes
-from .._model.names import with_unit
 from .._run.sweep import Sweep
 from ..analysis._branches import Branches
 from ..analysis._continuation import OrbitBranch
@@ -55,7 +54,7 @@ def sweep(
     values = values[..., 0] if values.shape == (*shape, 1) else values
     if values.shape != shape:
         raise ValueError(f"`values` must have shape {shape} or {(*shape, 1)}, got {values.shape}.")
-    names = [with_unit(result.network, name) for name in axes]
+    names = [result.axis_label(name) for name in axes]
     if len(axes) == 1:
         ax = new_axes(ax, names[0], label)
         options = {"color": COLOURS[0], "marker": "o", "markersize": 3, "linewidth": 1.2} | style

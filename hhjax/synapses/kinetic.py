@@ -6,7 +6,8 @@ rates as in their chapter "Kinetic models of synaptic transmission", in *Methods
 Modeling*, 2nd edition, MIT Press 1998.
 """
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 import equinox as eqx
 import jax
@@ -45,6 +46,8 @@ class GradedSynapse(AbstractCoupling):
     beta: Parameter = param(1.0, unit="1/ms", positive=True)
     half: Parameter = param(-3.0, unit="mV")
     slope: Parameter = param(8.0, unit="mV", positive=True)
+
+    aliases: ClassVar[Mapping[str, str]] = {"E": "weights"}
 
     def linear_form(self, V: Float[Array, " n"], s: Any) -> tuple[Array, Array]:
         rise = self.alpha * jax.nn.sigmoid((V - self.half) / self.slope)

@@ -172,6 +172,8 @@ def test_analyse_finds_currents_and_says_what_is_not_there(tmp_path, capsys):
         ("fit x.csv --model squid_axon --area 1 --method sgd", "unknown method 'sgd'"),
         ("fit x.csv --model squid_axon --area 1 --guide me", "unknown guide 'me'"),
         ("fit x.csv --model squid_axon --area 1 --set C=big", "such as na.g=100, got 'C=big'"),
+        ("fit x.csv --model squid_axon --area 1 --set C=-1", "`C` must be positive, got -1.0 µF/cm²"),
+        ("fit x.csv --model squid_axon --area 1 --free electrode.g", "unknown parameter 'electrode.g'."),
         ("fit x.csv --model squid_axon --area 1 --bounds C=1", "NAME=LOW:HIGH, such as leak.E=-90:-50"),
         ("fit x.csv --model squid_axon --area 1 --bounds k.E=1:2", "unknown free parameter 'k.E'"),
         ("fit x.csv --model squid_axon --area 1 --bounds C=2:3", "`bounds` exclude a start: C starts at 1"),

@@ -1,5 +1,6 @@
 """Sweeps against single runs: axes, chunks, devices, processes, disk."""
 
+import json
 import os
 import subprocess
 import sys
@@ -52,6 +53,34 @@ def test_lists_of_sets_and_axes_by_function():
     np.testing.assert_allclose(same.reduced, together.reduced, rtol=1e-12)
 
 
+def test_axes_by_names_of_ones_own(tmp_path):
+    pairs = ([36.0, 40.0], [0.3, 0.4])
+    over = {
+        "I": hh.Axis("stimulus", CURRENTS),
+        "gNa": hh.Axis("na.g", GNA),
+        "set": hh.Axis(("k.g", "leak.g"), pairs),
+        ("ENa", "EK"): hh.Axis(("na.E", "k.E"), ([50.0], [-77.0])),
+    }
+    run = dict(t1=2.0, dt=0.1, reduce=hh.Mean())
+    got = hh.sweep(AXON, over=over, **run)
+    assert list(got.axes) == ["I", "gNa", "set", "ENa, EK"]
+    plain = hh.sweep(AXON, over={"stimulus": CURRENTS, "na.g": GNA, ("k.g", "leak.g"): pairs}, **run)
+    np.testing.assert_array_equal(got.reduced[:, :, :, 0], plain.reduced)
+    hh.save(tmp_path / "x.npz", got)
+    for sweep in (got, hh.load(tmp_path / "x.npz")):
+        assert [sweep.axis_label(name) for name in ("I", "gNa")] == ["I (µA/cm²)", "gNa (mS/cm²)"]
+    hh.sweep(AXON, over=over, folder=tmp_path / "x", **run)
+    kept = json.loads((tmp_path / "x" / "about.json").read_text())
+    units = {"I": "µA/cm²", "gNa": "mS/cm²", "k.g": "mS/cm²", "leak.g": "mS/cm²", "ENa": "mV", "EK": "mV"}
+    pytest.importorskip("xarray")
+    coordinates = got.to_xarray().coords
+    for name, unit in units.items():
+        assert coordinates[name].attrs["units"] == unit
+        assert kept["arrays"][name]["units"] == unit
+    assert coordinates["leak.g"].dims == ("set",) and coordinates["EK"].dims == ("ENa, EK",)
+    assert hh.sweep(AXON, over={"na.g": GNA}, **run).axis_label("na.g") == "na.g (mS/cm²)"
+
+
 def test_whole_networks_are_members_of_a_sweep():
     E = jax.random.uniform(jax.random.key(0), (3, 4, 4), maxval=0.3)
     pulse = hh.Step(10.0, 1.0, 20.0)
@@ -94,19 +123,19 @@ def test_every_listed_parameter_is_found_and_nothing_else():
     names = {
         "axon.C",
         "relay.ca.tau",
-        "relay.na.channel.g",
+        "relay.na.g",
         "relay.na.count",
         "coupling.a.T_max",
         "noise.1.tau",
     }
     assert names < set(known) and len(set(known)) == len(known)
     held = [x for x in jax.tree.leaves(network) if eqx.is_inexact_array(x)]
-    assert {id(find(network, name)[0]) for name in known} == {id(x) for x in held}
+    assert {id(find(network, name).value) for name in known} == {id(x) for x in held}
     free = resolve(network, lambda network: network, None, None, jnp.float64)  # a fit's names
     assert {name.partition("[")[0] for name in free.names} == set(known)
     assert unit_of(network, "relay.ca.depth") == "µm" and unit_of(network, "noise.1.tau") == "ms"
     for name in ("axon", "axon.na", "coupling.a", "coupling.a.pre", "noise", "noise.tau", "C", "na.g", ""):
-        assert find(network, name) == (None, "")
+        assert find(network, name) is None
 
 
 def test_a_point_that_blows_up_is_flagged():
@@ -247,6 +276,9 @@ BAD = [
     ({"na.g": -GNA}, ValueError, r"channels\['na'\].g` must be at least 0"),
     ({"stimulus": 3.0}, ValueError, r"`over\['stimulus'\]` must hold values along a first axis"),
     ({("na.g", "k.g"): (GNA,)}, ValueError, "must hold 2 arrays of values, got 1"),
+    ({"pair": hh.Axis(("na.g", "k.g"), (GNA,))}, ValueError, "must hold 2 arrays of values, got 1"),
+    ({"gNa": hh.Axis("na.x", GNA)}, ValueError, "`over` names 'na.x', which is no parameter. Did you mean"),
+    ({3: GNA}, TypeError, "`over` must name a parameter, such as 'na.g', got 3"),
     ({"na.g": jnp.array([1.0, jnp.nan])}, ValueError, "NaN"),
 ]
 
@@ -256,6 +288,13 @@ BAD = [
 def test_bad_axes_are_refused_before_compiling(over, error, message):
     with pytest.raises(error, match=message):
         hh.sweep(AXON, over=over, **RUN)
+
+
+@pytest.mark.usefixtures("as_users_run_it")
+@pytest.mark.parametrize("where", [3.0, (), ("na.g", 1)])
+def test_an_axis_is_a_name_or_a_function(where):
+    with pytest.raises(TypeError, match="`where` must be the name of a parameter, .*, got"):
+        hh.Axis(where, GNA)
 
 
 def test_sparse_coupling_equals_dense():
