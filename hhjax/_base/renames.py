@@ -1,11 +1,13 @@
-"""Arguments and fields that have another name now: the old one raises an error that says the new one."""
+"""Arguments and fields by other names: an old one raises an error that says the new, an alias is taken."""
 
 import functools
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
+
+_T = TypeVar("_T")
 
 
-def renamed(**new: str) -> Callable[[Any], Any]:
+def renamed(**new: str) -> Callable[[_T], _T]:
     """A decorator for a function or a class whose arguments once had other names.
 
     ```python
@@ -33,5 +35,29 @@ def renamed(**new: str) -> Callable[[Any], Any]:
             return call
         it.__init__ = call
         return it
+
+    return decorate
+
+
+def also_called(**alias: str) -> Callable[[_T], _T]:
+    """A decorator for a class one of whose arguments may be given by a second name.
+
+    ```python
+    @also_called(E="weights")
+    ```
+    """
+
+    def decorate(cls: Any) -> Any:
+        made = cls.__init__
+
+        @functools.wraps(made)
+        def call(*args: Any, **given: Any) -> None:
+            for other, name in alias.items():
+                if other in given and name in given:
+                    raise TypeError(f"`{other}` and `{name}` of hh.{cls.__name__} are the same: give one.")
+            made(*args, **{alias.get(name, name): x for name, x in given.items()})
+
+        cls.__init__ = call
+        return cls
 
     return decorate

@@ -217,7 +217,7 @@ def sweep(
         `"population."` in front where there are several; `"coupling.parameter"`, or
         `"coupling.name.parameter"` of couplings with names; `"noise.parameter"`, or
         `"noise.0.parameter"` of the first of several. The value is an array, whose further axes, if
-        any, are those of the parameter: (points, n, n) for `"coupling.E"`. A tuple of
+        any, are those of the parameter: (points, n, n) for `"coupling.weights"`. A tuple of
         names with a tuple of arrays varies them together, as for a list of parameter sets or
         a random draw. Any other name goes with an [`hh.Axis`][].
     - `reduce`: what to gather, see [`hh.simulate`][]; by default [`hh.SpikeCount`][].

@@ -337,7 +337,9 @@ def test_bad_models_are_refused_on_construction():
         hh.Network(hh.Neuron({}, C=jnp.ones(2)), n=3)
     with pytest.raises(ValueError, match="`n` must be a whole number"):
         hh.Network(AXON, n=0)
-    with pytest.raises(ValueError, match=r"`coupling.E` must have shape \(n, n\) = \(3, 3\).*got \(2, 2\)"):
+    with pytest.raises(
+        ValueError, match=r"`coupling.weights` must have shape \(post, pre\) = \(3, 3\).*got \(2, 2\)"
+    ):
         hh.Network(AXON, n=3, coupling=hh.GradedSynapse(jnp.ones((2, 2))))
-    with pytest.raises(ValueError, match="`coupling.E` must be finite"):
+    with pytest.raises(ValueError, match="`coupling.weights` must be finite"):
         hh.Network(AXON, n=2, coupling=hh.GradedSynapse(jnp.full((2, 2), jnp.nan)))
