@@ -18,6 +18,7 @@ from .._base.devices import on_gpu
 from .._base.host import Progress, Settings
 from .._base.parameters import cast_floats, run_dtype
 from .._base.random import check_key
+from .._base.renames import GONE, renamed
 from .._io.labels import (
     dataset,
     label,
@@ -44,6 +45,7 @@ _BLOCK = 2048  # neurons that step together on a CPU: their state stays in the c
 _CHUNK_BYTES = 256_000_000  # results and states of one launch
 
 
+@renamed(backend=GONE)
 class Sweep(eqx.Module):
     """The result of [`hh.sweep`][]. Arrays live in the memory of the host, or on disk.
 
@@ -175,6 +177,7 @@ def _sizes(points: int, n: int, bytes_per_point: int, chunk: int | None) -> tupl
     return blocks * block * devices, blocks
 
 
+@renamed(backend=GONE)
 def sweep(
     network: Network | Neuron,
     *,

@@ -24,7 +24,7 @@ def test_firing_rates(reference):
     cells = hh.Network(AXON, n=5)
     run = hh.simulate(cells, t1=1000.0, dt=0.02, stimulus=currents, solver="rk4")
     times = hh.spike_times(run.ts, run.V)
-    rates = np.asarray(hh.firing_rate(times, t0=500.0))
+    rates = np.asarray(hh.firing_rate(times, start=500.0))
     expected = [reference["fI"][i] for i in ("7", "10", "20")]
     np.testing.assert_allclose(rates[2:], expected, atol=1e-3)
     counts = (~jnp.isnan(times)).sum(axis=1)
