@@ -65,6 +65,8 @@ def also_called(**alias: str) -> Callable[[_T], _T]:
     ```python
     @also_called(E="weights")
     ```
+
+    The class keeps the second names as its `aliases`.
     """
 
     def decorate(cls: Any) -> Any:
@@ -77,7 +79,7 @@ def also_called(**alias: str) -> Callable[[_T], _T]:
                     raise TypeError(f"`{other}` and `{name}` of {_public(cls)} are the same: give one.")
             made(*args, **{alias.get(name, name): x for name, x in given.items()})
 
-        cls.__init__ = call
+        cls.__init__, cls.aliases = call, alias
         return cls
 
     return decorate
