@@ -120,7 +120,7 @@ def network(starts: int) -> dict:
     fit = hh.fit(
         build(0.1 * off_diagonal),
         data,
-        where=lambda network: network.coupling.E,
+        where=lambda network: network.coupling.weights,
         mask=off_diagonal,
         bounds=(-0.01, 2.0),
         starts=starts,

@@ -109,6 +109,7 @@ from .stimuli import (
 )
 from .stimuli.sampled import Electrode as Electrode
 from .synapses._coupling import AbstractCoupling as AbstractCoupling
+from .synapses._synapse import Synapse as Synapse
 from .synapses.kinetic import GradedSynapse as GradedSynapse
 
 

@@ -13,6 +13,7 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
 from ._base.parameters import as_float_array, is_concrete
+from ._base.renames import renamed
 
 
 def _inside(ts: ArrayLike, V: Array, start: float, stop: float) -> Array:
@@ -37,15 +38,16 @@ def mean(
     return jnp.where(inside, V, 0.0).sum(axis=-2) / inside.sum().astype(V.dtype)
 
 
+@renamed(before="stop", window="start")
 def rest(
     ts: Float[ArrayLike, "..."],
     V: Float[ArrayLike, "..."],
     *,
-    before: float,
-    window: float = 10.0,
+    stop: float,
+    start: float | None = None,
 ) -> Float[Array, "..."]:
-    """Membrane potential (mV) in the `window` (ms) that ends at `before` (ms), its mean."""
-    return mean(ts, V, start=before - window, stop=before)
+    """Mean membrane potential (mV) between `start`, by default 10 ms before, and `stop` (ms)."""
+    return mean(ts, V, start=stop - 10.0 if start is None else start, stop=stop)
 
 
 def peak(
@@ -79,8 +81,8 @@ def ahp_depth(
     start: float,
     stop: float,
 ) -> Float[Array, "..."]:
-    """Depth (mV) of the afterhyperpolarisation: [`rest`][] minus the trough in the window."""
-    return rest(ts, V, before=before) - trough(ts, V, start=start, stop=stop)
+    """Depth (mV) of the afterhyperpolarisation: [`rest`][] up to `before` (ms) minus the [`trough`][]."""
+    return rest(ts, V, stop=before) - trough(ts, V, start=start, stop=stop)
 
 
 def spike_count(

@@ -114,7 +114,7 @@ def fi(dt: float, t1: float, current: float, n: int, solver: str, out: Path) -> 
     cells = hh.Network(hh.squid_axon(), n=n)
     solution, elapsed = _timed(lambda: hh.simulate(cells, t1=t1, dt=dt, stimulus=currents, solver=solver))
     times = hh.spike_times(solution.ts, solution.V)
-    rates = np.asarray(hh.firing_rate(times, t0=t1 / 2))
+    rates = np.asarray(hh.firing_rate(times, start=t1 / 2))
     print(f"Steady firing rate of the squid axon, {solver}, dt = {dt:g} ms, {t1:g} ms, on {device()}.\n")
     rows = [[f"{i:.2f}", f"{rate:.3f}"] for i, rate in zip(currents, rates)]
     print(table(["current (µA/cm²)", "rate (Hz)"], rows))

@@ -44,7 +44,7 @@ def sweep(
     )
     finite = np.asarray(result.finite)[..., 0]
     spikes = np.where(finite, result.reduced["spikes"][..., 0], np.nan)
-    rates = hh.firing_rate(jnp.asarray(result.reduced["times"]), t0=start)
+    rates = hh.firing_rate(jnp.asarray(result.reduced["times"]), start=start)
     rates = np.where(finite, rates[..., 0], np.nan)
 
     names = [result.axis_label(name) for name in axes]

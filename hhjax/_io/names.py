@@ -52,6 +52,11 @@ GONE = {  # fields, by their class, since 0.2.0
 }
 
 
+RENAMED: dict[str, dict[str, str]] = {  # fields, by their class, since 0.2.0
+    "hhjax:GradedSynapse": {"E": "weights"},
+}
+
+
 def _package(module: str) -> str:
     return module.partition(".")[0]
 

@@ -293,9 +293,7 @@ class Network(eqx.Module):
         )
         return drive, rate
 
-    def flow(
-        self, y: State, dt: Array, dt_s: Array | None = None, at: State | None = None
-    ) -> State:
+    def flow(self, y: State, dt: Array, dt_s: Array | None = None, at: State | None = None) -> State:
         """All but V and noise after `dt` (ms) with V held, each with the others as they are in `at`.
 
         The coupling's state moves by `dt_s`.

@@ -16,6 +16,7 @@ from jaxtyping import Array
 from .._base.devices import in_shard_map
 from .._base.parameters import as_float_array, cast_floats, check_parameters, is_concrete, run_dtype
 from .._base.random import check_key
+from .._base.renames import GONE, renamed
 from .._io.labels import run_attrs
 from .._io.store import check_folder
 from .._model.network import Network
@@ -123,6 +124,7 @@ def _checked_state(y0: Any, network: Network) -> State:
     return jax.tree.map(lambda x, want: as_float_array(x, want.dtype), y0, wanted)
 
 
+@renamed(backend=GONE)
 def simulate(
     network: Network | Neuron,
     *,

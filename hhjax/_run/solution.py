@@ -6,6 +6,7 @@ import equinox as eqx
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
+from .._base.renames import GONE, renamed
 from .._io.labels import dataset, label, label_neurons, label_saved, label_times
 from .._model.neuron import State
 from .spikes import spike_times
@@ -37,6 +38,7 @@ class Progress(eqx.Module):
     whole: bool = eqx.field(static=True)
 
 
+@renamed(backend=GONE)
 class Solution(eqx.Module):
     """The result of a run of n neurons.
 

@@ -9,6 +9,7 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
 from .._base.parameters import as_float_array, is_concrete
+from .._base.renames import renamed
 
 
 def _newton_coefficients(t: Array, v: Array) -> list[Array]:
@@ -204,21 +205,22 @@ def isi_cv(times: Float[Array, "... spikes"]) -> Float[Array, "..."]:
     return jnp.where(count >= 2, std / jnp.where(count >= 2, mean, 1.0), jnp.nan)
 
 
+@renamed(t0="start", t1="stop")
 def firing_rate(
     times: Float[Array, "... spikes"],
-    t0: ArrayLike = -jnp.inf,
-    t1: ArrayLike = jnp.inf,
+    start: ArrayLike = -jnp.inf,
+    stop: ArrayLike = jnp.inf,
 ) -> Float[Array, "..."]:
-    """Firing rate in Hz: the reciprocal mean interspike interval between `t0` and `t1`.
+    """Firing rate in Hz: the reciprocal mean interspike interval between `start` and `stop`.
 
     With k spikes in the window, (k − 1)/(last − first). Unlike a count divided by the
     window's length it does not depend on where the window cuts, and it is differentiable.
 
-    **Arguments:** `times`: ms, padded with NaN; `t0`, `t1`: ms, the window.
+    **Arguments:** `times`: ms, padded with NaN; `start`, `stop`: ms, the window.
 
     **Returns:** Hz, 0 with fewer than two spikes in the window.
     """
-    inside = (times >= t0) & (times <= t1)
+    inside = (times >= start) & (times <= stop)
     count = inside.sum(axis=-1).astype(times.dtype)
     first = jnp.min(jnp.where(inside, times, jnp.inf), axis=-1)
     last = jnp.max(jnp.where(inside, times, -jnp.inf), axis=-1)

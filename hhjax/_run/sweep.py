@@ -17,6 +17,7 @@ from .._base.devices import on_gpu
 from .._base.host import Progress, Settings
 from .._base.parameters import cast_floats, run_dtype
 from .._base.random import check_key
+from .._base.renames import GONE, renamed
 from .._io.labels import (
     dataset,
     label,
@@ -42,6 +43,7 @@ _BLOCK = 2048  # neurons that step together on a CPU: their state stays in the c
 _CHUNK_BYTES = 256_000_000  # results and states of one launch
 
 
+@renamed(backend=GONE)
 class Sweep(eqx.Module):
     """The result of [`hh.sweep`][]. Arrays live in the memory of the host, or on disk.
 
@@ -181,6 +183,7 @@ def _sizes(points: int, n: int, bytes_per_point: int, chunk: int | None) -> tupl
     return blocks * block * devices, blocks
 
 
+@renamed(backend=GONE)
 def sweep(
     network: Network | Neuron,
     *,
@@ -219,7 +222,7 @@ def sweep(
     - `network`, `t1`, `dt`, `t0`, `stimulus`, `v0`, `solver`: as in [`hh.simulate`][].
     - `over`: a dict whose every entry is an axis of the sweep. A key names a parameter:
         `"stimulus"`, `"stimulus.amplitude"` or any other field, `"v0"`, `"C"`,
-        `"channel.parameter"` such as `"na.g"`, `"pool.parameter"`, all of these of the neuron with
+        `"channel.parameter"` such as `"na.g"`, `"ion.parameter"`, all of these of the neuron with
         `"population."` in front where there are several; `"coupling.parameter"`, or
         `"coupling.name.parameter"` of couplings with names; `"noise.parameter"`, or
         `"noise.0.parameter"` of the first of several, as for [`hh.get`][]. The value is an array,

@@ -90,7 +90,7 @@ def _features(
     ts: Array, V: Array, currents: Array, threshold: Array, start: float, stop: float, room: int
 ) -> dict[str, Array]:
     # Features look along the times, the last axis but one.
-    rest = features.rest(ts, V, before=start)
+    rest = features.rest(ts, V, stop=start)
     steady = features.mean(ts, V, start=stop - 0.1 * (stop - start), stop=stop)
     inside = ((ts >= start) & (ts <= stop))[:, None]
     away = jnp.where(inside, jnp.abs(V - rest[None]), -1.0)

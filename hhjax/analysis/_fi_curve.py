@@ -11,6 +11,7 @@ from jaxtyping import Array, Float, Int
 
 from .._base.host import number, Settings, table
 from .._base.parameters import as_float_array, cast_floats, is_concrete, run_dtype
+from .._base.renames import renamed
 from .._model.network import Network
 from .._model.neuron import Neuron
 from .._run.simulate import simulate
@@ -65,15 +66,16 @@ def _rates(
 ) -> Array:
     run = simulate(Network(neuron, n=currents.size), stimulus=currents, v0=v0, throw=False, **options.options)
     room = max(int(options.options["t1"] / _FASTEST), 2)
-    return firing_rate(spike_times(run.ts, run.V, threshold, room), t0=start)
+    return firing_rate(spike_times(run.ts, run.V, threshold, room), start=start)
 
 
+@renamed(discard="start")
 def fi_curve(
     neuron: Neuron,
     currents: Any,
     *,
     duration: float = 1000.0,
-    discard: float | None = None,
+    start: float | None = None,
     tol: float = 1e-3,
     dt: float = 0.025,
     solver: Any = None,
@@ -82,9 +84,9 @@ def fi_curve(
 ) -> FICurve:
     r"""Firing rate against current, with the threshold and the class of its onset.
 
-    The rate is that of the run's second half, so that a cell which fires a few times and falls
-    silent counts as silent. Where firing begins is then refined with batches of as many
-    currents.
+    The rate is that of the run's second half, unless `start` says otherwise, so that a cell which
+    fires a few times and falls silent counts as silent. Where firing begins is then refined with
+    batches of as many currents.
 
     The class is that of A. L. Hodgkin, J. Physiol. 107 (1948) 165-181, by the rule: firing has
     class 1 if (i) the resting state is lost in a fold (the steady current has a maximum
@@ -109,7 +111,7 @@ def fi_curve(
         the cell silent.
     - `duration`: of a run, ms. It sets the lowest rate that can be seen, two spikes in the part
         that counts.
-    - `discard`: how much of it is left out, ms, by default half.
+    - `start`: spikes before are not counted, ms; by default half of the `duration`.
     - `tol`: how narrow the bracket of the threshold is in the end, as a fraction of the spacing of
         the currents.
     - `dt`, `solver`, `v0`: see [`hh.simulate`][].
@@ -124,14 +126,14 @@ def fi_curve(
     if is_concrete(currents) and not (np.diff(np.asarray(currents, float)) > 0).all():
         raise ValueError(f"`currents` must increase, got {currents}.")
     duration = check_duration("duration", duration)
-    discard = duration / 2 if discard is None else float(discard)
-    if not 0 <= discard < duration:
-        raise ValueError(f"`discard` must lie within the duration, 0 to {duration:g} ms, got {discard!r}.")
+    start = duration / 2 if start is None else float(start)
+    if not 0 <= start < duration:
+        raise ValueError(f"`start` must lie within the duration, 0 to {duration:g} ms, got {start!r}.")
     if not 0 < tol < 1:
         raise ValueError(f"`tol` must lie between 0 and 1, got {tol!r}.")
     v0, threshold = as_float_array(v0, dtype), as_float_array(threshold, dtype)
     options = Settings(t1=duration, dt=dt, solver=solver)
-    rates_at = lambda neuron, currents: _rates(neuron, currents, v0, threshold, discard, options)
+    rates_at = lambda neuron, currents: _rates(neuron, currents, v0, threshold, start, options)
 
     rates, fold = rates_at(neuron, currents), first_fold(neuron)
     still = jax.lax.stop_gradient(neuron)

@@ -144,5 +144,5 @@ class MarkovChannel(AbstractOhmicChannel):
                 isinstance(ends, tuple) and len(ends) == 2 and ends[0] != ends[1] and set(ends) <= set(known)
             ):
                 raise ValueError(
-                    f"`{kind}.transitions` must return rates by pairs (from, to) of two of {known}, got {ends!r}."
+                    f"`{kind}.transitions` must return rates by pairs (from, to) of {known}, got {ends!r}."
                 )

@@ -99,7 +99,7 @@ def connectivity(
 ) -> AxesImage | PathCollection:
     """Weights of connections (mS/cm²), a row for each receiving neuron; none is white.
 
-    **Arguments:** `weights`: a matrix or [`hh.connect.Sparse`][], such as `network.coupling.E`;
+    **Arguments:** `weights`: a matrix or [`hh.connect.Sparse`][], such as `network.coupling.weights`;
     `colorbar`: whether to show what colours mean; `style`: passed on to `Axes.imshow` or
     `Axes.scatter`.
 

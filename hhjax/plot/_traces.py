@@ -133,8 +133,6 @@ def gates(
 ) -> list[Line2D]:
     """All gates of one neuron against time (ms), one line each.
 
-    Concentrations in pools, which have a unit, are left out.
-
     **Arguments:** `solution`: of a run that saved the whole state, as
     `saveat=diffrax.SaveAt(t0=True, steps=True)` does; `neuron`: its index, in a network of
     several populations within its own; `population`: the name of that; `style`: passed on to
@@ -147,8 +145,6 @@ def gates(
     lines = []
     for channel, states in found.items():
         for gate, x in states.items():
-            if set(states) == {"c"}:
-                continue
             options = look(len(lines)) | {"linewidth": 1.2, "label": f"{channel}.{gate}"} | style
             lines += ax.plot(np.asarray(solution.ts), np.asarray(x)[:, neuron], **options)
     ax.set_ylim(-0.03, 1.03) if all(_within(line) for line in lines) else None

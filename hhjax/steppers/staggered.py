@@ -58,9 +58,7 @@ class _AbstractStaggered(AbstractStepper):
 
     def step(self, network, t, dt, z, stimulus, key):
         middle = t + dt / 2
-        if (
-            network.V_operator() is not None
-        ):  # V first, which may change at once
+        if network.V_operator() is not None:  # V first, which may change at once
             y = self._moved_V(network, middle, dt / 2, z.y, stimulus)
             y = self._moved_V(network, middle, dt / 2, _relax_gates(network, dt, y), stimulus)
             return self.init(network, t, dt, y, stimulus)

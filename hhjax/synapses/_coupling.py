@@ -100,7 +100,7 @@ class Couplings(AbstractCoupling):
         for name, part in self.parts.items():
             if not isinstance(part, AbstractCoupling):
                 raise TypeError(
-                    f"`coupling[{name!r}]` must be a coupling such as hh.GradedSynapse(E), got {part!r}."
+                    f"`coupling[{name!r}]` must be a coupling such as hh.GradedSynapse(W), got {part!r}."
                 )
             for field in ("pre", "post"):
                 end = getattr(part, field)

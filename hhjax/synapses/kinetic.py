@@ -6,8 +6,7 @@ rates as in their chapter "Kinetic models of synaptic transmission", in *Methods
 Modeling*, 2nd edition, MIT Press 1998.
 """
 
-from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -16,11 +15,15 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from .._base.parameters import is_concrete, param, Parameter
-from ..connect import as_weights, check_weights, Sparse, sum_over_pre, Weights
+from .._base.renames import also_called
+from ..channels._kinetics import AlphaBeta, InfTau
+from ..connect import as_weights, check_weights, Weights
 from ._coupling import AbstractCoupling
+from ._synapse import Kinetics, Synapse
 
 
-class GradedSynapse(AbstractCoupling):
+@also_called(E="weights")
+class GradedSynapse(Synapse):
     r"""Graded synaptic coupling through an activation s of each presynaptic neuron.
 
     The current into neuron i is $\frac{V_r - V_i}{w}\sum_j E_{ij} s_j$, with
@@ -30,16 +33,16 @@ class GradedSynapse(AbstractCoupling):
 
     **Fields:**
 
-    - `E`: coupling matrix, mS/cm² (with `width` 1), shape (n, n); row i receives,
+    - `weights`: the coupling matrix E, mS/cm² (with `width` 1), shape (post, pre); row i receives,
         column j sends. An array, or [`hh.connect.Sparse`][] weights from about a tenth of
-        non-zero entries down.
+        non-zero entries down. May be given, and read, as `E`.
     - `reversal`: V_r, mV, scalar or one per receiving neuron.
     - `width`: w, dimensionless divisor of the coupling, not zero.
     - `alpha`, `beta`: rates of rise and decay, 1/ms.
     - `half`, `slope`: half-activation potential and slope, mV.
+    - `pre`, `post`: populations, by name.
     """
 
-    E: Any = eqx.field(converter=as_weights, metadata={"unit": "mS/cm²"})
     reversal: Parameter = param(20.0, unit="mV")
     width: Parameter = param(1.0, positive=True)
     alpha: Parameter = param(5.0, unit="1/ms", minimum=0.0)
@@ -47,38 +50,28 @@ class GradedSynapse(AbstractCoupling):
     half: Parameter = param(-3.0, unit="mV")
     slope: Parameter = param(8.0, unit="mV", positive=True)
 
-    aliases: ClassVar[Mapping[str, str]] = {"E": "weights"}
+    @property
+    def E(self) -> Any:  # also of what eqx.tree_at puts in their place
+        """The `weights`."""
+        return self.weights
 
-    def linear_form(self, V: Float[Array, " n"], s: Any) -> tuple[Array, Array]:
-        rise = self.alpha * jax.nn.sigmoid((V - self.half) / self.slope)
-        return rise, rise + self.beta
+    def rates(self, V: Float[Array, "*s"]) -> AlphaBeta:
+        return AlphaBeta(self.alpha * jax.nn.sigmoid((V - self.half) / self.slope), self.beta)
 
-    def steady_state(self, V: Float[Array, " n"]) -> Array:
-        drive, rate = self.linear_form(V, None)
-        return drive / rate
-
-    def linear_current(self, V: Float[Array, " n"], s: Array) -> tuple[Array, Array]:
-        conductance = sum_over_pre(self.E, s) / self.width
-        return conductance * self.reversal, conductance
-
-    def check(self, n: int, pre: int | None = None) -> None:
-        shape = (n, n if pre is None else pre)
-        if self.E.shape != shape:
-            raise ValueError(
-                f"`coupling.E` must have shape {'(n, n)' if pre is None else '(post, pre)'} = {shape}, "
-                f"row = receiving neuron, got {self.E.shape}."
-            )
-        entries = self.E.weight if isinstance(self.E, Sparse) else self.E
-        if is_concrete(entries) and not np.isfinite(np.asarray(entries)).all():
-            raise ValueError("`coupling.E` must be finite, got NaN or infinity.")
+    def conductance(self, V: Float[Array, " n"], s: Array) -> Float[Array, " n"]:
+        return super().conductance(V, s) / self.width
 
 
 class GapJunction(AbstractCoupling):
     r"""Gap junctions: current $\sum_j W_{ij} (V_j - V_i)$ into neuron i.
 
-    They join neurons of one population, or of the whole network, and have no state of their own.
+    They join neurons of one population, or of the whole network, and have no state of their own. They
+    may be as strong as you like: `strang`, `staggered`, `strang4` (of order 3 then), `crank_nicolson`,
+    `backward_euler`, `ind_exp_euler`, `strang_maruyama`, `exp_euler_maruyama` and implicit solvers of
+    Diffrax solve the V of all neurons together, up to 256 by elimination, beyond by iteration. The other
+    solvers refuse a dt for which they are too strong.
 
-    **Fields:** `weights`: W, mS/cm², shape (n, n), dense or from [`hh.connect`][], by nature
+    **Fields:** `weights`: W, mS/cm², at least 0, shape (n, n), dense or from [`hh.connect`][], by nature
     symmetric; `pre`, `post`: the population, by name, twice the same.
     """
 
@@ -103,43 +96,16 @@ class GapJunction(AbstractCoupling):
                 f"got {self.pre!r} and {self.post!r}; without either, `weights` is of all neurons."
             )
         check_weights(self.weights, n, n)
+        values = self.weights.weight if isinstance(self.weights, Sparse) else self.weights
+        if is_concrete(values) and not (np.asarray(values) >= 0).all():
+            raise ValueError(f"`coupling.weights` of gap junctions must be at least 0, got {values.min()}.")
 
 
-class _AbstractKinetic(AbstractCoupling):
-    """Receptors that bind the transmitter T(V) = T_max/(1 + e^(−(V − half)/slope)) (1994, eq. 4)."""
-
-    weights: eqx.AbstractVar[Weights]
-    reversal: eqx.AbstractVar[Parameter]
-    alpha: eqx.AbstractVar[Parameter]
-    beta: eqx.AbstractVar[Parameter]
-    T_max: eqx.AbstractVar[Parameter]
-    half: eqx.AbstractVar[Parameter]
-    slope: eqx.AbstractVar[Parameter]
-
-    def transmitter(self, V: Float[Array, " pre"]) -> Float[Array, " pre"]:
-        """Concentration of the transmitter, mM, at a presynaptic V (mV)."""
-        return self.T_max * jax.nn.sigmoid((V - self.half) / self.slope)
-
-    def linear_form(self, V: Float[Array, " pre"], s: Any) -> tuple[Any, Any]:
-        bind = self.alpha * self.transmitter(V)
-        return bind, bind + self.beta
-
-    def steady_state(self, V: Float[Array, " pre"]) -> Any:
-        drive, rate = self.linear_form(V, None)
-        return drive / rate
-
-    def linear_current(self, V: Float[Array, " n"], s: Any) -> tuple[Array, Array]:
-        conductance = sum_over_pre(self.weights, s)
-        return conductance * self.reversal, conductance
-
-    def check(self, n: int, pre: int | None = None) -> None:
-        check_weights(self.weights, n, n if pre is None else pre)
-
-
-class AMPA(_AbstractKinetic):
+class AMPA(Synapse):
     r"""AMPA receptors: current $\sum_j W_{ij} r_j (V_r - V_i)$, $\dot r = \alpha T(V)(1 - r) - \beta r$.
 
-    Destexhe, Mainen and Sejnowski (1994, 1998).
+    The transmitter is $T(V) = T_{max}/(1 + e^{-(V - half)/slope})$ (1994, eq. 4). Destexhe, Mainen
+    and Sejnowski (1994, 1998).
 
     **Fields:**
 
@@ -151,13 +117,19 @@ class AMPA(_AbstractKinetic):
     - `pre`, `post`: populations, by name.
     """
 
-    weights: Weights = eqx.field(converter=as_weights)
     reversal: Parameter = param(0.0, unit="mV")
     alpha: Parameter = param(1.1, unit="1/(mM ms)", minimum=0.0)
     beta: Parameter = param(0.19, unit="1/ms", positive=True)
     T_max: Parameter = param(1.0, unit="mM", minimum=0.0)
     half: Parameter = param(2.0, unit="mV")
     slope: Parameter = param(5.0, unit="mV", positive=True)
+
+    def transmitter(self, V: Float[Array, "*s"]) -> Float[Array, "*s"]:
+        """Concentration of the transmitter, mM, at a presynaptic V (mV)."""
+        return self.T_max * jax.nn.sigmoid((V - self.half) / self.slope)
+
+    def rates(self, V: Float[Array, "*s"]) -> Kinetics | dict[str, Kinetics]:
+        return AlphaBeta(self.alpha * self.transmitter(V), self.beta)
 
 
 class GABAA(AMPA):
@@ -188,16 +160,8 @@ class NMDA(AMPA):
         """The fraction of channels free of magnesium, at a postsynaptic V (mV)."""
         return 1 / (1 + jnp.exp(-0.062 * V) * self.magnesium / 3.57)
 
-    def linear_current(self, V: Float[Array, " n"], s: Any) -> tuple[Array, Array]:
-        conductance = sum_over_pre(self.weights, s) * self.unblocked(V)
-        return conductance * self.reversal, conductance
 
-    @property
-    def V_is_linear(self) -> bool:
-        return False
-
-
-class GABAB(_AbstractKinetic):
+class GABAB(AMPA):
     r"""GABA-B receptors, which open potassium channels by way of a G protein.
 
     $\dot r = K_1 T(V)(1 - r) - K_2 r$, $\dot g = K_3 r - K_4 g$, current
@@ -208,31 +172,21 @@ class GABAB(_AbstractKinetic):
     `beta`: K2, 0.0012 per ms; `K3`: 0.18 µM per ms; `K4`: 0.034 per ms; `K_d`: 100 µM⁴.
     """
 
-    weights: Weights = eqx.field(converter=as_weights)
     reversal: Parameter = param(-95.0, unit="mV")
     alpha: Parameter = param(0.09, unit="1/(mM ms)", minimum=0.0)
     beta: Parameter = param(0.0012, unit="1/ms", positive=True)
-    T_max: Parameter = param(1.0, unit="mM", minimum=0.0)
-    half: Parameter = param(2.0, unit="mV")
-    slope: Parameter = param(5.0, unit="mV", positive=True)
     K3: Parameter = param(0.18, unit="µM/ms", minimum=0.0)
     K4: Parameter = param(0.034, unit="1/ms", positive=True)
     K_d: Parameter = param(100.0, unit="µM⁴", positive=True)
 
+    def rates(self, V: Float[Array, "*s"]) -> dict[str, Kinetics]:
+        r = AlphaBeta(self.alpha * self.transmitter(V), self.beta)
+        return {"r": r, "g": InfTau(self.K3 * r.inf / self.K4, 1 / self.K4)}
+
     def linear_form(self, V: Float[Array, " pre"], s: Any) -> tuple[Any, Any]:
-        bind = self.alpha * self.transmitter(V)
-        return {"r": bind, "g": self.K3 * s["r"]}, {"r": bind + self.beta, "g": self.K4}
+        drive, rate = super().linear_form(V, s)
+        return drive | {"g": self.K3 * s["r"]}, rate
 
-    def steady_state(self, V: Float[Array, " pre"]) -> Any:
-        bind = self.alpha * self.transmitter(V)
-        r = bind / (bind + self.beta)
-        return {"r": r, "g": self.K3 * r / self.K4}
-
-    def linear_current(self, V: Float[Array, " n"], s: Any) -> tuple[Array, Array]:
+    def open_fraction(self, s: Any) -> Float[Array, " pre"]:
         bound = s["g"] ** 4
-        conductance = sum_over_pre(self.weights, bound / (bound + self.K_d))
-        return conductance * self.reversal, conductance
-
-    @property
-    def states_are_independent(self) -> bool:
-        return False
+        return bound / (bound + self.K_d)

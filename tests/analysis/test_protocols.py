@@ -247,7 +247,7 @@ CLAMP, STEPS, CURVE = analysis.voltage_clamp, analysis.current_clamp, analysis.f
         (lambda: STEPS(NOISY, [0.0]), ValueError, "no channel noise"),
         (lambda: STEPS(SQUID, 1.0), ValueError, r"`currents` must have shape \(steps,\)"),
         (lambda: CURVE(SQUID, [3.0, 2.0, 1.0]), ValueError, "`currents` must increase"),
-        (lambda: CURVE(SQUID, [1.0, 2.0, 3.0], discard=2e3), ValueError, "`discard` must lie within"),
+        (lambda: CURVE(SQUID, [1.0, 2.0, 3.0], start=2e3), ValueError, "`start` must lie within"),
     ],
 )
 def test_what_makes_no_sense_is_refused(as_users_run_it, call, error, message):

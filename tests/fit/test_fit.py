@@ -171,15 +171,15 @@ def test_couplings_of_a_network_are_recovered():
     fit = hh.fit(
         build([[0.0, 0.02], [0.02, 0.0]]),
         hh.Recording(ts, I[None], V[None]),
-        where=lambda network: network.coupling.E,
+        where=lambda network: network.coupling.weights,
         mask=~np.eye(2, dtype=bool),
         dt=dt,
         **QUIET,
     )
-    assert fit.names == ("coupling.E[0,1]", "coupling.E[1,0]")
+    assert fit.names == ("coupling.weights[0,1]", "coupling.weights[1,0]")
     assert (np.abs(fit.values - [0.2, 0.1]) < 3 * fit.standard_errors).all()
     assert (fit.standard_errors < 0.01).all()
-    assert float(fit.model.coupling.E[0, 0]) == 0.0
+    assert float(fit.model.coupling.weights[0, 0]) == 0.0
 
 
 def test_sweeps_as_neurons_share_what_they_should():

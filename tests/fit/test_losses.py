@@ -90,7 +90,7 @@ def test_features_of_a_known_trace():
     ts = np.arange(0, 100, 0.1)
     V = -65 - 8 * np.exp(-(((ts - 60) / 5) ** 2)) + 100 * np.exp(-(((ts - 40) / 1) ** 2))
     V = jnp.asarray(np.stack([V, V + 3.0], axis=1))
-    np.testing.assert_allclose(features.rest(ts, V, before=30.0), [-65.0, -62.0], atol=1e-6)
+    np.testing.assert_allclose(features.rest(ts, V, stop=30.0), [-65.0, -62.0], atol=1e-6)
     np.testing.assert_allclose(features.peak(ts, V), [35.0, 38.0], atol=1e-3)
     np.testing.assert_allclose(features.trough(ts, V, start=50.0), [-73.0, -70.0], atol=1e-3)
     depth = features.ahp_depth(ts, V, before=30.0, start=50.0, stop=80.0)

@@ -24,7 +24,7 @@ def test_firing_rates(reference):
     cells = hh.Network(AXON, n=5)
     run = hh.simulate(cells, t1=1000.0, dt=0.02, stimulus=currents, solver="rk4")
     times = hh.spike_times(run.ts, run.V)
-    rates = np.asarray(hh.firing_rate(times, t0=500.0))
+    rates = np.asarray(hh.firing_rate(times, start=500.0))
     expected = [reference["fI"][i] for i in ("7", "10", "20")]
     np.testing.assert_allclose(rates[2:], expected, atol=1e-3)
     counts = (~jnp.isnan(times)).sum(axis=1)
@@ -337,7 +337,9 @@ def test_bad_models_are_refused_on_construction():
         hh.Network(hh.Neuron({}, C=jnp.ones(2)), n=3)
     with pytest.raises(ValueError, match="`n` must be a whole number"):
         hh.Network(AXON, n=0)
-    with pytest.raises(ValueError, match=r"`coupling.E` must have shape \(n, n\) = \(3, 3\).*got \(2, 2\)"):
+    with pytest.raises(
+        ValueError, match=r"`coupling.weights` must have shape \(post, pre\) = \(3, 3\).*got \(2, 2\)"
+    ):
         hh.Network(AXON, n=3, coupling=hh.GradedSynapse(jnp.ones((2, 2))))
-    with pytest.raises(ValueError, match="`coupling.E` must be finite"):
+    with pytest.raises(ValueError, match="`coupling.weights` must be finite"):
         hh.Network(AXON, n=2, coupling=hh.GradedSynapse(jnp.full((2, 2), jnp.nan)))

@@ -67,7 +67,7 @@ def test_rate_isi_and_cv():
     times = jnp.array([[10.0, 20.0, 40.0, jnp.nan], [5.0, jnp.nan, jnp.nan, jnp.nan]])
     np.testing.assert_allclose(hh.isi(times)[0], [10.0, 20.0, jnp.nan])
     np.testing.assert_allclose(hh.firing_rate(times), [2 / 30 * 1000, 0.0])
-    np.testing.assert_allclose(hh.firing_rate(times, t0=15.0), [50.0, 0.0])
+    np.testing.assert_allclose(hh.firing_rate(times, start=15.0), [50.0, 0.0])
     np.testing.assert_allclose(hh.isi_cv(times), [5 / 15, jnp.nan])
     slope = jax.grad(lambda t: hh.firing_rate(t))(jnp.array([10.0, 20.0, 40.0, jnp.nan]))
     np.testing.assert_allclose(slope, [2000 / 900, 0.0, -2000 / 900, 0.0])

@@ -86,7 +86,11 @@ def test_whole_networks_are_members_of_a_sweep():
     pulse = hh.Step(10.0, 1.0, 20.0)
     network = hh.Network(AXON, n=4, coupling=hh.GradedSynapse(E[0]))
     reducers = {"mean": hh.Mean(), "count": hh.SpikeCount()}
-    over = {"coupling.E": E, "stimulus.amplitude": jnp.array([5.0, 10.0]), "v0": jnp.full((1, 4), -60.0)}
+    over = {
+        "coupling.weights": E,
+        "stimulus.amplitude": jnp.array([5.0, 10.0]),
+        "v0": jnp.full((1, 4), -60.0),
+    }
     got = hh.sweep(network, over=over, stimulus=pulse, reduce=reducers, **RUN)
     assert got.reduced["count"].shape == (3, 2, 1, 4)
     network = hh.Network(AXON, n=4, coupling=hh.GradedSynapse(E[2]))
@@ -314,7 +318,7 @@ def test_sparse_coupling_equals_dense():
 
 @pytest.mark.usefixtures("as_users_run_it")
 def test_a_sparse_coupling_of_another_size_is_refused():
-    with pytest.raises(ValueError, match=r"`coupling.E` must have shape \(n, n\) = \(3, 3\)"):
+    with pytest.raises(ValueError, match=r"`coupling.weights` must have shape \(post, pre\) = \(3, 3\)"):
         hh.Network(AXON, n=3, coupling=hh.GradedSynapse(hh.connect.from_dense(np.eye(2))))
     with pytest.raises(ValueError, match=r"`weights` must have shape \(post, pre\), got \(2,\)"):
         hh.connect.from_dense(np.ones(2))
