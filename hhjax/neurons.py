@@ -6,7 +6,7 @@ import types
 from jaxtyping import Array
 
 from ._model.neuron import Neuron
-from .channels._channel import Channel
+from .channels._channel import AbstractChannel
 from .channels._ion import calcium
 from .channels.connor_stevens import ACurrent, ConnorStevensPotassium, ConnorStevensSodium
 from .channels.destexhe import HCurrent, PotassiumLeak, ReticularTCalcium
@@ -96,8 +96,8 @@ def connor_stevens() -> Neuron:
 # concentration as in the files.
 
 
-def _cell(g_k: float, leak: Leak, **more: Channel) -> Neuron:
-    channels = {
+def _cell(g_k: float, leak: Leak, **more: AbstractChannel) -> Neuron:
+    channels: dict[str, AbstractChannel] = {
         "na": TraubMilesSodium(g=50.0, E=50.0, VT=-55.0),
         "k": TraubMilesPotassium(g=g_k, E=-100.0, VT=-55.0),
         "leak": leak,

@@ -74,7 +74,7 @@ class Network(eqx.Module):
         check_size("n", self.n)
         if self.coupling is not None and not isinstance(self.coupling, AbstractCoupling):
             raise TypeError(
-                "`coupling` must be a coupling such as hh.GradedSynapse(E), or a dict of them, "
+                "`coupling` must be a coupling such as hh.GradedSynapse(weights), or a dict of them, "
                 f"got {self.coupling!r}."
             )
         for noise in self.noise:

@@ -17,7 +17,7 @@ from jaxtyping import Array, Float
 from .._base.parameters import is_concrete, param, Parameter
 from .._base.renames import also_called
 from ..channels._kinetics import AlphaBeta, InfTau
-from ..connect import as_weights, check_weights, Weights
+from ..connect import as_weights, check_weights, Sparse, Weights
 from ._coupling import AbstractCoupling
 from ._synapse import Kinetics, Synapse
 
@@ -97,8 +97,8 @@ class GapJunction(AbstractCoupling):
             )
         check_weights(self.weights, n, n)
         values = self.weights.weight if isinstance(self.weights, Sparse) else self.weights
-        if is_concrete(values) and not (np.asarray(values) >= 0).all():
-            raise ValueError(f"`coupling.weights` of gap junctions must be at least 0, got {values.min()}.")
+        if is_concrete(values) and (least := np.asarray(values).min()) < 0:
+            raise ValueError(f"`coupling.weights` of gap junctions must be at least 0, got {least}.")
 
 
 class AMPA(Synapse):
