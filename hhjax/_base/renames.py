@@ -2,10 +2,12 @@
 
 import functools
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
+
+_It = TypeVar("_It", bound=Callable)
 
 
-def renamed(**new: str) -> Callable[[Any], Any]:
+def renamed(**new: str) -> Callable[[_It], _It]:
     """A decorator for a function or a class whose arguments once had other names.
 
     ```python

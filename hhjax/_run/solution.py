@@ -44,7 +44,7 @@ class Solution(eqx.Module):
 
     - `ts`: times of what was saved, ms, shape (times,).
     - `ys`: what was saved, each leaf with a leading axis of times; by default a `State`
-        that holds V alone. With `folder=` these arrays are on disk.
+        that holds V alone. Of [`hh.simulate_to`][] these arrays are on disk.
     - `final`: the whole state at the end of the run.
     - `finite`: shape (n,), false for a neuron whose final state is infinite or NaN.
     - `reduced`: the results of `reduce=`, in its structure.
