@@ -4,10 +4,10 @@ import functools
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-_It = TypeVar("_It", bound=Callable)
+_T = TypeVar("_T")
 
 
-def renamed(**new: str) -> Callable[[_It], _It]:
+def renamed(**new: str) -> Callable[[_T], _T]:
     """A decorator for a function or a class whose arguments once had other names.
 
     ```python

@@ -7,13 +7,14 @@ from typing import Any, Literal
 
 import numpy as np
 
+from .._base.tables import facts, Printed, Table, value
 from .archives import AbstractArchive
-from .labels import dataset, Labelled
+from .labels import array_table, dataset, Labelled
 from .store import as_errors_of, kind_of, last_copy
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Saved(Mapping[str, Any]):
+class Saved(Printed, Mapping[str, Any]):
     """What [`hh.simulate_to`][] or [`hh.sweep_to`][] wrote, as [`hh.open`][] found it.
 
     A mapping from names to arrays that read what is indexed: `saved["V"][-1000:]`. The names are those
@@ -65,6 +66,18 @@ class Saved(Mapping[str, Any]):
     def units(self) -> dict[str, str]:
         everything = self._variables | self._coords
         return {name: x.attrs["units"] for name, x in everything.items() if "units" in x.attrs}
+
+    def _tables(self) -> list[Table]:
+        run, about = self.kind == "run", self.attrs
+        said = {"solver": about["solver"]}
+        said["time"] = f"{about['dt']:g} ms steps from {about['t0']:g} to {about['t1']:g} ms"
+        there = f"{self.count} of {self.total}" + ("" if self.finished else ", not finished")
+        axes = [(name, value(x), self.units.get(name, "")) for name, x in self.axes.items()]
+        return [
+            facts(f"{self.kind} in {self.folder}", said | {"rows" if run else "points": there}),
+            Table(("axis", "values", "unit"), axes, left=(0, 2)),
+            array_table(self._variables),
+        ]
 
     def to_xarray(self) -> Any:
         """What is there, as an `xarray.Dataset` in memory (needs `pip install 'hhjax[xarray]'`).

@@ -9,10 +9,12 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from .._base.parameters import check_parameters, param, Parameter
+from .._base.tables import Printed, Table
 from .._noise.channels import AbstractNoisyChannel
 from ..channels._channel import Channel
 from .names import check_names
 from .pool import CalciumPool
+from .tables import neuron_tables, populations_tables
 
 
 class State(eqx.Module):
@@ -40,7 +42,7 @@ class State(eqx.Module):
         return State(V=V, gates=self.gates, s=self.s, noise=self.noise)
 
 
-class Neuron(eqx.Module):
+class Neuron(Printed, eqx.Module):
     r"""A space-clamped neuron, $C\,dV/dt = I - \sum_k I_k$.
 
     **Fields:**
@@ -77,6 +79,9 @@ class Neuron(eqx.Module):
                 )
         check_names(channels=self.channels, pools=self.pools)
         check_parameters(self, "neuron")
+
+    def _tables(self) -> list[Table]:
+        return neuron_tables(self)
 
     @property
     def V_is_linear(self) -> bool:
@@ -235,7 +240,7 @@ def bounded(
     return limited
 
 
-class Populations(eqx.Module):
+class Populations(Printed, eqx.Module):
     """Several populations of different neurons, with the methods of one [`hh.Neuron`][].
 
     V holds the populations one after the other, in the order of `sizes`; the gates are kept by
@@ -247,6 +252,9 @@ class Populations(eqx.Module):
 
     neurons: dict[str, Neuron]
     sizes: tuple[tuple[str, int], ...] = eqx.field(static=True)
+
+    def _tables(self) -> list[Table]:
+        return populations_tables(self)
 
     @property
     def ranges(self) -> dict[str, slice]:

@@ -12,7 +12,9 @@ import numpy as np
 from jaxtyping import Array
 
 from .._base.renames import renamed
+from .._base.tables import facts, Printed, Table, value
 from .._io.labels import (
+    array_table,
     dataset,
     label,
     label_axes,
@@ -27,9 +29,10 @@ from .._model.network import Network
 from .._model.neuron import Neuron, State
 from .axes import coordinates
 from .points import lay_out, Points
+from .solution import counted
 
 
-class Sweep(eqx.Module):
+class Sweep(Printed, eqx.Module):
     """The result of [`hh.sweep`][]. Arrays live in the memory of the host, or on disk.
 
     **Fields:**
@@ -69,6 +72,25 @@ class Sweep(eqx.Module):
         """The name of an axis with its unit, for tables and plots."""
         unit = coordinates(self.network, {name: self.axes[name]}, self.parameters)[name][0][1]
         return f"{name} ({unit or 'no unit'})"
+
+    def _tables(self) -> list[Table]:
+        n, rows, sizes = self.finite.shape[-1], [], []
+        known = coordinates(self.network, self.axes, self.parameters)
+        for name, values in self.axes.items():
+            given = values if isinstance(values, list) else [values]
+            rows += [(part, value(x), unit) for (part, unit), x in zip(known[name], given)]
+            sizes.append(len(given[0]))
+        runs = " × ".join(map(str, sizes)) if self.indices is None else str(len(self.indices))
+        grid = f"{self.dt:g} ms steps from {self.t0:g} to {self.t1:g} ms"
+        said = {"solver": self.solver, "time": grid, "points": runs, "neurons": str(n)}
+        arrays = label(self.reduced, (), n)
+        if self.ys is not None:
+            arrays |= label_saved(self.ys, ("time",), n, of_state=isinstance(self.ys, State))
+        return [
+            facts("Sweep", said | {"finite": counted(self.finite)}),
+            Table(("axis", "values", "unit"), rows, left=(0, 2)),
+            array_table(arrays),
+        ]
 
     def to_xarray(self) -> Any:
         """This sweep as an `xarray.Dataset` (needs `pip install 'hhjax[xarray]'`).
