@@ -59,8 +59,11 @@ class Saved(Printed, Mapping[str, Any]):
     @property
     def axes(self) -> dict[str, np.ndarray]:
         lead = self._variables["done"].dims if self.kind == "sweep" else ()
-        names = [name for dim in lead for name in ([dim] if dim in self._coords else dim.split(", "))]
-        return {name: self._coords[name].values for name in names if name in self._coords}
+        found = {}
+        for dim in lead:  # which is made of the names of what varies along it, or has one of its own
+            along = {name: x.values for name, x in self._coords.items() if x.dims == (dim,)}
+            found |= dict(sorted(along.items(), key=lambda it: f", {dim},".find(f", {it[0]},")))
+        return found
 
     @property
     def units(self) -> dict[str, str]:
