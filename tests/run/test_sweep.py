@@ -69,7 +69,8 @@ def test_axes_by_names_of_ones_own(tmp_path):
     hh.save(tmp_path / "x.npz", got)
     for sweep in (got, hh.load(tmp_path / "x.npz")):
         assert [sweep.axis_label(name) for name in ("I", "gNa")] == ["I (µA/cm²)", "gNa (mS/cm²)"]
-    hh.sweep(AXON, over=over, folder=tmp_path / "x", **run)
+    hh.sweep_to(tmp_path / "x", AXON, over=over, **run)
+    assert list(hh.open(tmp_path / "x").axes) == ["I", "gNa", "k.g", "leak.g", "ENa", "EK"]
     kept = json.loads((tmp_path / "x" / "about.json").read_text())
     units = {"I": "µA/cm²", "gNa": "mS/cm²", "k.g": "mS/cm²", "leak.g": "mS/cm²", "ENa": "mV", "EK": "mV"}
     pytest.importorskip("xarray")
