@@ -18,7 +18,7 @@ class Saved(Printed, Mapping[str, Any]):
     """What [`hh.simulate_to`][] or [`hh.sweep_to`][] wrote, as [`hh.open`][] found it.
 
     A mapping from names to arrays that read what is indexed: `saved["V"][-1000:]`. The names are those
-    of `to_xarray()`. What has not been written yet is NaN or 0.
+    of `to_xarray()`; `print(saved)` tells them. What has not been written yet is NaN or 0.
 
     **Fields:**
 
@@ -42,6 +42,7 @@ class Saved(Printed, Mapping[str, Any]):
     _variables: dict[str, Labelled] = dataclasses.field(repr=False)
     _coords: dict[str, Labelled] = dataclasses.field(repr=False)
     _archive: AbstractArchive = dataclasses.field(repr=False)
+    _arrays: Table = dataclasses.field(repr=False)  # which is shown of a closed file, too
 
     def __getitem__(self, name: str) -> Any:
         return self._variables[name].values
@@ -79,7 +80,7 @@ class Saved(Printed, Mapping[str, Any]):
         return [
             facts(f"{self.kind} in {self.folder}", said | {"rows" if run else "points": there}),
             Table(("axis", "values", "unit"), axes, left=(0, 2)),
-            array_table(self._variables),
+            self._arrays,
         ]
 
     def to_xarray(self) -> Any:
@@ -146,13 +147,15 @@ def _read(path: Path, archive: AbstractArchive) -> Saved:
     if "done" in variables:
         done = np.asarray(variables["done"].values[...])
         count, total = int(done.sum()), done.size
-        return Saved(path, "sweep", count, total, count == total, attrs, variables, coords, archive)
+        how_far = count, total, count == total
+        return Saved(path, "sweep", *how_far, attrs, variables, coords, archive, array_table(variables))
     steps = _steps(np.asarray(variables.pop("resume").values[...]))
     t0, t1, dt, ts = attrs["t0"], attrs["t1"], attrs["dt"], np.asarray(coords["time"].values, float)
     # No part of a run ends one step before the run does, so that a last step may be ever so short.
     count = 0 if steps is None else int(np.searchsorted(ts, t0 + (steps + 0.5) * dt))
     finished = steps is not None and t0 + steps * dt > t1 - 1e-3 * dt
-    return Saved(path, "run", count, ts.size, finished, attrs, variables, coords, archive)
+    how_far = count, ts.size, finished
+    return Saved(path, "run", *how_far, attrs, variables, coords, archive, array_table(variables))
 
 
 def _steps(resume: np.ndarray) -> int | None:

@@ -42,6 +42,7 @@ def test_a_run_is_opened_before_and_after_its_end(tmp_path, name):
         assert half.axes == {}
         xarray = pytest.importorskip("xarray")
         xarray.testing.assert_equal(half.to_xarray(), plain.to_xarray().isel(time=slice(61))[list(half)])
+    assert "not finished" in str(half) and "(101, 1)" in str(half)  # when it is closed, too
     assert contents(tmp_path / name) == before
     hh.simulate_to(tmp_path / name, AXON, **RUN, chunk=120)
     whole = hh.open(str(tmp_path / name))
