@@ -32,6 +32,7 @@ from ._fit import (
     score as score,
 )
 from ._io.files import load as load, load_notes as load_notes, save as save
+from ._io.saved import open as open, Saved as Saved
 from ._model.names import get as get, replace as replace
 from ._model.network import Network as Network, vector_field as vector_field
 from ._model.neuron import Neuron as Neuron, State as State
@@ -66,7 +67,8 @@ from ._run.spikes import (
     isi_cv as isi_cv,
     spike_times as spike_times,
 )
-from ._run.sweep import Sweep as Sweep, sweep as sweep
+from ._run.sweep import Sweep as Sweep, sweep as sweep, sweep_to as sweep_to
+from ._run.to_disk import simulate_to as simulate_to
 from ._version import __version__ as __version__
 from .channels import Leak as Leak, Potassium as Potassium, Sodium as Sodium
 from .channels._channel import AbstractChannel as AbstractChannel, Channel as Channel

@@ -10,6 +10,7 @@ import equinox as eqx
 import numpy as np
 
 from ._base.parameters import check_size
+from ._base.tables import facts, is_known, Printed, span, Table
 
 
 def _read_only(x: Any) -> np.ndarray:
@@ -18,7 +19,7 @@ def _read_only(x: Any) -> np.ndarray:
     return x
 
 
-class Recording(eqx.Module):
+class Recording(Printed, eqx.Module):
     """Sweeps of a current-clamp recording, sampled evenly at the same times.
 
     Kept in float64 on the host. Without a unit a current density (µA/cm²) is meant.
@@ -76,6 +77,15 @@ class Recording(eqx.Module):
 
     def __len__(self) -> int:
         return self.V.shape[0]
+
+    def _tables(self) -> list[Table]:
+        said = {"name": self.name, "sweeps": str(len(self))}
+        said["neurons"] = str(self.V.shape[2]) if self.V.ndim == 3 else ""
+        said["samples"] = f"{self.ts.size} each, {span(self.ts, 'ms')}"
+        said |= {"current": span(self.current, self.current_unit), "V": span(self.V, "mV")}
+        if is_known(self.V) and (missing := np.isnan(self.V).mean()):
+            said["missing"] = f"{100 * missing:.3g} % of V"
+        return [facts("Recording", said)]
 
     @property
     def dt(self) -> float:

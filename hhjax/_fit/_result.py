@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
+from .._base.tables import Printed, Table
 from ._free import Free
 
 
@@ -24,7 +25,7 @@ class Starts:
 
 
 @dataclasses.dataclass(frozen=True)
-class Fit:
+class Fit(Printed):
     """The result of [`hh.fit`][].
 
     **Fields:**
@@ -104,24 +105,20 @@ class Fit:
 
     def summary(self) -> str:
         """The estimates as a table, and how the fit ended."""
-        wide = max(9, *(len(name) for name in self.names))
-        head = f"{'parameter':<{wide}}  {'estimate':>12}  {'std. error':>12}  unit"
-        rows = [
-            f"{name:<{wide}}  {value:>12.6g}  {error:>12.2g}  {unit}"
-            for name, value, error, unit in zip(self.names, self.values, self.standard_errors, self.units)
-        ]
+        return str(self)
+
+    def _tables(self) -> list[Table]:
+        each = zip(self.names, self.values, self.standard_errors, self.units)
+        rows = [(name, f"{value:.6g}", f"{error:.2g}", unit) for name, value, error, unit in each]
         unknown = [name for name, error in zip(self.names, self.standard_errors) if np.isinf(error)]
-        if unknown:
-            rows.append(f"not identifiable from these data: {', '.join(unknown)}")
+        notes = [f"not identifiable from these data: {', '.join(unknown)}"] if unknown else []
         best = f"loss {self.loss:.6g} after {len(self.history)} iterations: {self.reason}"
         count = len(self.starts.reasons)
         if count > 1:
             near = int((self.starts.loss <= 1.01 * self.loss).sum())
             best += f"; {near} of {count} starts reached it within 1 %"
-        return "\n".join([head, *rows, best])
-
-    def __str__(self) -> str:
-        return self.summary()
+        headers = ("parameter", "estimate", "std. error", "unit")
+        return [Table(headers, rows, "", [*notes, best], left=(0, 3), most=len(rows))]
 
     def rmse(self) -> np.ndarray:
         """Root mean squared error of V, mV, shape (sweeps, n), of the samples there are."""

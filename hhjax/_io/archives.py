@@ -9,7 +9,7 @@ import shutil
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 
@@ -53,8 +53,12 @@ class AbstractArchive(abc.ABC):
         """Make the files, all or nothing."""
 
     @abc.abstractmethod
-    def __init__(self, path: Path):
-        """Open what `create` made."""
+    def __init__(self, path: Path, mode: Literal["r", "r+"] = "r+"):
+        """Open what `create` made, `mode` "r" for reading alone."""
+
+    @abc.abstractmethod
+    def labelled(self) -> tuple[dict[str, Labelled], dict[str, Labelled]]:
+        """Variables and coordinates by name, each of which reads what is indexed."""
 
     @staticmethod
     def exists(path: Path) -> bool:
@@ -69,6 +73,9 @@ class AbstractArchive(abc.ABC):
 
     def end(self) -> None:
         """Close for writing; `arrays` are read after."""
+
+    def close(self) -> None:
+        """Let go of the files; `arrays` are not read after."""
 
     def whole(self, name: str) -> np.ndarray:
         """An array in memory."""
@@ -103,6 +110,14 @@ def rectangles(shape: tuple[int, ...], start: int, stop: int) -> Iterator[tuple]
     yield from rectangles(shape, cut, stop)
 
 
+def _apart(found: dict[str, Labelled], attrs: dict[str, Any]) -> tuple[dict, dict]:
+    """Variables, and coordinates, which are a dimension's own or named in the attributes."""
+    others = attrs.get("coordinates", "").split()
+    known = {name for name, x in found.items() if x.dims == (name,) or name in others}
+    pick = lambda wanted: {name: x for name, x in found.items() if (name in known) is wanted}
+    return pick(False), pick(True)
+
+
 _ABOUT = "about.json"  # which is written last
 
 
@@ -128,13 +143,26 @@ class NpyArchive(AbstractArchive):
     def exists(path: Path) -> bool:
         return (path / _ABOUT).exists()
 
-    def __init__(self, path: Path):
+    def __init__(self, path: Path, mode: Literal["r", "r+"] = "r+"):
         about = json.loads((path / _ABOUT).read_text(encoding="utf-8"))
-        self.attrs, self._path, self._names = about["attrs"], path, about["variables"]
+        self.attrs, self._path = about["attrs"], path
+        self._mode: Literal["r", "r+"] = mode
+        self._names, self._about = about["variables"], about["arrays"]
         self._open()
 
     def _open(self) -> None:
-        self.arrays = {name: np.load(self._path / f"{name}.npy", mmap_mode="r+") for name in self._names}
+        self.arrays = {name: self._load(name) for name in self._names}
+
+    def _load(self, name: str) -> np.ndarray:
+        return np.load(self._path / f"{name}.npy", mmap_mode=self._mode)
+
+    def labelled(self) -> tuple[dict[str, Labelled], dict[str, Labelled]]:
+        variables, coords = {}, {}
+        for name, about in self._about.items():
+            attrs = dict(about)
+            one = Labelled(tuple(attrs.pop("dims")), self._load(name), attrs)
+            (variables if name in self._names else coords)[name] = one
+        return variables, coords
 
     def whole(self, name: str) -> np.ndarray:
         return self.arrays[name]  # which is read where it is looked at
@@ -176,16 +204,23 @@ class ZarrArchive(AbstractArchive):
             _zarr().consolidate_metadata(str(part))
         part.replace(path)
 
-    def __init__(self, path: Path):
-        group = _zarr().open_group(str(path), mode="r+")
+    def __init__(self, path: Path, mode: Literal["r", "r+"] = "r+"):
+        group = _zarr().open_group(str(path), mode=mode)
         self.attrs, self.arrays = dict(group.attrs), dict(group.arrays())
+
+    def labelled(self) -> tuple[dict[str, Labelled], dict[str, Labelled]]:
+        label = lambda x: Labelled(tuple(x.metadata.dimension_names), x, dict(x.attrs))
+        return _apart({name: label(x) for name, x in self.arrays.items()}, self.attrs)
 
 
 def _zarr() -> Any:
     return importlib.import_module("zarr")
 
 
-_NO_VARIABLE = "This is a netCDF dimension but not a netCDF variable.{:10d}"  # netCDF's own words
+_OWN = ("CLASS", "NAME", "DIMENSION_LIST", "REFERENCE_LIST")  # attributes of HDF5 itself
+
+
+_NO_VARIABLE = "This is a netCDF dimension but not a netCDF variable."  # netCDF's own words
 
 
 class Hdf5Archive(AbstractArchive):
@@ -219,18 +254,30 @@ class Hdf5Archive(AbstractArchive):
                         file[name].dims[k].attach_scale(file[dim])
         part.replace(path)
 
-    def __init__(self, path: Path):
+    def __init__(self, path: Path, mode: Literal["r", "r+"] = "r+"):
         self._path = path
-        self._open("r")
+        self._open("r")  # until `begin`: another process may read it as well
 
     def _open(self, mode: str) -> None:
         self._file = _h5py().File(self._path, mode)
-        self.attrs = dict(self._file.attrs)
+        self.attrs = {key: getattr(x, "item", lambda: x)() for key, x in self._file.attrs.items()}
         self.arrays = {name: x for name, x in self._file.items()}
 
     def begin(self) -> None:
         self._file.close()
-        self._open("r+")
+        try:
+            self._open("r+")
+        except OSError as error:
+            raise ValueError(f"`folder` {self._path} is open elsewhere, close it first: {error}") from error
+
+    def labelled(self) -> tuple[dict[str, Labelled], dict[str, Labelled]]:
+        found = {}
+        for name, x in self.arrays.items():
+            dims = tuple(scale[0].name[1:] if len(scale) else name for scale in x.dims)
+            attrs = {key: value for key, value in x.attrs.items() if key not in _OWN}
+            if not bytes(x.attrs.get("NAME", b"")).startswith(_NO_VARIABLE.encode()):
+                found[name] = Labelled(dims, x, attrs)
+        return _apart(found, self.attrs)
 
     def flush(self) -> None:
         self._file.flush()
@@ -238,6 +285,9 @@ class Hdf5Archive(AbstractArchive):
     def end(self) -> None:
         self._file.close()
         self._open("r")
+
+    def close(self) -> None:
+        self._file.close()
 
 
 def _h5py() -> Any:
@@ -259,6 +309,6 @@ def _make_dataset(
 def _make_scale(file: Any, dim: str, size: int) -> None:
     if dim not in file:
         file.create_dataset(dim, (size,), ">f4")
-        file[dim].make_scale(_NO_VARIABLE.format(size))
+        file[dim].make_scale(f"{_NO_VARIABLE}{size:10d}")
     elif not file[dim].is_scale:
         file[dim].make_scale(dim)

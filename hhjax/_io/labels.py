@@ -6,6 +6,8 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from .._base.tables import shape, Table
+
 
 class Labelled(NamedTuple):
     """An array, or the shape and dtype of one, with the names of its dimensions and its attributes.
@@ -100,6 +102,12 @@ def label_axes(
             if np.ndim(x) == 1:  # whole matrices have no place on an axis
                 found[part] = Labelled((name,), np.asarray(x), {"units": unit} if unit else {})
     return found
+
+
+def array_table(arrays: Mapping[str, Labelled]) -> Table:
+    """Names, shapes and units."""
+    rows = [(name, shape(x.values), x.attrs.get("units", "")) for name, x in arrays.items()]
+    return Table(("array", "shape", "unit"), rows, left=(0, 1, 2))
 
 
 def dataset(variables: dict[str, Labelled], coords: dict[str, Labelled], about: dict[str, Any]) -> Any:

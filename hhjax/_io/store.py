@@ -1,5 +1,6 @@
 """Where the results of a sweep or a run to disk go, and what says whether they are the same."""
 
+import contextlib
 import functools
 import hashlib
 import importlib.util
@@ -22,30 +23,32 @@ from .labels import label, label_axes, label_neurons, label_saved, label_times, 
 _KINDS: dict[str, type[AbstractArchive]] = {".zarr": ZarrArchive, ".h5": Hdf5Archive, ".hdf5": Hdf5Archive}
 
 
-def check_folder(folder: Any) -> None:
-    """Refuse what names no archive, or one whose package is not there.
+def kind_of(folder: Any) -> type[AbstractArchive]:
+    """The kind of archive that a path names.
 
-    **Raises:** `TypeError`; `ImportError` that says what to install; `ValueError` for several processes.
+    **Raises:** `TypeError` for what is no path; `ImportError` that says what to install.
     """
-    if folder is None:
-        return
     if not isinstance(folder, (str, Path)):
         raise TypeError(f"`folder` must be a path, got {folder!r}.")
-    kind = _kind(folder)
     suffix = Path(folder).suffix
+    kind = _KINDS.get(suffix.lower(), NpyArchive)
     if kind.package is not None and importlib.util.find_spec(kind.package) is None:
         raise ImportError(
             f"`folder` ending in {suffix} needs {kind.package}: pip install 'hhjax[{kind.extra}]'."
         )
-    if jax.process_count() > 1 and not kind.shared:
+    return kind
+
+
+def check_folder(folder: Any) -> None:
+    """Refuse what cannot be written to.
+
+    **Raises:** `TypeError`; `ImportError` that says what to install; `ValueError` for several processes.
+    """
+    if not kind_of(folder).shared and jax.process_count() > 1:
         raise ValueError(
-            f"`folder` ending in {suffix} is written by one process: under jax.distributed give one without "
-            f"an ending, got {str(folder)!r}."
+            f"`folder` ending in {Path(folder).suffix} is written by one process: under jax.distributed give "
+            f"one without an ending, got {str(folder)!r}."
         )
-
-
-def _kind(folder: str | Path) -> type[AbstractArchive]:
-    return _KINDS.get(Path(folder).suffix.lower(), NpyArchive)
 
 
 def fingerprint(inputs: Any) -> str:
@@ -90,15 +93,29 @@ def _parts(x: Any, seen: set[int]) -> Iterator[bytes]:
         yield _without_addresses(repr(x))
 
 
+@contextlib.contextmanager
+def as_errors_of(folder: str | Path) -> Iterator[None]:
+    """What goes wrong while files are read, as a `ValueError` that names `folder`."""
+    try:
+        yield
+    except BlockingIOError as error:
+        raise ValueError(f"`folder` {folder} is being written: wait until the run has ended.") from error
+    except (OSError, EOFError, ValueError, TypeError, LookupError, AttributeError) as error:
+        raise ValueError(
+            f"`folder` {folder} is damaged, or not what hh.simulate_to or hh.sweep_to wrote: {error}"
+        ) from error
+
+
 def open_archive(folder: str | Path, layout: Layout, digest: str, what: str) -> AbstractArchive:
     """The archive at `folder`, new or with what was written before.
 
     **Raises:** `ValueError` if it holds results of other inputs than those of `digest`.
     """
-    path, kind = Path(folder), _kind(folder)
+    path, kind = Path(folder), kind_of(folder)
     if not kind.exists(path):
         kind.create(path, layout._replace(attrs=layout.attrs | {"fingerprint": digest}))
-    archive = kind(path)
+    with as_errors_of(folder):
+        archive = kind(path)
     if archive.attrs.get("fingerprint") != digest:
         raise ValueError(f"`folder` {folder} holds another {what}: give a new one, or delete it.")
     return archive
@@ -210,6 +227,16 @@ _DIGEST = 32  # bytes of SHA-256
 _HEAD = 8 + _DIGEST  # how often was written, and the digest of that and of the state
 
 
+def last_copy(resume: np.ndarray) -> tuple[int, bytes] | None:
+    """How often was written, and where the run stood the last time, `None` if it never was."""
+    found = []
+    for copy in resume:
+        head, body = copy[:_HEAD].tobytes(), copy[_HEAD:].tobytes()
+        if hashlib.sha256(head[:8] + body).digest() == head[8:]:
+            found.append((int.from_bytes(head[:8], "little"), body))
+    return max(found, default=None)
+
+
 class RowsOnDisk:
     """What a run saves at its times, and two copies of where it stands, which are written in turn.
 
@@ -254,14 +281,9 @@ class RowsOnDisk:
 
     def state(self) -> Any:
         """Where the run stood when it was last written, `None` if it never was."""
-        found = []
-        for copy in self._archive.whole("resume"):
-            head, body = copy[:_HEAD].tobytes(), copy[_HEAD:].tobytes()
-            if hashlib.sha256(head[:8] + body).digest() == head[8:]:
-                found.append((int.from_bytes(head[:8], "little"), body))
-        if not found:
+        if (copy := last_copy(self._archive.whole("resume"))) is None:
             return None
-        self._written, body = max(found)
+        self._written, body = copy
         start = 0
 
         def take(x: Any) -> Any:

@@ -13,6 +13,7 @@ from jaxtyping import Array, Bool, Float
 from .._base.math import relax
 from .._base.operators import AbstractOperator
 from .._base.parameters import as_float_array, check_parameters, check_size, is_concrete, run_dtype
+from .._base.tables import Printed, Table
 from .._noise.channels import AbstractNoisyChannel
 from .._noise.currents import AbstractNoise
 from ..stimuli._base import as_stimulus
@@ -20,9 +21,10 @@ from ..synapses._coupling import AbstractCoupling, Couplings
 from ..synapses._junctions import Junctions
 from .names import check_names
 from .neuron import Neuron, Populations, State
+from .tables import network_tables
 
 
-class Network(eqx.Module):
+class Network(Printed, eqx.Module):
     """n neurons of one kind or of several, coupled or not.
 
     Neurons of several kinds are named, and so are the couplings within and between them:
@@ -81,6 +83,9 @@ class Network(eqx.Module):
             if not isinstance(noise, AbstractNoise):
                 raise TypeError(f"`noise` must be a noise such as hh.CurrentNoise(sigma), got {noise!r}.")
         self.check()
+
+    def _tables(self) -> list[Table]:
+        return network_tables(self)
 
     def check(self) -> None:
         """Refuse parameters that are NaN, out of range or do not fit n neurons.

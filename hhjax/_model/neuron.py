@@ -20,10 +20,12 @@ from .._base.parameters import (
     settle,
 )
 from .._base.renames import renamed
+from .._base.tables import Printed, Table
 from .._noise.channels import AbstractNoisyChannel
 from ..channels._channel import AbstractChannel, AbstractOhmicChannel
 from ..channels._ion import Ion, Ions
 from .names import check_names
+from .tables import neuron_tables, populations_tables
 
 
 class State(eqx.Module):
@@ -64,7 +66,7 @@ def _with_bare(channel: Any, bare: Any) -> Any:
 
 
 @renamed(pools="ions, of hh.calcium(...) or hh.Ion(...)")
-class Neuron(eqx.Module):
+class Neuron(Printed, eqx.Module):
     r"""A space-clamped neuron, $C\,dV/dt = I - \sum_k I_k$.
 
     **Fields:**
@@ -130,6 +132,9 @@ class Neuron(eqx.Module):
                 raise ValueError(f"`E` of channel {name!r} must be given (mV), as no ion sets it, got None.")
         check_names(channels=self.channels, ions=self.ions)
         check_parameters(self, "neuron")
+
+    def _tables(self) -> list[Table]:
+        return neuron_tables(self)
 
     @property
     def V_is_linear(self) -> bool:
@@ -323,7 +328,7 @@ def bounded(
     return limited
 
 
-class Populations(eqx.Module):
+class Populations(Printed, eqx.Module):
     """Several populations of different neurons, with the methods of one [`hh.Neuron`][].
 
     V holds the populations one after the other, in the order of `sizes`; gates and concentrations are
@@ -335,6 +340,9 @@ class Populations(eqx.Module):
 
     neurons: dict[str, Neuron]
     sizes: tuple[tuple[str, int], ...] = eqx.field(static=True)
+
+    def _tables(self) -> list[Table]:
+        return populations_tables(self)
 
     @property
     def ranges(self) -> dict[str, slice]:

@@ -1,9 +1,6 @@
 """Running a network: what is checked before and after the loop."""
 
-import dataclasses
-import functools
 import math
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import diffrax
@@ -13,22 +10,20 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from .._base.devices import in_shard_map
 from .._base.parameters import as_float_array, cast_floats, check_parameters, is_concrete, run_dtype
 from .._base.random import check_key
 from .._base.renames import GONE, renamed
 from .._io.labels import run_attrs
-from .._io.store import check_folder
 from .._model.network import Network
 from .._model.neuron import Neuron, State
-from ..steppers._base import within_reach
+from ..steppers._base import AbstractStepper, within_reach
 from ..steppers.solvers import as_stepper, default_solver, solver_name, stochastic_by_name
 from ..stimuli._base import as_stimulus, check_stimulus, Stimulus
 from .loop import compiled
+from .non_finite import finite_or_error, hint_for, raise_non_finite
 from .reducers import check_reducers
-from .run import count_steps, make_plan, Plan, Result, Run, RunState
-from .solution import NonFiniteError, Progress, Solution
-from .to_disk import check_chunk, integrate_to_disk
+from .run import count_steps, make_plan, Result, Run, RunState
+from .solution import Progress, Solution
 
 
 def save_V(t: Array, y: State, args: Any) -> State:
@@ -124,7 +119,130 @@ def _checked_state(y0: Any, network: Network) -> State:
     return jax.tree.map(lambda x, want: as_float_array(x, want.dtype), y0, wanted)
 
 
-@renamed(backend=GONE)
+def _check_progress(run: Solution, stepper: Any, t0: Any, dt: Any) -> Progress:
+    """Refuse to go on from a run that stands on another grid."""
+    before = run.progress
+    if before is None:
+        raise ValueError("`y0` must be a solution of hh.simulate, or a state such as its `final`.")
+    end = before.t0 + before.steps * before.dt
+    if not before.whole or dt != before.dt or type(stepper).__name__ != before.solver:
+        raise ValueError(
+            f"`y0` is a run of {before.solver} with dt = {before.dt} ms, which goes on with the same after "
+            "a whole number of steps; give its `final` state as `y0` to start anew from there."
+        )
+    if t0 not in (0.0, end):
+        raise ValueError(f"`t0` is where the run `y0` ended, {end} ms, got {t0}.")
+    return before
+
+
+class Prepared(NamedTuple):
+    """A run that has been checked, and what is told of it.
+
+    **Fields:** `run`, `start`: what the loop takes; `stepper`: as it was given; `t0`, `t1`, `dt`: ms;
+    `whole`: whether the last step is as long as the others; `indices`, `ts`: numbers of the steps that
+    are saved, from the start of the grid on, and their times, ms; `hint`: what helps if it blows up.
+    """
+
+    run: Run
+    start: Any
+    stepper: AbstractStepper
+    t0: float
+    t1: float
+    dt: float
+    whole: bool
+    indices: np.ndarray
+    ts: np.ndarray
+    hint: str
+
+    @property
+    def attrs(self) -> dict[str, Any]:
+        return run_attrs(solver_name(self.stepper), self.t0, self.t1, self.dt)
+
+    def solution(self, out: Result) -> Solution:
+        name, total = type(self.stepper).__name__, int(self.run.total)
+        progress = Progress(out.end.z, name, self.t0, self.dt, total, self.whole)
+        return Solution(jnp.asarray(self.ts), out.ys, out.final, out.finite, out.reduced, progress)
+
+
+def prepare(
+    network: Any,
+    t0: Any,
+    t1: Any,
+    dt: Any,
+    *,
+    stimulus: Any,
+    solver: Any,
+    y0: Any,
+    v0: Any,
+    saveat: Any,
+    reduce: Any,
+    key: Any,
+) -> Prepared:
+    """Refuse what [`hh.simulate`][] cannot run, and make ready what it can."""
+    network = Network(network) if isinstance(network, Neuron) else network
+    noisy = isinstance(network, Network) and network.is_noisy
+    solver = default_solver(noisy) if solver is None else solver
+    stepper = as_stepper(solver, noisy)
+    before = None
+    if isinstance(y0, Solution):
+        before = _check_progress(y0, stepper, t0, dt)
+        t0, y0 = before.t0 + before.steps * before.dt, y0.final
+    network, stimulus, start, t0, t1, dt = problem = check_run(network, stimulus, t0, t1, dt, y0, v0)
+    if noisy and not stepper.stochastic:
+        raise ValueError(
+            f"`network` is noisy and solver {solver!r} is deterministic: take one of "
+            f"{', '.join(map(repr, stochastic_by_name))}."
+        )
+    check_reducers(reduce)
+    check_parameters(stepper, "solver", network.n)
+    network = within_reach(stepper, network, dt)
+    check_key("key", key)
+    if stepper.stochastic and key is None:
+        raise ValueError(
+            f"`key` is missing: solver {type(stepper).__name__} is stochastic. "
+            "Pass key=jax.random.key(0), for example."
+        )
+    steps, last_dt = count_steps(t0, t1, dt)
+    if saveat is None:
+        saveat = _SAVE_V if reduce is None else _SAVE_LAST_V
+    plan, indices = make_plan(saveat, t0, t1, dt, steps)
+    dtype, done = problem.dtype, 0
+    if before is not None:
+        t0, done = before.t0, before.steps
+        start = RunState(np.int32(done), cast_floats(before.z, dtype))
+        indices = indices + done
+    total = done + steps
+    times = (np.asarray(x, dtype) for x in (t0, t1, dt, last_dt))
+    run = Run(
+        network,
+        stimulus,
+        cast_floats(stepper, dtype),
+        *times,
+        total=np.int32(total),  # an array: a run that goes on for as long compiles nothing anew
+        key=key if stepper.stochastic else None,
+        save=saveat.subs.fn,
+        reduce=cast_floats(reduce, dtype),
+        plan=plan,
+    )
+    ts = np.where(indices == total, t1, t0 + indices * dt).astype(dtype)
+    hint = hint_for(solver, stepper, dt, noisy)
+    return Prepared(run, start, stepper, t0, t1, dt, last_dt == dt, indices, ts, hint)
+
+
+def _check_adjoint(adjoint: Any) -> None:
+    if not isinstance(adjoint, _ADJOINTS):
+        names = ", ".join(f"diffrax.{kind.__name__}()" for kind in _ADJOINTS)
+        raise TypeError(f"`adjoint` must be one of {names}, got {adjoint!r}.")
+    checkpoints = getattr(adjoint, "checkpoints", None)
+    if checkpoints is not None and checkpoints < 1:
+        raise ValueError(f"`adjoint.checkpoints` must be at least 1, got {checkpoints}.")
+
+
+@renamed(
+    backend=GONE,
+    folder="hh.simulate_to(folder, network, ...)",
+    chunk="hh.simulate_to(folder, ..., chunk=...)",
+)
 def simulate(
     network: Network | Neuron,
     *,
@@ -141,13 +259,12 @@ def simulate(
     progress_meter: diffrax.AbstractProgressMeter = diffrax.NoProgressMeter(),
     key: Array | None = None,
     throw: bool = True,
-    folder: str | Path | None = None,
-    chunk: int | None = None,
 ) -> Solution:
     """Run a network at fixed time steps, in one `lax.scan`.
 
     Model, stimulus, initial state and dt are arguments of the compiled loop: other values
-    recompile nothing. Works under `jax.jit`, `jax.vmap` and `jax.grad`.
+    recompile nothing. Works under `jax.jit`, `jax.vmap` and `jax.grad`. For traces that are
+    larger than the memory, and runs that take days, see [`hh.simulate_to`][].
 
     **Arguments:**
 
@@ -183,152 +300,18 @@ def simulate(
         the number of the step alone, however long the run.
     - `throw`: whether a run that turns non-finite raises. If not, look at
         `solution.finite`. Inside `jit` or `vmap` the error cannot tell the time.
-    - `folder`: where to write what is saved while the run goes on, for traces that are larger
-        than the memory: a Zarr group if it ends in `.zarr` (`pip install 'hhjax[zarr]'`), an HDF5 file
-        if in `.h5` or `.hdf5` (`'hhjax[hdf5]'`), else a folder with one `.npy` file for each array,
-        with times and units, under the names of [`hh.Solution.to_xarray`][]. The run is made in
-        parts, each from exactly where the last stood. A run that was killed goes on from its last
-        finished part if called again with the same arguments, and equals an unbroken one to the
-        last bit; it equals one in memory where XLA compiles the loops alike. `solution.ys` then
-        holds Zarr arrays, HDF5 datasets or memory maps, which read what is indexed. Not inside
-        `jit`, `vmap` or `grad`.
-    - `chunk`: steps in such a part, rounded up to whole rows of `saveat`, at least two. By default 64 MB
-        of rows, and at most a 16th of the run.
 
     **Returns:** a [`hh.Solution`][].
 
-    **Raises:** `ValueError` and `TypeError` for bad input, before compiling; `ImportError` for a
-    package that `folder` needs;
+    **Raises:** `ValueError` and `TypeError` for bad input, before compiling;
     [`hh.NonFiniteError`][] with the time and neuron where a run turned non-finite.
     """
-    network = Network(network) if isinstance(network, Neuron) else network
-    noisy = isinstance(network, Network) and network.is_noisy
-    solver = default_solver(noisy) if solver is None else solver
-    stepper = as_stepper(solver, noisy)
-    before = None
-    if isinstance(y0, Solution):
-        before = _check_progress(y0, stepper, t0, dt)
-        t0, y0 = before.t0 + before.steps * before.dt, y0.final
-    network, stimulus, start, t0, t1, dt = problem = check_run(network, stimulus, t0, t1, dt, y0, v0)
-    if noisy and not stepper.stochastic:
-        raise ValueError(
-            f"`network` is noisy and solver {solver!r} is deterministic: take one of "
-            f"{', '.join(map(repr, stochastic_by_name))}."
-        )
-    check_reducers(reduce)
-    check_folder(folder)
-    check_chunk(folder, chunk)
-    check_parameters(stepper, "solver", network.n)
-    network = within_reach(stepper, network, dt)
-    check_key("key", key)
-    if stepper.stochastic and key is None:
-        raise ValueError(
-            f"`key` is missing: solver {type(stepper).__name__} is stochastic. "
-            "Pass key=jax.random.key(0), for example."
-        )
-    if not isinstance(adjoint, _ADJOINTS):
-        names = ", ".join(f"diffrax.{kind.__name__}()" for kind in _ADJOINTS)
-        raise TypeError(f"`adjoint` must be one of {names}, got {adjoint!r}.")
-    checkpoints = getattr(adjoint, "checkpoints", None)
-    if checkpoints is not None and checkpoints < 1:
-        raise ValueError(f"`adjoint.checkpoints` must be at least 1, got {checkpoints}.")
-    steps, last_dt = count_steps(t0, t1, dt)
-    if saveat is None:
-        saveat = _SAVE_V if reduce is None else _SAVE_LAST_V
-    plan, indices = make_plan(saveat, t0, t1, dt, steps)
-    dtype, done = problem.dtype, 0
-    if before is not None:
-        t0, done = before.t0, before.steps
-        start = RunState(np.int32(done), cast_floats(before.z, dtype))
-        indices = indices + done
-    total = done + steps
-    times = (np.asarray(x, dtype) for x in (t0, t1, dt, last_dt))
-    run = Run(
-        network,
-        stimulus,
-        cast_floats(stepper, dtype),
-        *times,
-        total=np.int32(total),  # an array: a run that goes on for as long compiles nothing anew
-        key=key if stepper.stochastic else None,
-        save=saveat.subs.fn,
-        reduce=cast_floats(reduce, dtype),
-        plan=plan,
-    )
-    ts = np.where(indices == total, t1, t0 + indices * dt).astype(dtype)
-    hint = _hint(solver, stepper, dt, noisy)
-    if folder is None:
-        out = compiled(run, start, adjoint, progress_meter)
-        if throw and not is_concrete(out.finite):
-            out = _finite_or_error(out, f"The run turned infinite or NaN. {hint}")
-        elif throw and not out.finite.all():
-            _raise_non_finite(run, start, hint)
-    else:
-        about = run_attrs(solver_name(stepper), t0, t1, dt)
-        place: dict[str, Any] = dict(folder=folder, chunk=chunk, indices=indices - done, ts=ts, attrs=about)
-        fail = functools.partial(_raise_non_finite, hint=hint) if throw else None
-        out = integrate_to_disk(run, start, progress_meter, fail=fail, **place)
-    progress = Progress(out.end.z, type(stepper).__name__, t0, dt, total, last_dt == dt)
-    return Solution(jnp.asarray(ts), out.ys, out.final, out.finite, out.reduced, progress)
-
-
-def _finite_or_error(out: Result, message: str) -> Result:
-    """The same result, which as it is worked out raises an error if it is not finite."""
-    if not in_shard_map():
-        return eqx.error_if(out, ~out.finite, message)
-    # In a `jax.shard_map` equinox takes only what is the same in all shards.
-    zero = eqx.error_if(jnp.zeros(()), ~out.finite.all(), message)
-    return jax.tree.map(lambda x: x + zero.astype(x.dtype) if eqx.is_inexact_array(x) else x, out)
-
-
-def _check_progress(run: Solution, stepper: Any, t0: Any, dt: Any) -> Progress:
-    """Refuse to go on from a run that stands on another grid."""
-    before = run.progress
-    if before is None:
-        raise ValueError("`y0` must be a solution of hh.simulate, or a state such as its `final`.")
-    end = before.t0 + before.steps * before.dt
-    if not before.whole or dt != before.dt or type(stepper).__name__ != before.solver:
-        raise ValueError(
-            f"`y0` is a run of {before.solver} with dt = {before.dt} ms, which goes on with the same after "
-            "a whole number of steps; give its `final` state as `y0` to start anew from there."
-        )
-    if t0 not in (0.0, end):
-        raise ValueError(f"`t0` is where the run `y0` ended, {end} ms, got {t0}.")
-    return before
-
-
-def _hint(solver: Any, stepper: Any, dt: float, noisy: bool) -> str:
-    name = solver if isinstance(solver, str) else type(solver).__name__
-    calm = default_solver(noisy)
-    if type(stepper) is type(as_stepper(calm)):
-        advice = "may have met a stimulus or rates that are not finite: look at these, or take a smaller dt"
-    else:
-        advice = f"may be unstable: take a smaller dt, or a solver that stays bounded, such as {calm!r}"
-    return f"{name!r} at dt = {dt} ms {advice}; or inspect the run with throw=False."
-
-
-def _save_finite(t: Array, y: State, args: Any) -> tuple[Array, Any]:
-    coupling = args[0].coupling
-    return args[0].finite(y), None if coupling is None else coupling.missed(y.s)
-
-
-def _raise_non_finite(run: Run, start: Any, hint: str) -> None:
-    """Run again, watching, and raise with the first bad time and neuron."""
-    watch = Plan(run.plan.steps, 1, initial=False, last=False)
-    watched = dataclasses.replace(run, plan=watch, save=_save_finite, reduce=None)
-    out = compiled(watched, start, diffrax.DirectAdjoint(), diffrax.NoProgressMeter())
-    finite, missed = out.ys
-    step = int(jnp.argmin(finite.all(axis=1)))
-    if missed is not None and missed[step]:
-        hint = (
-            "A neuron sent more spikes within the delay of a synapse than this had room for: give the "
-            "synapse a larger `in_flight`. (Noise at the threshold can make several spikes of one.)"
-        )
-    neuron = int(jnp.argmin(finite[step]))
-    time = float(run.time(out.end.i - watch.steps + step + 1))
-    count = int((~finite[-1]).sum())
-    raise NonFiniteError(
-        f"The run turned infinite or NaN at t = {time:g} ms, first in neuron {neuron} "
-        f"({count} of {finite.shape[1]} at the end). {hint}",
-        time,
-        neuron,
-    )
+    _check_adjoint(adjoint)
+    given = dict(stimulus=stimulus, solver=solver, y0=y0, v0=v0, saveat=saveat, reduce=reduce, key=key)
+    it = prepare(network, t0, t1, dt, **given)
+    out = compiled(it.run, it.start, adjoint, progress_meter)
+    if throw and not is_concrete(out.finite):
+        out = finite_or_error(out, f"The run turned infinite or NaN. {it.hint}")
+    elif throw and not out.finite.all():
+        raise_non_finite(it.run, it.start, it.hint)
+    return it.solution(out)

@@ -7,7 +7,8 @@ import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from .._base.renames import GONE, renamed
-from .._io.labels import dataset, label, label_neurons, label_saved, label_times
+from .._base.tables import facts, is_known, Printed, span, Table
+from .._io.labels import array_table, dataset, label, label_neurons, label_saved, label_times, Labelled
 from .._model.neuron import State
 from .spikes import spike_times
 
@@ -39,14 +40,14 @@ class Progress(eqx.Module):
 
 
 @renamed(backend=GONE)
-class Solution(eqx.Module):
+class Solution(Printed, eqx.Module):
     """The result of a run of n neurons.
 
     **Fields:**
 
     - `ts`: times of what was saved, ms, shape (times,).
     - `ys`: what was saved, each leaf with a leading axis of times; by default a `State`
-        that holds V alone. With `folder=` these arrays are on disk.
+        that holds V alone. Of [`hh.simulate_to`][] these arrays are on disk.
     - `final`: the whole state at the end of the run.
     - `finite`: shape (n,), false for a neuron whose final state is infinite or NaN.
     - `reduced`: the results of `reduce=`, in its structure.
@@ -78,6 +79,31 @@ class Solution(eqx.Module):
         times = np.asarray(spike_times(self.ts, self.V, threshold))
         return [row[~np.isnan(row)] for row in times]
 
+    def _tables(self) -> list[Table]:
+        run, n = self.progress, self.finite.shape[-1]
+        said = {"solver": "" if run is None else run.solver}
+        if run is not None:
+            shorter = "" if run.whole else ", the last one shorter"
+            said["steps"] = f"{run.steps} of {run.dt:g} ms from {run.t0:g} ms on{shorter}"
+        from_to = f", {span(self.ts, 'ms')}" if is_known(self.ts) else ""
+        said["saved at"] = f"{np.shape(self.ts)[-1]} times{from_to}"
+        said |= {"neurons": str(n), "spikes": self._spikes(), "finite": counted(self.finite)}
+        arrays = {"ts": Labelled(("time",), self.ts, {"units": "ms"})}
+        arrays |= label_saved(self.ys, ("time",), n, of_state=isinstance(self.ys, State))
+        arrays |= label({"reduced": self.reduced}, (), n)
+        return [facts("Solution", said), array_table(arrays)]
+
+    def _spikes(self) -> str:
+        """How often V in memory crosses 0 mV upward, and how often in a second."""
+        V: Any = getattr(self.ys, "V", None)
+        if isinstance(V, np.memmap) or not is_known(V) or np.ndim(V) != 2 or len(V) < 2:
+            return ""
+        V, ts = np.asarray(V), np.asarray(self.ts, float)
+        counts = ((V[:-1] < 0) & (V[1:] >= 0)).sum(axis=0)
+        few = ", ".join(map(str, counts)) if counts.size <= 10 else f"{span(counts)} of a neuron"
+        rate = 1000 * counts.mean() / (ts[-1] - ts[0])
+        return f"{few} upward through 0 mV, {rate:.4g} Hz{' on average' * (counts.size > 1)}"
+
     def to_xarray(self) -> Any:
         """This run as an `xarray.Dataset` (needs `pip install 'hhjax[xarray]'`).
 
@@ -99,3 +125,11 @@ class Solution(eqx.Module):
         run = self.progress
         about = {} if run is None else {"solver": run.solver, "dt": run.dt, "dt_units": "ms"}
         return dataset(variables, label_times(self.ts) | label_neurons(n), about)
+
+
+def counted(finite: Any) -> str:
+    """How many runs, or neurons of one, are finite."""
+    if not is_known(finite):
+        return ""
+    finite = np.asarray(finite)
+    return "all" if finite.all() else f"{finite.sum()} of {finite.size}"

@@ -1,6 +1,7 @@
 """A long run in parts, each of which goes to disk when it is done."""
 
 import dataclasses
+import functools
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -9,13 +10,18 @@ import diffrax
 import equinox as eqx
 import jax
 import numpy as np
+from jaxtyping import Array
 
 from .._base.host import Progress
 from .._base.parameters import is_concrete
-from .._io.store import fingerprint, RowsOnDisk
-from .._model.neuron import State
+from .._io.store import check_folder, fingerprint, RowsOnDisk
+from .._model.network import Network
+from .._model.neuron import Neuron, State
 from .loop import begin, compiled, conclude
+from .non_finite import raise_non_finite
 from .run import nbytes, Plan, Result, Run, RunState, steps_done
+from .simulate import prepare
+from .solution import Solution
 
 _PART_BYTES = 64_000_000  # rows of one part
 
@@ -23,12 +29,56 @@ _PART_BYTES = 64_000_000  # rows of one part
 _PARTS = 16  # at least, so that little is lost
 
 
-def check_chunk(folder: Any, chunk: Any) -> None:
-    """Refuse what does not fit a run to disk."""
+def simulate_to(
+    folder: str | Path,
+    network: Network | Neuron,
+    *,
+    t1: float,
+    dt: float,
+    t0: float = 0.0,
+    stimulus: Any = 0.0,
+    solver: Any = None,
+    y0: State | Solution | None = None,
+    v0: Any = -65.0,
+    saveat: diffrax.SaveAt | None = None,
+    reduce: Any = None,
+    chunk: int | None = None,
+    progress_meter: diffrax.AbstractProgressMeter = diffrax.NoProgressMeter(),
+    key: Array | None = None,
+    throw: bool = True,
+) -> Solution:
+    """Run a network as [`hh.simulate`][] does, and write what is saved to disk as the run goes on.
+
+    The run is made in parts, each from exactly where the last stood, in the memory that one part
+    needs. A run that was killed goes on from its last finished part if called again with the same
+    arguments, and equals an unbroken one to the last bit; it equals one in memory where XLA compiles
+    the loops alike. Not inside `jit`, `vmap` or `grad`.
+
+    **Arguments:**
+
+    - `folder`: where to write: a Zarr group if it ends in `.zarr` (`pip install 'hhjax[zarr]'`), an
+        HDF5 file if in `.h5` or `.hdf5` (`'hhjax[hdf5]'`), else a folder with one `.npy` file for each
+        array, with times and units, under the names of [`hh.Solution.to_xarray`][].
+    - `chunk`: steps in a part, rounded up to whole rows of `saveat`, at least two. By default 64 MB
+        of rows, and at most a 16th of the run.
+    - The others as in [`hh.simulate`][].
+
+    **Returns:** a [`hh.Solution`][] whose `ys` are Zarr arrays, HDF5 datasets or memory maps, which
+    read what is indexed. [`hh.open`][] reads the folder again, before the run has ended as well.
+
+    **Raises:** what [`hh.simulate`][] does; `ImportError` for a package that `folder` needs;
+    `ValueError` for a folder that holds another run.
+    """
+    check_folder(folder)
     if chunk is not None and (isinstance(chunk, bool) or not isinstance(chunk, int) or chunk < 1):
         raise ValueError(f"`chunk` must be a whole number of steps of at least 1, got {chunk!r}.")
-    if chunk is not None and folder is None:
-        raise ValueError("`chunk` is for a run to disk: give a `folder` as well.")
+    given = dict(stimulus=stimulus, solver=solver, y0=y0, v0=v0, saveat=saveat, reduce=reduce, key=key)
+    it = prepare(network, t0, t1, dt, **given)
+    fail = functools.partial(raise_non_finite, hint=it.hint) if throw else None
+    done = int(steps_done(it.start))
+    place: dict[str, Any] = dict(folder=folder, chunk=chunk, indices=it.indices - done, ts=it.ts)
+    out = integrate_to_disk(it.run, it.start, progress_meter, **place, attrs=it.attrs, fail=fail)
+    return it.solution(out)
 
 
 def _parts(steps: int, done: int, stride: int, length: int) -> Iterator[tuple[int, int]]:

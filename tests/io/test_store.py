@@ -53,9 +53,9 @@ OVER = {
 EVERY = diffrax.SaveAt(steps=100, fn=hh.save_V)
 
 
-def sweep(**options):
+def sweep(*folder, **options):
     options = dict(t1=30.0, dt=0.05, saveat=EVERY, chunk=2, reduce={"mean": hh.Mean()}) | options
-    return hh.sweep(AXON, over=OVER, **options)
+    return (hh.sweep_to if folder else hh.sweep)(*folder, AXON, over=OVER, **options)
 
 
 @pytest.mark.parametrize("name", FORMATS)
@@ -63,20 +63,20 @@ def test_a_killed_sweep_on_disk_goes_on(tmp_path, name):
     needs(name)
     folder = tmp_path / name
     with pytest.raises(KeyboardInterrupt):
-        sweep(folder=folder, progress_meter=Stop())
-    got, plain = sweep(folder=folder), sweep()
-    for result in (got, sweep(folder=folder)):  # the second reads alone
+        sweep(folder, progress_meter=Stop())
+    got, plain = sweep(folder), sweep()
+    for result in (got, sweep(folder)):  # the second reads alone
         same(result.V, plain.V)
         same(result.reduced["mean"], plain.reduced["mean"])
         assert result.finite.all() and result.finite.shape == (3, 2, 1)
     assert isinstance(got.V, np.memmap) or not isinstance(got.V, np.ndarray)  # is read where it is indexed
     with pytest.raises(ValueError, match="`folder` .* holds another sweep"):
-        sweep(folder=folder, t1=31.0)
+        sweep(folder, t1=31.0)
 
 
 def test_a_zarr_group_tells_what_it_holds(tmp_path):
     zarr = pytest.importorskip("zarr")
-    result = sweep(folder=tmp_path / "x.zarr", chunk=4)
+    result = sweep(tmp_path / "x.zarr", chunk=4)
     hh.save(tmp_path / "x.npz", result)
     same(hh.load(tmp_path / "x.npz").V, result.V)
     group = zarr.open_group(tmp_path / "x.zarr", mode="r")
@@ -94,7 +94,7 @@ def test_a_zarr_group_tells_what_it_holds(tmp_path):
 
 def test_an_hdf5_file_tells_what_it_holds(tmp_path):
     h5py = pytest.importorskip("h5py")
-    sweep(folder=tmp_path / "x.h5", chunk=4)
+    sweep(tmp_path / "x.h5", chunk=4)
     file = h5py.File(tmp_path / "x.h5")
     dims = file["V"].dims
     assert [dims[k][0].name for k in range(4)] == ["/stimulus", "/na.g, k.g", "/time", "/neuron"]
@@ -108,7 +108,7 @@ def test_an_hdf5_file_tells_what_it_holds(tmp_path):
 def test_a_missing_package_is_named(tmp_path, monkeypatch, name, package, extra):
     monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(ImportError, match=rf"needs {package}: pip install 'hhjax\[{extra}\]'"):
-        sweep(folder=tmp_path / name)
+        sweep(tmp_path / name)
 
 
 def same_run(got, wanted):
@@ -116,10 +116,10 @@ def same_run(got, wanted):
         jax.tree.map(same, getattr(got, field), getattr(wanted, field))
 
 
-def simulate(network=AXON, **options):
+def simulate(*folder, network=AXON, **options):
     """By default the parts are 120, 120, 120 and 40 steps."""
-    options = dict(t1=20.0, dt=0.05, stimulus=10.0, chunk=120 if "folder" in options else None) | options
-    return hh.simulate(network, **options)
+    options = dict(t1=20.0, dt=0.05, stimulus=10.0) | ({"chunk": 120} if folder else {}) | options
+    return (hh.simulate_to if folder else hh.simulate)(*folder, network, **options)
 
 
 @pytest.mark.parametrize("name", FORMATS)
@@ -129,11 +129,11 @@ def test_a_killed_run_on_disk_goes_on(tmp_path, name):
         saveat=diffrax.SaveAt(t0=True, steps=4), reduce={"times": hh.SpikeTimes(3), "mean": hh.Mean()}
     )
     plain = simulate(**options)
-    options["folder"] = tmp_path / name
+    folder = tmp_path / name
     with pytest.raises(KeyboardInterrupt):
-        simulate(progress_meter=Stop(), **options)
-    for run in (simulate(**options), simulate(**options)):  # the second reads alone
-        assert run.V.shape == (101, 1)
+        simulate(folder, progress_meter=Stop(), **options)
+    for run in (simulate(folder, **options), simulate(folder, **options)):  # the second reads alone
+        assert run.V.shape == (101, 1) and "(101, 1)" in str(run)
         jax.tree.map(
             same, (run.ts, run.ys, run.final, run.reduced), (plain.ts, plain.ys, plain.final, plain.reduced)
         )
@@ -150,12 +150,12 @@ def test_parts_equal_the_whole_with_noise_delays_and_uneven_times(tmp_path):
     ts = np.arange(0.0, 21.0, 0.37)
     options = dict(dt=0.03, key=jax.random.key(1), stimulus=hh.Sampled(ts, 10 + 8 * np.sin(ts / 2)))
     options |= dict(t1=10.0, saveat=diffrax.SaveAt(t1=True, ts=[3.3, 4.2, 6.0]))
-    plain = simulate(NOISY, **options)
-    options["chunk"] = 50
-    run = simulate(NOISY, **options, folder=tmp_path / "whole")
+    options["network"] = NOISY
+    plain = simulate(**options)
+    run = simulate(tmp_path / "whole", **options, chunk=50)
     with pytest.raises(KeyboardInterrupt):
-        simulate(NOISY, **options, folder=tmp_path / "killed", progress_meter=Stop())
-    same_run(simulate(NOISY, **options, folder=tmp_path / "killed"), run)
+        simulate(tmp_path / "killed", **options, chunk=50, progress_meter=Stop())
+    same_run(simulate(tmp_path / "killed", **options, chunk=50), run)
     jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-9), run.ys, plain.ys)
     assert len(run.ts) == 4 and np.load(tmp_path / "whole" / "V.npy").shape == (4, 3)
     assert run.progress.steps == plain.progress.steps and not run.progress.whole
@@ -165,7 +165,7 @@ def test_parts_compile_once(tmp_path):
     neuron, traces = counting()
     counts = []
     for k, t1 in enumerate([6.4, 64.0, 128.0]):  # one part, ten and twenty
-        simulate(neuron, t1=t1, folder=tmp_path / str(k), chunk=128)
+        simulate(tmp_path / str(k), network=neuron, t1=t1, chunk=128)
         counts.append(len(traces))
     # Shapes are worked out for each run, before anything is compiled.
     assert counts[2] - counts[1] == counts[1] - counts[0] < counts[0] / 2
@@ -177,7 +177,7 @@ def test_a_run_that_blows_up_says_when(tmp_path):
         simulate(**options)
     for _ in range(2):
         with pytest.raises(hh.NonFiniteError) as parts:
-            simulate(**options, folder=tmp_path, chunk=20)
+            simulate(tmp_path, **options, chunk=20)
         assert str(parts.value) == str(whole.value)
 
 
@@ -190,7 +190,7 @@ class Kill(diffrax.NoProgressMeter):
             os._exit(9)
 
 run = dict(t1=100.0, dt=0.05, stimulus=10.0, chunk=200, saveat=diffrax.SaveAt(steps=4))
-hh.simulate(hh.squid_axon(), **run, folder=sys.argv[1], progress_meter=Kill())
+hh.simulate_to(sys.argv[1], hh.squid_axon(), **run, progress_meter=Kill())
 """
 
 
@@ -201,34 +201,37 @@ def test_an_hdf5_file_survives_the_process(tmp_path):
     with h5py.File(path) as file:
         assert 0.0 != file["V"][250, 0] and file["V"][-1, 0] == 0.0  # has begun, and not ended
     options = dict(t1=100.0, chunk=200, saveat=diffrax.SaveAt(steps=4))
-    same_run(*(simulate(**options, folder=folder) for folder in (path, tmp_path / "whole")))
-
-
-BAD = [
-    (dict(chunk=5), ValueError, "`chunk` is for a run to disk: give a `folder` as well"),
-    (dict(chunk=0), ValueError, "`chunk` must be a whole number of steps of at least 1, got 0"),
-    (dict(folder=3), TypeError, "`folder` must be a path, got 3"),
-]
+    same_run(*(simulate(folder, **options) for folder in (path, tmp_path / "whole")))
 
 
 @pytest.mark.usefixtures("as_users_run_it")
-@pytest.mark.parametrize("options, error, message", BAD)
-def test_bad_runs_to_disk_are_refused(options, error, message):
-    with pytest.raises(error, match=message):
-        hh.simulate(AXON, t1=20.0, dt=0.05, **options)
+def test_bad_runs_to_disk_are_refused(tmp_path):
+    with pytest.raises(ValueError, match="`chunk` must be a whole number of steps of at least 1, got 0"):
+        simulate(tmp_path, chunk=0)
+    with pytest.raises(TypeError, match="`folder` must be a path, got 3"):
+        simulate(3)
+
+
+def test_folder_and_chunk_went_to_functions_of_their_own():
+    with pytest.raises(TypeError, match=r"`folder` of hh.simulate is now `hh.simulate_to\(folder"):
+        simulate(folder="x")
+    with pytest.raises(TypeError, match=r"`chunk` of hh.simulate is now `hh.simulate_to\(folder"):
+        simulate(chunk=5)
+    with pytest.raises(TypeError, match=r"`folder` of hh.sweep is now `hh.sweep_to\(folder"):
+        sweep(folder="x")
 
 
 def test_a_run_to_disk_is_no_part_of_a_jitted_function(tmp_path):
     with pytest.raises(ValueError, match="`folder` is written as the run goes on"):
-        jax.jit(lambda I: simulate(stimulus=I, folder=tmp_path).V)(1.0)
+        jax.jit(lambda I: simulate(tmp_path, stimulus=I).V)(1.0)
 
 
 def test_another_run_is_refused(tmp_path):
-    options = dict(saveat=diffrax.SaveAt(t0=True, steps=4), folder=tmp_path)
-    simulate(**options)
+    options = dict(saveat=diffrax.SaveAt(t0=True, steps=4))
+    simulate(tmp_path, **options)
     for other in (dict(stimulus=11.0), dict(t1=30.0), dict(solver="ind_exp_euler"), dict(reduce=hh.Mean())):
         with pytest.raises(ValueError, match="`folder` .* holds another run: give a new one, or delete it"):
-            simulate(**(options | other))
+            simulate(tmp_path, **(options | other))
 
 
 def gate(name):
@@ -260,8 +263,8 @@ def test_what_a_folder_tells_apart():
 def test_another_sweep_is_refused(tmp_path):
     def run(channel="na", **options):
         axis = hh.Axis(lambda point: point.network.neuron.channels[channel].g, jnp.array([30.0, 40.0]))
-        options = dict(t1=1.0, dt=0.1, folder=tmp_path, reduce=hh.Mean()) | options
-        return hh.sweep(AXON, over={"g": axis}, **options).reduced
+        options = dict(t1=1.0, dt=0.1, reduce=hh.Mean()) | options
+        return hh.sweep_to(tmp_path, AXON, over={"g": axis}, **options).reduced
 
     run()
     for other in (dict(channel="k"), dict(reduce=gate("m")), dict(stimulus=hh.Ramp(1.0, 0.0, 1.0))):

@@ -69,7 +69,8 @@ def test_axes_by_names_of_ones_own(tmp_path):
     hh.save(tmp_path / "x.npz", got)
     for sweep in (got, hh.load(tmp_path / "x.npz")):
         assert [sweep.axis_label(name) for name in ("I", "gNa")] == ["I (µA/cm²)", "gNa (mS/cm²)"]
-    hh.sweep(AXON, over=over, folder=tmp_path / "x", **run)
+    hh.sweep_to(tmp_path / "x", AXON, over=over, **run)
+    assert list(hh.open(tmp_path / "x").axes) == ["I", "gNa", "k.g", "leak.g", "ENa", "EK"]
     kept = json.loads((tmp_path / "x" / "about.json").read_text())
     units = {"I": "µA/cm²", "gNa": "mS/cm²", "k.g": "mS/cm²", "leak.g": "mS/cm²", "ENa": "mV", "EK": "mV"}
     pytest.importorskip("xarray")
@@ -181,24 +182,23 @@ class Stop(diffrax.NoProgressMeter):
 
 def test_a_killed_sweep_goes_on_from_its_finished_chunks(tmp_path):
     every = diffrax.SaveAt(steps=300, fn=hh.save_V)
-    run = lambda **options: hh.sweep(
-        AXON, over={"stimulus": CURRENTS, "na.g": GNA}, chunk=2, saveat=every, **(RUN | options)
-    )
+    options = dict(over={"stimulus": CURRENTS, "na.g": GNA}, chunk=2, saveat=every)
+    run = lambda **more: hh.sweep_to(tmp_path, AXON, **(options | RUN | more))
     with pytest.raises(KeyboardInterrupt):
-        run(folder=tmp_path, progress_meter=Stop())
+        run(progress_meter=Stop())
     done = np.load(tmp_path / "done.npy")
     assert 0 < done.sum() < 6
     (file,) = tmp_path.glob("*V.npy")
     marked = np.lib.format.open_memmap(file, "r+")
     marked[0, 0] = 1.0  # a chunk that is done is not run again
     marked.flush()
-    got, plain = run(folder=tmp_path), run()
+    got, plain = run(), hh.sweep(AXON, **options, **RUN)
     assert isinstance(got.V.base, np.memmap) or isinstance(got.V, np.memmap)
     assert (got.V[0, 0] == 1.0).all()
     np.testing.assert_array_equal(got.V.reshape(6, -1)[1:], plain.V.reshape(6, -1)[1:])
     np.testing.assert_array_equal(got.reduced, plain.reduced)
     with pytest.raises(ValueError, match="holds another sweep"):
-        run(folder=tmp_path, t1=31.0)
+        run(t1=31.0)
 
 
 def run_script(script, *arguments, **environment):

@@ -1,0 +1,64 @@
+"""What is said of a run that turned infinite or NaN."""
+
+import dataclasses
+from typing import Any
+
+import diffrax
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array
+
+from .._base.devices import in_shard_map
+from .._model.neuron import State
+from ..steppers.solvers import as_stepper, default_solver
+from .loop import compiled
+from .run import Plan, Result, Run
+from .solution import NonFiniteError
+
+
+def finite_or_error(out: Result, message: str) -> Result:
+    """The same result, which as it is worked out raises an error if it is not finite."""
+    if not in_shard_map():
+        return eqx.error_if(out, ~out.finite, message)
+    # In a `jax.shard_map` equinox takes only what is the same in all shards.
+    zero = eqx.error_if(jnp.zeros(()), ~out.finite.all(), message)
+    return jax.tree.map(lambda x: x + zero.astype(x.dtype) if eqx.is_inexact_array(x) else x, out)
+
+
+def hint_for(solver: Any, stepper: Any, dt: float, noisy: bool) -> str:
+    name = solver if isinstance(solver, str) else type(solver).__name__
+    calm = default_solver(noisy)
+    if type(stepper) is type(as_stepper(calm)):
+        advice = "may have met a stimulus or rates that are not finite: look at these, or take a smaller dt"
+    else:
+        advice = f"may be unstable: take a smaller dt, or a solver that stays bounded, such as {calm!r}"
+    return f"{name!r} at dt = {dt} ms {advice}; or inspect the run with throw=False."
+
+
+def _save_finite(t: Array, y: State, args: Any) -> tuple[Array, Any]:
+    coupling = args[0].coupling
+    return args[0].finite(y), None if coupling is None else coupling.missed(y.s)
+
+
+def raise_non_finite(run: Run, start: Any, hint: str) -> None:
+    """Run again, watching, and raise with the first bad time and neuron."""
+    watch = Plan(run.plan.steps, 1, initial=False, last=False)
+    watched = dataclasses.replace(run, plan=watch, save=_save_finite, reduce=None)
+    out = compiled(watched, start, diffrax.DirectAdjoint(), diffrax.NoProgressMeter())
+    finite, missed = out.ys
+    step = int(jnp.argmin(finite.all(axis=1)))
+    if missed is not None and missed[step]:
+        hint = (
+            "A neuron sent more spikes within the delay of a synapse than this had room for: give the "
+            "synapse a larger `in_flight`. (Noise at the threshold can make several spikes of one.)"
+        )
+    neuron = int(jnp.argmin(finite[step]))
+    time = float(run.time(out.end.i - watch.steps + step + 1))
+    count = int((~finite[-1]).sum())
+    raise NonFiniteError(
+        f"The run turned infinite or NaN at t = {time:g} ms, first in neuron {neuron} "
+        f"({count} of {finite.shape[1]} at the end). {hint}",
+        time,
+        neuron,
+    )
