@@ -220,7 +220,7 @@ def many_channels(linear: bool, count: int) -> hh.Neuron:
     for kind in (hh.channels.TraubMilesSodium, hh.channels.TraubMilesPotassium):
         channels += [kind(VT=VT) for VT in (-60.0, -55.0)]
     channels += [hh.Sodium(celsius=10.0), hh.Potassium(celsius=10.0)]
-    channels = [c for c in channels if not (linear and c.has_instantaneous_gates)]
+    channels = [c for c in channels if not (linear and c.conductance_depends_on_V)]
     return hh.Neuron({f"c{k}": c for k, c in enumerate(channels[:count])})
 
 

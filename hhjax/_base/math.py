@@ -245,6 +245,12 @@ def relax(
     return _relax(x, drive, rate, dt)
 
 
+def relax_by(x: Array, form: tuple[Array, Array], dt: Array) -> Array:
+    """`relax` by a (drive, rate) of which each has the shape of x, or fewer axes."""
+    drive, rate = (jnp.broadcast_to(part, x.shape) for part in form)
+    return relax(x, drive, rate, dt)
+
+
 @jax.custom_jvp
 @_traced_once
 def _relax(x: Array, drive: Array, rate: Array, dt: Array) -> Array:

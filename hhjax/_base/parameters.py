@@ -61,6 +61,7 @@ def param(
     maximum: float | None = None,
     positive: bool = False,
     otherwise: float | None = None,
+    optional: bool = False,
     kw_only: bool = False,
 ) -> Any:
     """A field of an `equinox.Module` that holds a model parameter: `tau: hh.Parameter = hh.param(5.0)`.
@@ -77,11 +78,12 @@ def param(
     - `positive`: whether it must be greater than zero.
     - `otherwise`: for a parameter with the default `None`, which the neuron may set: its value where
         nothing sets it.
+    - `optional`: whether it may be `None`, as it may with that default.
     - `kw_only`: whether it must be given by name.
     """
     metadata: dict[str, Any] = {"param": True, "unit": unit, "otherwise": otherwise}
     metadata |= {"minimum": minimum, "maximum": maximum, "positive": positive}
-    converter = _as_float_or_none if default is None else as_float_array
+    converter = _as_float_or_none if optional or default is None else as_float_array
     return eqx.field(default=default, converter=converter, metadata=metadata, kw_only=kw_only)
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from jax.typing import ArrayLike
 from jaxtyping import Array, Bool, Float
 
-from .._base.math import relax
+from .._base.math import relax_by
 from .._base.operators import AbstractOperator
 from .._base.parameters import as_float_array, check_parameters, check_size, is_concrete, run_dtype
 from .._base.tables import Printed, Table
@@ -310,8 +310,7 @@ class Network(Printed, eqx.Module):
             return y
         drive, rate = self.coupling.linear_form(at.V, at.s)
         dt_s = dt if dt_s is None else dt_s
-        fit = lambda x, f: jnp.broadcast_to(f, x.shape)
-        s = jax.tree.map(lambda x, b, a: relax(x, fit(x, b), fit(x, a), dt_s), y.s, drive, rate)
+        s = jax.tree.map(lambda x, *form: relax_by(x, form, dt_s), y.s, drive, rate)
         return y.replace(s=s)
 
 

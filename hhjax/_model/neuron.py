@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from .._base.math import relax
+from .._base.math import relax_by
 from .._base.parameters import (
     as_float_array,
     check_parameters,
@@ -53,6 +53,10 @@ class State(eqx.Module):
     def replace(self, **fields: Any) -> "State":
         """This state with other fields."""
         return put(self, **fields)
+
+    def replace_V(self, V: Float[Array, "..."]) -> "State":
+        """This state with another membrane potential (mV)."""
+        return self.replace(V=V)
 
 
 def _bare(channel: Any) -> Any:
@@ -246,7 +250,7 @@ class Neuron(Printed, eqx.Module):
         channels, ions = self.surroundings(at.concentrations)
         gates = {name: channel.flow(y.V, y.gates[name], ions, dt) for name, channel in channels.items()}
         forms = self._ion_forms(at, channels, ions)
-        moved = {name: relax(c, *forms[name], dt) for name, c in y.concentrations.items()}
+        moved = {name: relax_by(c, forms[name], dt) for name, c in y.concentrations.items()}
         return y.replace(gates=gates, concentrations=moved)
 
     def currents(self, y: State) -> dict[str, tuple[Array, Array]]:

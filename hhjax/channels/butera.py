@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 from jaxtyping import Float
 
-from .._base.parameters import param, Parameter
+from .._base.parameters import OptionalParameter, param, Parameter
 from ._channel import Channel
 from ._kinetics import InfTau, Instantaneous, Kinetics
 
@@ -24,7 +24,7 @@ class PersistentSodium(Channel):
     """
 
     g: Parameter = param(2.8 / 21, unit="mS/cm²", minimum=0.0)
-    E: Parameter = param(50.0, unit="mV")
+    E: OptionalParameter = param(50.0, unit="mV", optional=True)
     tau_max: Parameter = param(10_000.0, unit="ms", positive=True)
 
     gates: ClassVar = {"m": 1, "h": 1}

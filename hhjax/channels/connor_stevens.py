@@ -14,7 +14,7 @@ from jax.typing import ArrayLike
 from jaxtyping import Float
 
 from .._base.math import vtrap
-from .._base.parameters import param, Parameter
+from .._base.parameters import OptionalParameter, param, Parameter
 from ._channel import Channel
 from ._kinetics import AlphaBeta, InfTau
 
@@ -26,7 +26,7 @@ class ConnorStevensSodium(Channel):
     """
 
     g: Parameter = param(120.0, unit="mS/cm²", minimum=0.0)
-    E: Parameter = param(55.0, unit="mV")
+    E: OptionalParameter = param(55.0, unit="mV", optional=True)
 
     gates: ClassVar = {"m": 3, "h": 1}
 
@@ -44,7 +44,7 @@ class ConnorStevensPotassium(Channel):
     """
 
     g: Parameter = param(20.0, unit="mS/cm²", minimum=0.0)
-    E: Parameter = param(-72.0, unit="mV")
+    E: OptionalParameter = param(-72.0, unit="mV", optional=True)
 
     gates: ClassVar = {"n": 4}
 
@@ -61,7 +61,7 @@ class ACurrent(Channel):
     """
 
     g: Parameter = param(47.7, unit="mS/cm²", minimum=0.0)
-    E: Parameter = param(-75.0, unit="mV")
+    E: OptionalParameter = param(-75.0, unit="mV", optional=True)
 
     gates: ClassVar = {"a": 3, "b": 1}
 

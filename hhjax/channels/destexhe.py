@@ -63,7 +63,7 @@ class HCurrent(Channel):
     """
 
     g: Parameter = param(0.02, unit="mS/cm²", minimum=0.0)
-    E: Parameter = param(-40.0, unit="mV")
+    E: OptionalParameter = param(-40.0, unit="mV", optional=True)
     celsius: OptionalParameter = param(None, otherwise=36.0, unit="°C")
 
     gates: ClassVar = {"h": 1}
@@ -88,7 +88,7 @@ class CalciumActivatedPotassium(Channel):
     """
 
     g: Parameter = param(10.0, unit="mS/cm²", minimum=0.0)
-    E: Parameter = param(-95.0, unit="mV")
+    E: OptionalParameter = param(-95.0, unit="mV", optional=True)
     beta: Parameter = param(0.03, unit="1/ms", positive=True)
     half: Parameter = param(0.025, unit="mM", positive=True)
     celsius: OptionalParameter = param(None, otherwise=36.0, unit="°C")
@@ -111,4 +111,4 @@ class PotassiumLeak(Leak):
     """
 
     g: Parameter = param(0.004 / 0.29, unit="mS/cm²", minimum=0.0)
-    E: Parameter = param(-100.0, unit="mV")
+    E: OptionalParameter = param(-100.0, unit="mV", optional=True)

@@ -27,7 +27,7 @@ class Sodium(Channel):
     """
 
     g: Parameter = param(120.0, unit="mS/cm²", minimum=0.0)
-    E: Parameter = param(50.0, unit="mV")
+    E: OptionalParameter = param(50.0, unit="mV", optional=True)
     celsius: OptionalParameter = param(None, otherwise=6.3, unit="°C")
 
     gates: ClassVar = {"m": 3, "h": 1}
@@ -56,7 +56,7 @@ class Potassium(Channel):
     """
 
     g: Parameter = param(36.0, unit="mS/cm²", minimum=0.0)
-    E: Parameter = param(-77.0, unit="mV")
+    E: OptionalParameter = param(-77.0, unit="mV", optional=True)
     celsius: OptionalParameter = param(None, otherwise=6.3, unit="°C")
 
     gates: ClassVar = {"n": 4}
@@ -81,7 +81,7 @@ class Leak(Channel):
     """
 
     g: Parameter = param(0.3, unit="mS/cm²", minimum=0.0)
-    E: Parameter = param(-54.387, unit="mV")
+    E: OptionalParameter = param(-54.387, unit="mV", optional=True)
 
     def rates(self, V: Float[ArrayLike, "*s"]) -> dict[str, AlphaBeta]:
         return {}

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 from jaxtyping import Float
 
-from .._base.parameters import param, Parameter
+from .._base.parameters import OptionalParameter, param, Parameter
 from ._channel import Channel
 from ._kinetics import InfTau, Instantaneous
 
@@ -26,7 +26,7 @@ class MorrisLecarCalcium(Channel):
     """
 
     g: Parameter = param(4.4, unit="mS/cm²", minimum=0.0)
-    E: Parameter = param(120.0, unit="mV")
+    E: OptionalParameter = param(120.0, unit="mV", optional=True)
     V1: Parameter = param(-1.2, unit="mV")
     V2: Parameter = param(18.0, unit="mV", positive=True)
 
@@ -45,7 +45,7 @@ class MorrisLecarPotassium(Channel):
     """
 
     g: Parameter = param(8.0, unit="mS/cm²", minimum=0.0)
-    E: Parameter = param(-84.0, unit="mV")
+    E: OptionalParameter = param(-84.0, unit="mV", optional=True)
     V3: Parameter = param(2.0, unit="mV")
     V4: Parameter = param(30.0, unit="mV", positive=True)
     phi: Parameter = param(0.04, unit="1/ms", positive=True)

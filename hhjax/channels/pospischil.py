@@ -28,7 +28,7 @@ class MCurrent(Channel):
     """
 
     g: Parameter = param(0.07, unit="mS/cm²", minimum=0.0)
-    E: Parameter = param(-100.0, unit="mV")
+    E: OptionalParameter = param(-100.0, unit="mV", optional=True)
     tau_max: Parameter = param(1000.0, unit="ms", positive=True)
 
     gates: ClassVar = {"p": 1}

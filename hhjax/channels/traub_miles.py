@@ -13,7 +13,7 @@ from jax.typing import ArrayLike
 from jaxtyping import Float
 
 from .._base.math import vtrap
-from .._base.parameters import param, Parameter
+from .._base.parameters import OptionalParameter, param, Parameter
 from ._channel import Channel
 from ._kinetics import AlphaBeta
 
@@ -25,7 +25,7 @@ class TraubMilesSodium(Channel):
     """
 
     g: Parameter = param(100.0, unit="mS/cm²", minimum=0.0)
-    E: Parameter = param(50.0, unit="mV")
+    E: OptionalParameter = param(50.0, unit="mV", optional=True)
     VT: Parameter = param(-63.0, unit="mV")
 
     gates: ClassVar = {"m": 3, "h": 1}
@@ -45,7 +45,7 @@ class TraubMilesPotassium(Channel):
     """
 
     g: Parameter = param(30.0, unit="mS/cm²", minimum=0.0)
-    E: Parameter = param(-90.0, unit="mV")
+    E: OptionalParameter = param(-90.0, unit="mV", optional=True)
     VT: Parameter = param(-63.0, unit="mV")
 
     gates: ClassVar = {"n": 4}

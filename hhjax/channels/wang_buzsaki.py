@@ -12,7 +12,7 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
 from .._base.math import vtrap
-from .._base.parameters import param, Parameter
+from .._base.parameters import OptionalParameter, param, Parameter
 from ._channel import Channel
 from ._kinetics import AlphaBeta, Instantaneous, Kinetics
 
@@ -24,7 +24,7 @@ class WangBuzsakiSodium(Channel):
     """
 
     g: Parameter = param(35.0, unit="mS/cm²", minimum=0.0)
-    E: Parameter = param(55.0, unit="mV")
+    E: OptionalParameter = param(55.0, unit="mV", optional=True)
     phi: Parameter = param(5.0, positive=True)
 
     gates: ClassVar = {"m": 3, "h": 1}
@@ -45,7 +45,7 @@ class WangBuzsakiPotassium(Channel):
     """
 
     g: Parameter = param(9.0, unit="mS/cm²", minimum=0.0)
-    E: Parameter = param(-90.0, unit="mV")
+    E: OptionalParameter = param(-90.0, unit="mV", optional=True)
     phi: Parameter = param(5.0, positive=True)
 
     gates: ClassVar = {"n": 4}

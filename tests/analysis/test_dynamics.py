@@ -84,7 +84,7 @@ def test_equilibria_over_currents_under_jit_and_vmap_with_their_slope():
 
 def test_a_coupled_network_with_calcium_pools_is_at_rest():
     cell = hh.thalamic_reticular()
-    cell = hh.Neuron({k: cell.channels[k] for k in ("t", "leak")}, pools=cell.pools)
+    cell = hh.Neuron({k: cell.channels[k] for k in ("t", "leak")}, ions=cell.ions, celsius=36.0)
     pair = hh.Network(cell, n=2, coupling=hh.GradedSynapse([[0.0, 0.4], [0.1, 0.0]]))
     stimulus = jnp.array([0.1, 0.5])
     found = analysis.equilibrium(pair, stimulus, -60.0)

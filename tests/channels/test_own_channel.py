@@ -81,11 +81,11 @@ def test_channel_noise_beside_a_calcium_pool():
     for count in (1e4, 1e8, np.inf):
         noisy = hh.with_channel_noise(cell, model="conductance", count={"t": count})
         run = hh.simulate(noisy, t1=20.0, dt=0.05, stimulus=1.0, v0=-80.0, key=jax.random.key(0))
-        calcium[count] = float(run.final.gates["ca"]["c"][0])
+        calcium[count] = float(run.final.concentrations["ca"][0])
     off = {count: abs(c / calcium[np.inf] - 1) for count, c in calcium.items()}
     assert off[1e8] < 1e-3 and 10 * off[1e8] < off[1e4]  # as 1/√count
     plain = hh.simulate(cell, t1=20.0, dt=0.05, stimulus=1.0, v0=-80.0)
-    assert calcium[np.inf] == pytest.approx(float(plain.final.gates["ca"]["c"][0]), rel=0.01)
+    assert calcium[np.inf] == pytest.approx(float(plain.final.concentrations["ca"][0]), rel=0.01)
 
 
 @pytest.mark.parametrize("model", ["subunit", "tau_leap", "exact"])

@@ -5,7 +5,6 @@ import json
 from pathlib import Path
 
 import diffrax
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -83,9 +82,12 @@ def test_morris_lecar_loses_rest_where_the_reference_says():
         np.testing.assert_allclose(found, sorted(LIBRARY[name][key]), atol=1e-3)
 
 
+IONS = {"ca": hh.calcium()}  # for channels that sense it
+
+
 def all_rates(channel, V):
     """Steady states, and rates of the gates that have a state."""
-    kinetics = channel.rates(V).values()
+    kinetics = channel.kinetics(V, IONS).values()
     rates = [k for x in kinetics if not isinstance(x, hh.Instantaneous) for k in x.linear_form(1.0)]
     values = [x.inf for x in kinetics] + rates
     return jnp.stack([jnp.broadcast_to(x, V.shape) for x in values])
@@ -118,8 +120,8 @@ def test_every_channel(name):
     np.testing.assert_allclose(value32, value, rtol=3e-5, atol=1e-30)
     np.testing.assert_allclose(slope32, slope, rtol=1e-4, atol=1e-4 * float(jnp.abs(slope).max()))
 
-    gates = channel.steady_state(V)
-    drive, rate = channel.linear_form(V)
+    gates = channel.steady_state(V, IONS)
+    drive, rate = channel.linear_form(V, gates, IONS)
     for gate in gates:
         np.testing.assert_allclose(drive[gate] - rate[gate] * gates[gate], 0, atol=1e-14 * rate[gate].max())
 
@@ -145,46 +147,48 @@ def test_an_unknown_set_of_morris_lecar_is_refused():
         hh.morris_lecar("saddle")
 
 
-# Pools
+# Ions
 
 
-def test_the_nernst_potential_and_the_filling_of_a_pool():
-    pool = hh.CalciumPool("t")
+def test_the_nernst_potential_and_the_filling_of_a_shell():
+    ion = hh.calcium("t")
     # kT/2e ln(2/2.4e-4) at 36 °C, with k/e = 8.617333262e-5 V/K.
     expected = 1000 * 8.617333262e-5 * 309.15 / 2 * np.log(2 / 2.4e-4)
-    assert float(pool.reversal(jnp.asarray(2.4e-4))) == pytest.approx(expected, rel=1e-8)
+    assert float(ion.E) == pytest.approx(expected, rel=1e-8)
     # 1 µA/cm² into 1 µm, over 1 ms: 1e-9 C/cm² / (2·96485 C/mol) / 1e-4 cm = 5.18e-5 mM.
-    drive, rate = pool.linear_form(jnp.asarray(1.0))
+    drive, rate = ion.linear_form(jnp.asarray(-1.0))
     assert float(drive - rate * 2.4e-4) == pytest.approx(1e-9 / (2 * 96485.33212) / 1e-4 * 1e6, rel=1e-9)
-    assert float(pool.steady_state(jnp.asarray(-5.0))) == pytest.approx(2.4e-4)  # outward empties nothing
+    drive, rate = ion.linear_form(jnp.asarray(5.0))
+    assert float(drive / rate) == pytest.approx(2.4e-4)  # outward empties nothing
 
 
 @pytest.mark.parametrize("V", [-90.0, -60.0, 0.0])
-def test_pools_and_what_senses_them_rest_together(V):
+def test_ions_and_what_senses_them_rest_together(V):
     channels = {
         **hh.thalamic_reticular().channels,
         "ahp": hh.channels.CalciumActivatedPotassium(),
         "l": hh.channels.LCalcium(),
     }
-    network = hh.Network(hh.Neuron(channels, pools={"ca": hh.CalciumPool(["t", "l"])}))
+    network = hh.Network(hh.Neuron(channels, ions={"ca": hh.calcium(["t", "l"])}))
     y = network.init(V)
-    slope = hh.vector_field(0.0, y, (network, 0.0)).gates
-    assert max(float(jnp.abs(x).max()) for x in jax.tree.leaves(slope)) < 1e-12
-    c = float(y.gates["ca"]["c"][0])
+    slope = hh.vector_field(0.0, y, (network, 0.0))
+    still = jax.tree.leaves((slope.gates, slope.concentrations))
+    assert max(float(jnp.abs(x).max()) for x in still) < 1e-12
+    c = float(y.concentrations["ca"][0])
     opening = 0.03 * (c / 0.025) ** 2
     assert float(y.gates["ahp"]["m"][0]) == pytest.approx(opening / (opening + 0.03), rel=1e-12)
 
 
-def test_solvers_keep_their_order_with_a_pool():
+def test_solvers_keep_their_order_with_an_ion():
     """A low-threshold spike and its AHP, against a tight adaptive solution."""
     channels = {
         "t": hh.channels.ReticularTCalcium(),
         "ahp": hh.channels.CalciumActivatedPotassium(half=0.002),
         "leak": hh.Leak(g=0.05, E=-90.0),
     }
-    cell = hh.Neuron(channels, pools={"ca": hh.CalciumPool("t")})
+    cell = hh.Neuron(channels, ions={"ca": hh.calcium("t")})
     exact = hh.reference(cell, t1=20.0, stimulus=3.0, v0=-90.0).final
-    assert float(exact.gates["ca"]["c"][0]) > 2 * 2.4e-4
+    assert float(exact.concentrations["ca"][0]) > 2 * 2.4e-4
     for solver in ("strang", "exp_euler"):
         runs = [
             hh.simulate(cell, t1=20.0, dt=dt, stimulus=3.0, v0=-90.0, solver=solver) for dt in (0.1, 0.05)
@@ -193,25 +197,96 @@ def test_solvers_keep_their_order_with_a_pool():
         assert coarse / fine > 3.4, solver
 
 
+def test_two_ions_and_two_channels_that_sense_one():
+    """Potassium that piles up in a thin shell pulls its Nernst potential and, by it, V with it."""
+
+    class Sensor(hh.channels.CalciumActivatedPotassium):
+        senses = ("ca",)
+
+    channels = {
+        "kdr": hh.Potassium(E=None),
+        "na": hh.Sodium(),
+        "t": hh.channels.TCalcium(),
+        "ahp": hh.channels.CalciumActivatedPotassium(),
+        "sk": Sensor(g=1.0, half=0.001),
+        "leak": hh.Leak(),
+    }
+    ions = {
+        "ca": hh.calcium("t"),
+        "k": hh.Ion("kdr", valence=1, inside=140.0, outside=6.0, depth=0.05, tau=500.0),
+    }
+    cell = hh.Neuron(channels, ions=ions, celsius=20.0)
+    run = hh.simulate(cell, t1=20.0, dt=0.01, stimulus=15.0, solver="rk4")
+    exact = hh.reference(cell, t1=20.0, stimulus=15.0)
+    assert float(jnp.abs(run.V - exact.V).max()) < 1e-3
+    assert float(run.final.concentrations["k"][0]) < 139.9  # potassium has left
+    settled, found = cell.surroundings(run.final.concentrations)
+    expected = 8.617333262e-2 * 293.15 * np.log(6.0 / float(run.final.concentrations["k"][0]))
+    assert float(settled["kdr"].E[0]) == pytest.approx(expected, rel=1e-8)
+    sensed = jnp.asarray(0.002)
+    ahp, sk = (settled[name].rates(-65.0, sensed)["m"] for name in ("ahp", "sk"))
+    assert float(sk.alpha / ahp.alpha) == pytest.approx((0.025 / 0.001) ** 2)
+
+
+def test_an_ion_whose_concentration_stays_sets_a_reversal_potential():
+    channels = {"kdr": hh.Potassium(E=None), "na": hh.Sodium(), "leak": hh.Leak()}
+    ion = hh.Ion("kdr", valence=1, inside=140.0, outside=5.0)
+    cell = hh.Neuron(channels, ions={"k": ion}, celsius=6.3)
+    E = 8.617333262e-2 * (273.15 + 6.3) * np.log(5.0 / 140.0)
+    plain = hh.Neuron(channels | {"kdr": hh.Potassium(E=E)}, celsius=6.3)
+    V = [hh.simulate(it, t1=20.0, dt=0.025, stimulus=10.0).V for it in (cell, plain)]
+    assert hh.Network(cell).init().concentrations == {}
+    np.testing.assert_allclose(*V, atol=1e-5)
+
+
+def test_one_temperature_for_channels_and_ions():
+    """A neuron's `celsius` is that of all that has none of its own."""
+    warm = hh.squid_axon(celsius=16.3)
+    own = hh.Neuron({"na": hh.Sodium(celsius=16.3), "k": hh.Potassium(celsius=16.3), "leak": hh.Leak()})
+    swept = hh.sweep(
+        hh.squid_axon(), over={"celsius": [6.3, 16.3]}, t1=20.0, dt=0.025, stimulus=10.0, reduce=hh.Mean()
+    )
+    V = [hh.simulate(it, t1=20.0, dt=0.025, stimulus=10.0).V[1:] for it in (warm, own)]
+    np.testing.assert_allclose(*V, atol=1e-10)
+    assert float(swept.reduced[1, 0]) == pytest.approx(float(V[0].mean()), rel=1e-10)
+    mixed = hh.Neuron({"na": hh.Sodium(celsius=6.3), "k": hh.Potassium(), "leak": hh.Leak()}, celsius=16.3)
+    channels, _ = mixed.surroundings({})
+    assert float(channels["na"].temperature_factor()) == pytest.approx(1.0)
+    assert float(channels["k"].temperature_factor()) == pytest.approx(3.0)
+    kinetics = hh.analysis.gate_kinetics(warm, -50.0, "na")["m"]
+    cold = hh.analysis.gate_kinetics(hh.Sodium(), -50.0)["m"]
+    assert float(cold.tau / kinetics.tau) == pytest.approx(3.0)
+
+
 @pytest.mark.usefixtures("as_users_run_it")
-def test_pools_that_do_not_fit_are_refused():
+def test_ions_that_do_not_fit_are_refused():
     cell = hh.thalamic_reticular()
-    with pytest.raises(ValueError, match="`Neuron.pools` must have 'ca'"):
+    with pytest.raises(ValueError, match="`Neuron.ions` must have 'ca'"):
         hh.Neuron({"ahp": hh.channels.CalciumActivatedPotassium()})
-    with pytest.raises(ValueError, match=r"`Neuron.pools\['ca'\].carriers` must be names of channels"):
-        hh.Neuron(cell.channels, pools={"ca": hh.CalciumPool("l")})
+    with pytest.raises(ValueError, match=r"`Neuron.ions\['ca'\].carriers` must be names of channels"):
+        hh.Neuron(cell.channels, ions={"ca": hh.calcium("l")})
     with pytest.raises(ValueError, match="must be positive"):
-        hh.Neuron(cell.channels, pools={"ca": hh.CalciumPool("t", tau=0.0)})
+        hh.Neuron(cell.channels, ions={"ca": hh.calcium("t", tau=0.0)})
+    with pytest.raises(ValueError, match="`E` of channel 't' must be None, as ion 'ca' sets it, got 120.0"):
+        hh.Neuron({"t": hh.channels.TCalcium(E=120.0)}, ions={"ca": hh.calcium("t")})
+    with pytest.raises(ValueError, match="`E` of channel 'k' must be given"):
+        hh.Neuron({"k": hh.Potassium(E=None)})
+    with pytest.raises(ValueError, match="`Ion.valence` must be a whole number, not 0, got 0"):
+        hh.Ion(valence=0, inside=1.0, outside=1.0)
+    with pytest.raises(TypeError, match="`pools` of hh.Neuron is now `ions"):
+        hh.Neuron(cell.channels, pools={})
+    with pytest.raises(AttributeError, match="hh.CalciumPool is now hh.Ion"):
+        hh.CalciumPool
 
 
-def test_a_pool_and_what_senses_it_are_differentiated():
+def test_an_ion_and_what_senses_it_are_differentiated():
     channels = {"t": hh.channels.TCalcium(g=2.0), "leak": hh.Leak(g=0.05, E=-70.0)}
     channels["ahp"] = hh.channels.CalciumActivatedPotassium(half=0.002)
-    cell = hh.Neuron(channels, pools={"ca": hh.CalciumPool("t")})
+    cell = hh.Neuron(channels, ions={"ca": hh.calcium("t")})
 
     @jax.jit
     def final(tau):
-        changed = eqx.tree_at(lambda c: c.pools["ca"].tau, cell, tau)
+        changed = hh.replace(cell, {"ca.tau": tau})
         return hh.simulate(changed, t1=30.0, dt=0.1, stimulus=1.0, v0=-85.0).final.V[0]
 
     tau, step = jnp.asarray(5.0), 1e-4

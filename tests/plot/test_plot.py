@@ -168,7 +168,7 @@ def test_nullclines_are_where_nothing_moves(run):
 
     @jax.jit
     def ionic(V, n):
-        gates = neuron.steady_gates(V)
+        gates = neuron.steady_state(V).gates
         gates = gates | {"k": {"n": n}}
         return sum(channel.current(V, gates[name]) for name, channel in neuron.channels.items())
 

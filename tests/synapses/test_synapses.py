@@ -372,7 +372,7 @@ def test_populations_without_coupling_are_their_neurons():
     np.testing.assert_allclose(together.V[:, part], run.V, rtol=1e-9, atol=1e-9)
     assert len(together.spike_times()[1]) >= 1  # of a Traub-Miles cell at 6 µA/cm²
     assert set(together.final.gates) == {"e", "i", "re"}
-    assert together.final.gates["re"]["ca"]["c"].shape == (1,)
+    assert together.final.concentrations["re"]["ca"].shape == (1,)
 
 
 def test_a_mixed_network_with_spikes_is_the_same_under_diffeqsolve():

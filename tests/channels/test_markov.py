@@ -1,0 +1,246 @@
+"""Channels whose states turn into each other, and channels in a constant field."""
+
+import diffrax
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import scipy.linalg
+
+import hhjax as hh
+
+SODIUM = hh.Sodium()
+
+
+class EightStates(hh.MarkovChannel):
+    """The sodium channel of the squid axon: m_k h_l, of which three m and one h conduct."""
+
+    states = tuple(f"m{k}h{l}" for k in range(4) for l in range(2))
+    open = ("m3h1",)
+
+    def transitions(self, V):
+        m, h = SODIUM.rates(V)["m"], SODIUM.rates(V)["h"]
+        rates = {}
+        for k in range(4):
+            rates[f"m{k}h0", f"m{k}h1"], rates[f"m{k}h1", f"m{k}h0"] = h.alpha, h.beta
+        for l in range(2):
+            for k in range(3):
+                rates[f"m{k}h{l}", f"m{k + 1}h{l}"] = (3 - k) * m.alpha
+                rates[f"m{k + 1}h{l}", f"m{k}h{l}"] = (k + 1) * m.beta
+        return rates
+
+
+class Ring(hh.MarkovChannel):
+    """Three states and a current round them: no detailed balance."""
+
+    states = ("a", "b", "c")
+    open = ("b", "c")
+    fast: hh.Parameter = hh.param(2.0, unit="1/ms", positive=True)
+
+    def transitions(self, V):
+        return {("a", "b"): jnp.exp(V / 40), ("b", "c"): self.fast, ("c", "a"): 0.5}
+
+
+MARKOV = EightStates(g=120.0, E=50.0)
+CELL = hh.Neuron({"na": MARKOV, "k": hh.Potassium(), "leak": hh.Leak()})
+
+
+def matrix_of(channel, V):
+    """Q of dp/dt = Q p, written apart from the channel's own methods."""
+    Q = np.zeros((len(channel.states),) * 2)
+    for (i, j), rate in channel.transitions(jnp.asarray(V)).items():
+        i, j = channel.states.index(i), channel.states.index(j)
+        Q[j, i] += rate
+        Q[i, i] -= rate
+    return Q
+
+
+@pytest.mark.parametrize("channel", [MARKOV, Ring(g=1.0, E=0.0)])
+@pytest.mark.parametrize("dt", [0.005, 0.1, 2.0])
+def test_the_flow_is_the_exponential_of_the_rates(channel, dt):
+    V = jnp.array([-80.0, -40.0, 20.0])
+    p = np.random.default_rng(0).dirichlet(np.ones(len(channel.states)), 3).T
+    states = dict(zip(channel.states, jnp.asarray(p)))
+    moved = channel.flow(V, states, {}, jnp.asarray(dt))
+    for k, v in enumerate(V):
+        exact = scipy.linalg.expm(dt * matrix_of(channel, v)) @ p[:, k]
+        ours = np.array([moved[name][k] for name in channel.states])
+        np.testing.assert_allclose(ours, exact, atol=2e-3)
+        if dt == 0.005:
+            np.testing.assert_allclose(ours, exact, atol=1e-10)
+
+
+@pytest.mark.parametrize("dt", [0.01, 10.0])
+@pytest.mark.parametrize("dtype, tol", [(jnp.float64, 1e-12), (jnp.float32, 1e-5)])
+def test_occupancies_add_up_to_one_after_a_hundred_thousand_steps(dt, dtype, tol):
+    channel = jax.tree.map(lambda x: x.astype(dtype), MARKOV)
+    V = jnp.array([-70.0, 10.0], dtype)
+    start = {name: jnp.full(2, 1 / 8, dtype) for name in channel.states}
+
+    @jax.jit
+    def through(states):
+        wave = lambda i: V + 30 * jnp.sin(i.astype(dtype))
+        step = lambda i, states: channel.flow(wave(i), states, {}, jnp.asarray(dt, dtype))
+        return jax.lax.fori_loop(0, 100_000, step, states)
+
+    np.testing.assert_allclose(sum(through(start).values()), 1.0, atol=tol)
+
+
+def test_the_steady_state_is_where_nothing_moves_and_that_of_the_gates():
+    V = jnp.linspace(-100.0, 50.0, 7)
+    p = MARKOV.steady_state(V)
+    drive, rate = MARKOV.linear_form(V, p)
+    for name in p:
+        np.testing.assert_allclose(drive[name], rate[name] * p[name], atol=1e-12)
+    x = SODIUM.steady_state(V)
+    np.testing.assert_allclose(p["m3h1"], x["m"] ** 3 * x["h"], rtol=1e-8)
+    np.testing.assert_allclose(MARKOV.current(V, p), SODIUM.current(V, x), rtol=1e-8)
+    p = Ring(g=1.0, E=0.0).steady_state(V)
+    exact = [scipy.linalg.null_space(matrix_of(Ring(g=1.0, E=0.0), v))[:, 0] for v in V]
+    np.testing.assert_allclose(jnp.stack([p[k] for k in "abc"]), np.array([q / q.sum() for q in exact]).T)
+
+
+def test_eight_states_give_the_current_of_the_gates():
+    """From matched occupancies the scheme stays a product of m and h, so V is the same."""
+    run = lambda cell, **options: hh.simulate(cell, t1=20.0, dt=0.005, stimulus=10.0, **options)
+    V = [run(cell, solver="rk4").V for cell in (CELL, hh.squid_axon())]
+    assert float(jnp.abs(V[0] - V[1]).max()) < 1e-5
+    assert float(V[0].max()) > 30.0
+
+
+def test_order_two_with_strang_and_exp_euler():
+    exact = hh.reference(CELL, t1=8.0, stimulus=10.0, saveat=diffrax.SaveAt(t1=True, fn=hh.save_V)).V[-1]
+    for solver in ("strang", "exp_euler"):
+        errors = [
+            abs(float((hh.simulate(CELL, t1=8.0, dt=dt, stimulus=10.0, solver=solver).V[-1] - exact)[0]))
+            for dt in (0.02, 0.01)
+        ]
+        assert errors[0] / errors[1] == pytest.approx(4.0, rel=0.15), solver
+
+
+@pytest.mark.parametrize("solver", [*hh.steppers.by_name])
+def test_every_solver_takes_it(solver):
+    cell = hh.Neuron({"r": Ring(g=0.05, E=-90.0), "leak": hh.Leak()})
+    exact = hh.reference(cell, t1=2.0, stimulus=5.0).V[-1]
+    run = hh.simulate(cell, t1=2.0, dt=0.01, stimulus=5.0, solver=solver)
+    assert float(jnp.abs(run.V[-1] - exact)[0]) < 0.06, solver
+    total = sum(run.final.gates["r"].values())
+    np.testing.assert_allclose(total, 1.0, atol=1e-12)
+
+
+@pytest.mark.parametrize("model", ["conductance", "tau_leap", "exact"])
+def test_noise_of_a_markov_channel(model):
+    """Many neurons held at one potential: mean and variance of the open fraction, those of a binomial."""
+    n, count = 1000, 100
+    cell = hh.Neuron({"r": Ring(g=0.5, E=-90.0)}, C=1e9)
+    noisy = hh.Network(hh.with_channel_noise(cell, model=model, count=count), n=n)
+    at = diffrax.SaveAt(t1=True)
+    run = hh.simulate(noisy, t1=10.0, dt=0.25, key=jax.random.key(1), v0=-20.0, saveat=at)
+    channel = noisy.neuron.channels["r"]
+    opened = channel.open_fraction(run.final.V, run.final.gates["r"])
+    rest = Ring(g=0.5, E=-90.0).steady_state(jnp.asarray(-20.0))
+    p = float(rest["b"] + rest["c"])
+    assert float(opened.mean()) == pytest.approx(p, abs=4 * np.sqrt(p * (1 - p) / count / n))
+    assert float(opened.var()) == pytest.approx(p * (1 - p) / count, rel=4 * np.sqrt(2 / n))
+    total = sum(channel.occupancies(run.final.V, run.final.gates["r"]).values())
+    np.testing.assert_allclose(total, 1.0, atol=1e-9)
+
+
+def test_a_squid_axon_of_eight_states_fires_by_itself_as_often_as_one_of_gates():
+    """Spontaneous spikes of the exact chains of 600 sodium channels; the rates of the two agree."""
+    counts = {}
+    for name, cell in {"states": CELL, "gates": hh.squid_axon()}.items():
+        noisy = hh.with_channel_noise(cell, model="conductance", count={"na": 600})
+        run = hh.simulate(
+            hh.Network(noisy, n=100),
+            t1=300.0,
+            dt=0.02,
+            key=jax.random.key(2),
+            reduce=hh.SpikeCount(start=50.0),
+        )
+        counts[name] = np.asarray(run.reduced)
+    mean = {name: x.mean() for name, x in counts.items()}
+    error = np.sqrt(sum(x.var() / x.size for x in counts.values()))
+    assert mean["gates"] > 1.0
+    assert abs(mean["states"] - mean["gates"]) < 4 * error
+
+
+@pytest.mark.usefixtures("as_users_run_it")
+def test_what_is_no_scheme_is_refused():
+    class Unknown(Ring):
+        def transitions(self, V):
+            return {("a", "d"): 1.0}
+
+    class Closed(Ring):
+        open = ("d",)
+
+    with pytest.raises(ValueError, match=r"`Unknown.transitions` must .* got \('a', 'd'\)"):
+        Unknown(g=1.0, E=0.0)
+    with pytest.raises(ValueError, match=r"`Closed.open` must be a tuple of some of .* got \('d',\)"):
+        Closed(g=1.0, E=0.0)
+    with pytest.raises(ValueError, match="`model` for channel 'na'.* got 'subunit'"):
+        hh.with_channel_noise(CELL, model="subunit", count=100)
+
+
+def test_a_markov_channel_is_differentiated_and_swept():
+    cell = hh.Neuron({"r": Ring(g=0.5, E=-90.0), "leak": hh.Leak()})
+    end = lambda fast: hh.simulate(hh.replace(cell, {"r.fast": fast}), t1=5.0, dt=0.05, stimulus=5.0).final.V[
+        0
+    ]
+    x, step = jnp.asarray(2.0), 1e-5
+    central = (end(x + step) - end(x - step)) / (2 * step)
+    assert float(jax.grad(end)(x)) == pytest.approx(float(central), rel=1e-6)
+    sweep = hh.sweep(
+        cell, over={"r.fast": [1.0, 2.0]}, t1=5.0, dt=0.05, stimulus=5.0, saveat=diffrax.SaveAt(t1=True)
+    )
+    assert float(sweep.V[1, 0, 0]) == pytest.approx(float(end(x)), rel=1e-12)
+
+
+# Constant field
+
+
+class Calcium(hh.GHKChannel):
+    gates = {"m": 2}
+
+    def rates(self, V):
+        return {"m": hh.InfTau(jax.nn.sigmoid((V + 20) / 6), jnp.full_like(V, 1.0))}
+
+
+def test_the_current_of_goldman_hodgkin_and_katz():
+    ions = {"ca": hh.calcium(celsius=20.0)}
+    V = jnp.array([-80.0, -1e-9, 0.0, 30.0])
+    gates = {"m": jnp.ones(4)}
+    channel = Calcium(P=1e-4, ion="ca")
+    u = 2 * 96485.33212 * np.asarray(V) * 1e-3 / (8.314462618 * 293.15)
+    with np.errstate(invalid="ignore"):
+        exact = 1e-4 * 2 * 96485.33212 * u * (2.4e-4 - 2.0 * np.exp(-u)) / (1 - np.exp(-u))
+    exact[1:3] = 1e-4 * 2 * 96485.33212 * (2.4e-4 - 2.0)  # its limit at u = 0
+    np.testing.assert_allclose(channel.current(V, gates, ions), exact, rtol=1e-6)
+    drive, conductance = channel.linear_current(V, gates, ions)
+    slope = jax.vmap(jax.grad(lambda v: channel.current(v, {"m": jnp.ones(())}, ions)))(V)
+    np.testing.assert_allclose(conductance, slope, rtol=1e-12)
+    np.testing.assert_allclose(conductance * V - drive, channel.current(V, gates, ions), rtol=1e-9)
+    # No current where the ion's Nernst potential is.
+    E = 8.314462618 * 293.15 / (2 * 96485.33212) * 1e3 * np.log(2 / 2.4e-4)
+    assert abs(float(channel.current(jnp.asarray(E), {"m": jnp.ones(())}, ions))) < 1e-9
+
+
+def test_a_constant_field_channel_fills_its_ion_and_keeps_the_order():
+    cell = hh.Neuron({"l": Calcium(P=5e-4), "leak": hh.Leak(g=0.1, E=-70.0)}, ions={"ca": hh.calcium()})
+    exact = hh.reference(cell, t1=10.0, stimulus=3.0, v0=-70.0).final
+    assert float(exact.concentrations["ca"][0]) > 2.6e-4
+    for solver in ("strang", "exp_euler"):
+        errors = [
+            abs(
+                float(
+                    (
+                        hh.simulate(cell, t1=10.0, dt=dt, stimulus=3.0, v0=-70.0, solver=solver).final.V
+                        - exact.V
+                    )[0]
+                )
+            )
+            for dt in (0.1, 0.05)
+        ]
+        assert errors[0] / errors[1] > 3.4, solver
+    with pytest.raises(ValueError, match="`Neuron.ions` must have 'ca'"):
+        hh.Neuron({"l": Calcium(P=2e-5)})
