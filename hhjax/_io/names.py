@@ -1,9 +1,10 @@
 """Classes and functions by the names under which a file knows them, `module:name`."""
 
 import dataclasses
+import json
 import importlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import equinox as eqx
@@ -46,15 +47,65 @@ MOVED = {  # modules, since 0.2.0
 }
 
 
+CLASSES = {"hhjax:CalciumPool": "hhjax:Ion"}  # since 0.2.0
+
+
 GONE = {  # fields, by their class, since 0.2.0
     "hhjax:Solution": ("backend",),
     "hhjax:Sweep": ("backend",),
+    "hhjax.channels:CalciumActivatedPotassium": ("calcium",),
 }
 
 
 RENAMED: dict[str, dict[str, str]] = {  # fields, by their class, since 0.2.0
     "hhjax:GradedSynapse": {"E": "weights"},
+    "hhjax:CalciumPool": {"rest": "inside"},
+    "hhjax:Neuron": {"pools": "ions"},
 }
+
+
+def _calcium(fields: dict[str, Any], written: dict[str, Any]) -> None:
+    if "valence" not in fields:  # a pool was always one of calcium
+        fields |= {"valence": 2, "enters_only": True}
+
+
+def _neuron(fields: dict[str, Any], written: dict[str, Any]) -> None:
+    """Channels whose E an ion sets have none of their own."""
+    for ion in fields["ions"].values() if "pools" in written else ():
+        for name in ion.carriers if ion.nernst else ():
+            channel = fields["channels"][name]
+            object.__setattr__(getattr(channel, "channel", channel), "E", None)
+
+
+def _state(fields: dict[str, Any], written: dict[str, Any]) -> None:
+    """Concentrations were among the gates, each as a dict of `c` alone."""
+    if "concentrations" not in written:
+        fields["gates"], fields["concentrations"] = _apart(fields["gates"])
+
+
+def _apart(gates: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    nested = any(isinstance(x, dict) for states in gates.values() for x in states.values())
+    if nested:
+        parts = {name: _apart(part) for name, part in gates.items()}
+        return {k: part[0] for k, part in parts.items()}, {k: part[1] for k, part in parts.items()}
+    pools = [name for name, states in gates.items() if set(states) == {"c"}]
+    left = {name: states for name, states in gates.items() if name not in pools}
+    return left, {name: gates[name]["c"] for name in pools}
+
+
+def _fit(fields: dict[str, Any], written: dict[str, Any]) -> None:
+    """The numbers of the free leaves are not those of a model whose leaves are others now."""
+    if '"pools": {"dict": {"' in json.dumps(written["model"]):
+        fields["free"] = None
+
+
+CHANGED: dict[str, Callable[[dict[str, Any], dict[str, Any]], None]] = {  # fields, since 0.2.0
+    "hhjax:CalciumPool": _calcium,
+    "hhjax:Fit": _fit,
+    "hhjax:Neuron": _neuron,
+    "hhjax:State": _state,
+}
+"""What is to be done with the fields that were read, given those that were written."""
 
 
 def _package(module: str) -> str:

@@ -11,7 +11,7 @@ import numpy as np
 from jax.core import Tracer
 
 from .._base.random import FAST, fast_key
-from .names import find, GONE, is_record, name_of, RENAMED
+from .names import CHANGED, CLASSES, find, GONE, is_record, name_of, RENAMED
 
 
 class Writer:
@@ -128,13 +128,16 @@ def read(node: Any, array: Callable[[str], np.ndarray], allow: Sequence[Any], pa
     if kind == "function":
         return find(value, allow, _where(path))
     if kind == "class":
-        cls = find(value, allow, _where(path))
+        cls = find(CLASSES.get(value, value), allow, _where(path))
         if not is_record(cls):
             raise ValueError(f"{_where(path)} is an object of {cls!r}, which is no equinox module.")
         gone, renamed = GONE.get(value, ()), RENAMED.get(value, {})
         fields: dict[str, Any] = more["fields"]
         there = {renamed.get(name, name): x for name, x in fields.items() if name not in gone}
-        return _rebuild(cls, {name: below(name, x) for name, x in there.items()}, _where(path))
+        there = {name: below(name, x) for name, x in there.items()}
+        if value in CHANGED:
+            CHANGED[value](there, fields)
+        return _rebuild(cls, there, _where(path))
     raise ValueError(f"{_where(path)} is of a kind that this version does not know, {kind!r}.")
 
 

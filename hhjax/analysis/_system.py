@@ -44,8 +44,21 @@ class System(eqx.Module):
         return ravel_pytree(jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes))[1](x)
 
     def slope(self, y: State) -> State:
-        """The right-hand side f, in units of the state per ms."""
-        return vector_field(jnp.zeros((), y.V.dtype), y, (self.network, Constant(self.current)))
+        """The right-hand side f, in units of the state per ms.
+
+        Where occupancies of a Markov channel do not add up to 1, which their own equations would not
+        change, they are drawn there with 1/ms: else every state would be neutral along their sum.
+        """
+        slope = vector_field(jnp.zeros((), y.V.dtype), y, (self.network, Constant(self.current)))
+
+        def drawn(part: slice, neuron: Neuron, slope: State, y: State) -> State:
+            gates = dict(slope.gates)
+            for name in neuron.markov_channels:
+                excess = (sum(y.gates[name].values()) - 1) / len(gates[name])
+                gates[name] = {state: x - excess for state, x in gates[name].items()}
+            return slope.replace(gates=gates)
+
+        return self.network.map_kinds(drawn, slope, y)
 
     def jacobian(self, y: State) -> Float[Array, "N N"]:
         """∂f/∂x at a state, exact; per ms."""

@@ -96,7 +96,7 @@ class CalciumActivatedPotassium(Channel):
     gates: ClassVar = {"m": 2}
     senses: ClassVar = ("ca",)
 
-    def rates(self, V: Float[ArrayLike, "*s"], ca: Float[ArrayLike, "*s"]) -> dict[str, AlphaBeta]:
+    def rates(self, V: Float[ArrayLike, "*s"], ca: ArrayLike) -> dict[str, AlphaBeta]:
         opening = self.beta * (jnp.asarray(ca) / self.half) ** 2
         return {"m": AlphaBeta(*jnp.broadcast_arrays(opening, self.beta))}
 

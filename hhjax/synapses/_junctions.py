@@ -31,9 +31,10 @@ class Junctions(AbstractOperator):
     def solver(self, d: Float[Array, " n"]) -> Solve:
         n = self.C.size
         d = jnp.broadcast_to(d, (n,))
+        diagonal = d + self._out()
         if n > DIRECT:
-            return lambda b: _iterated(lambda x: d * x + self.times(x), d + self._out(), b)
-        factors = jax.scipy.linalg.lu_factor(jnp.diag(d + self._out()) - self._matrix())
+            return lambda b: _iterated(lambda x: diagonal * x - self._into(x), diagonal, b)
+        factors = jax.scipy.linalg.lu_factor(jnp.diag(diagonal) - self._matrix())
         return lambda b: jax.scipy.linalg.lu_solve(factors, b)
 
     def bound(self) -> Float[Array, ""]:

@@ -299,7 +299,7 @@ def test_without_xarray_it_says_what_to_install(run, monkeypatch):
     "name, unit",
     [
         ("v0", "mV"), ("stimulus", "µA/cm²"), ("stimulus.frequency", "Hz"), ("C", "µF/cm²"),
-        ("na.g", "mS/cm²"), ("na.celsius", "°C"), ("coupling.weights", "mS/cm²"), ("coupling.reversal", "mV"),
+        ("na.g", "mS/cm²"), ("celsius", "°C"), ("coupling.weights", "mS/cm²"), ("coupling.reversal", "mV"),
         ("set", ""), ("a.b.c", ""),
     ],
 )  # fmt: skip

@@ -87,7 +87,8 @@ IONS = {"ca": hh.calcium()}  # for channels that sense it
 
 def all_rates(channel, V):
     """Steady states, and rates of the gates that have a state."""
-    kinetics = channel.kinetics(V, IONS).values()
+    ions = jax.tree.map(lambda x: x.astype(V.dtype), IONS)
+    kinetics = channel.kinetics(V, ions).values()
     rates = [k for x in kinetics if not isinstance(x, hh.Instantaneous) for k in x.linear_form(1.0)]
     values = [x.inf for x in kinetics] + rates
     return jnp.stack([jnp.broadcast_to(x, V.shape) for x in values])

@@ -26,7 +26,7 @@ def test_a_neuron_prints_its_parameters():
     found = rows(AXON)
     assert found["na.g"] == ("120", "mS/cm²") and found["k.E"] == ("-77", "mV")
     assert found["leak.E"] == ("-54.387", "mV") and found["C"] == ("1", "µF/cm²")
-    assert found["na.celsius"] == ("6.3", "°C") and found["parameter"] == ("value", "unit")
+    assert found["celsius"] == ("6.3", "°C") and found["parameter"] == ("value", "unit")
     assert str(AXON).startswith("Neuron: k (Potassium), leak (Leak), na (Sodium)\n")
     assert repr(AXON).startswith("Neuron(\n  channels={")  # equinox's
     drawn = eqx.tree_at(lambda n: n.C, AXON, jnp.array([1.0, 0.9, 1.3]))

@@ -52,9 +52,9 @@ def test_nothing_recompiles_but_a_new_number_of_steps():
             traces.append(V)
             return {}
 
-        def linear_current(self, V, gates):
+        def linear_current(self, V, states, ions):
             traces.append(V)
-            return super().linear_current(V, gates)
+            return super().linear_current(V, states, ions)
 
     def run(g, amplitude, dt, v0, stimulus=None):
         neuron = hh.Neuron({**AXON.channels, "leak": Counting(g=g)})

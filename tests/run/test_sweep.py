@@ -153,9 +153,9 @@ def counting():
     traces = []
 
     class Counting(hh.Leak):
-        def linear_current(self, V, gates):
+        def linear_current(self, V, states, ions):
             traces.append(V)
-            return super().linear_current(V, gates)
+            return super().linear_current(V, states, ions)
 
     neuron = hh.Neuron({**AXON.channels, "leak": Counting()})
     return neuron, traces

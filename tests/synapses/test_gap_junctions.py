@@ -32,7 +32,7 @@ def options(n):
 def exact(n, kappa):
     """By an implicit solver with steps that adapt, and for weak ones an explicit one."""
     solver = diffrax.Dopri8() if kappa <= 1 else diffrax.Kvaerno5()
-    tol = dict(rtol=1e-8, atol=1e-8) if n > 2 else {}
+    tol = dict(rtol=1e-7, atol=1e-7) if n > 2 or kappa > 1 else {}
     return hh.reference(ring(n, kappa), saveat=SAVE, solver=solver, **options(n), **tol).V
 
 
@@ -65,7 +65,7 @@ def test_a_ring_of_a_hundred(kappa):
 @pytest.mark.parametrize("kappa", [1.0, 1000.0])
 @pytest.mark.parametrize("solver", [*hh.steppers.by_name, diffrax.Tsit5(), diffrax.ImplicitEuler()])
 def test_every_solver_is_right_or_refuses(solver, kappa):
-    allowed = {"ind_exp_euler": 6.0, "backward_euler": 4.0}.get(solver, 1.0)
+    allowed = {"ind_exp_euler": 13.0, "backward_euler": 4.0}.get(solver, 1.0)
     allowed = 10.0 if isinstance(solver, diffrax.ImplicitEuler) else allowed
     try:
         assert error(2, kappa, DT, solver) < allowed
@@ -136,9 +136,9 @@ def test_gradients_and_noise_with_strong_junctions():
         hh.Network(hh.squid_axon(), 2, hh.synapses.GapJunction(g * (1 - jnp.eye(2)))),
         t1=3.0, dt=DT, stimulus=jnp.array([15.0, 5.0]),
     ).final.V[0]  # fmt: skip
-    g, step = jnp.asarray(20.0), 1e-4
+    g, step = jnp.asarray(20.0), 1e-2
     central = (end(g + step) - end(g - step)) / (2 * step)
-    assert float(jax.grad(end)(g)) == pytest.approx(float(central), rel=1e-5)
+    assert float(jax.grad(end)(g)) == pytest.approx(float(central), rel=2e-6)
     # Two passive neurons, one noise each: the mean has the variance of an OU process of half the noise.
     leak = hh.Neuron({"leak": hh.Leak(g=0.5, E=-65.0)})
     pairs = np.kron(np.eye(400), 1 - np.eye(2)) * 1000.0
