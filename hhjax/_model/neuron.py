@@ -119,11 +119,11 @@ class Neuron(Printed, eqx.Module):
                     f"`Neuron.ions` must have {', '.join(map(repr, sorted(needed)))}, an hh.Ion such as "
                     f"hh.calcium(), for channel {name!r}, got {sorted(self.ions)}."
                 )
-            for ion in self.ions:
-                if name in self.ions[ion].carriers and channel.carries not in (None, ion):
-                    raise ValueError(
-                        f"`Neuron.ions[{ion!r}].carriers` names {name!r}, which carries {channel.carries!r}."
-                    )
+            carried = {ion for ion in self.ions if name in self.carriers(ion)}
+            if len(carried) > 1:
+                raise ValueError(
+                    f"`Neuron.ions` must have one ion at most for a channel, got {sorted(carried)} for {name!r}."
+                )
             if not isinstance(bare := _bare(channel), AbstractOhmicChannel):
                 continue
             ion = self._set_by_ions.get(name)

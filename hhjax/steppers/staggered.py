@@ -154,7 +154,8 @@ class Strang4(AbstractStepper):
 
     (4·S(dt/2)² − S(dt))/3, for the cost of five steps of `strang`. The 10th spike of the
     squid axon at 10 µA/cm² is 0.018 ms late at dt = 0.1 ms. Accurate to 1 ms there up to
-    dt = 0.37 ms; bounded up to 2.99 ms, but gates may leave [0, 1] at large dt.
+    dt = 0.37 ms; bounded up to 2.99 ms, but gates may leave [0, 1] at large dt. With gap junctions
+    of order 3.
     """
 
     order: ClassVar[int] = 4

@@ -205,7 +205,7 @@ def test_the_analyses_see_what_they_see_of_gates():
     assert int((states.eigenvalues.real > 0).sum()) == int((gates.eigenvalues.real > 0).sum()) == 2
     test = jnp.array([-40.0, 0.0])
     clamps = [hh.analysis.voltage_clamp(cell, test, duration=5.0) for cell in (hh.squid_axon(), CELL)]
-    np.testing.assert_allclose(clamps[0].currents["na"], clamps[1].currents["na"], atol=1.0)
+    np.testing.assert_allclose(clamps[0].currents["na"], clamps[1].currents["na"], atol=1e-5)
 
 
 # Constant field
