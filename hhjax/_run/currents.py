@@ -21,7 +21,6 @@ from ..stimuli._base import as_stimulus, check_stimulus, Stimulus
 from .loop import compiled
 from .run import Run
 
-
 _SIGNS = "outward, of the stimulus inward"
 
 
