@@ -47,6 +47,7 @@ from ._noise.currents import (
     OUCurrent as OUCurrent,
 )
 from ._run.axes import Axis as Axis
+from ._run.currents import Currents as Currents, save_currents as save_currents
 from ._run.reducers import (
     AbstractReducer as AbstractReducer,
     Extrema as Extrema,

@@ -268,6 +268,19 @@ class Network(Printed, eqx.Module):
 
     def V_form(self, t: ArrayLike, y: State, stimulus: Any) -> tuple[Float[Array, " n"], Float[Array, " n"]]:
         """V's part of the `linear_form`, by itself, without the `V_operator`."""
+        current, conductance = self.outside(t, y, stimulus)
+        forms = [
+            [jnp.broadcast_to(x, here.V.shape) for x in neuron.V_form(here, current[part], conductance[part])]
+            for (part, neuron), here in zip(self.kinds, self.split(y))
+        ]
+        drive, rate = forms[0] if len(forms) == 1 else map(jnp.concatenate, zip(*forms))
+        return drive, rate
+
+    def outside(self, t: ArrayLike, y: State, stimulus: Any) -> tuple[Float[Array, " n"], Float[Array, " n"]]:
+        """(drive µA/cm², conductance mS/cm²) of stimulus, coupling and noise together.
+
+        Their inward current is drive − conductance·V, without that of the `V_operator`.
+        """
         stimulus = as_stimulus(stimulus)
         current, conductance = jnp.asarray(stimulus(t), y.V.dtype), stimulus.conductance()
         if self.coupling is not None:
@@ -276,13 +289,7 @@ class Network(Printed, eqx.Module):
         for noise, x in zip(self.noise, y.noise or ()):
             driven, conducted = noise.linear_current(x)
             current, conductance = current + driven, conductance + conducted
-        current, conductance = (jnp.broadcast_to(x, y.V.shape) for x in (current, conductance))
-        forms = [
-            [jnp.broadcast_to(x, here.V.shape) for x in neuron.V_form(here, current[part], conductance[part])]
-            for (part, neuron), here in zip(self.kinds, self.split(y))
-        ]
-        drive, rate = forms[0] if len(forms) == 1 else map(jnp.concatenate, zip(*forms))
-        return drive, rate
+        return jnp.broadcast_to(current, y.V.shape), jnp.broadcast_to(conductance, y.V.shape)
 
     def others_form(self, y: State) -> tuple[State, State]:
         """The `linear_form` of all but V, for which the two states hold V itself."""

@@ -253,10 +253,14 @@ class Neuron(Printed, eqx.Module):
         moved = {name: relax_by(c, forms[name], dt) for name, c in y.concentrations.items()}
         return y.replace(gates=gates, concentrations=moved)
 
-    def currents(self, y: State) -> dict[str, tuple[Array, Array]]:
-        """The current I = conductance·V − drive of each channel: (drive µA/cm², conductance mS/cm²)."""
+    def currents(self, y: State, outside: Array | float = 0.0) -> dict[str, tuple[Array, Array]]:
+        """The current I = conductance·V − drive of each channel: (drive µA/cm², conductance mS/cm²).
+
+        `outside` is the conductance from outside the membrane (mS/cm²), see `bounded`.
+        """
         channels, ions = self.surroundings(y.concentrations)
-        return {name: channel.linear_current(y.V, y.gates[name], ions) for name, channel in channels.items()}
+        found = {name: channel.linear_current(y.V, y.gates[name], ions) for name, channel in channels.items()}
+        return bounded(found, self.noisy_channels, outside) if self.noisy_channels else found
 
     def V_form(self, y: State, current: Array, conductance: Array | float = 0.0) -> tuple[Array, Array]:
         """(drive, rate) of dV/dt = drive − rate·V.
@@ -270,9 +274,7 @@ class Neuron(Printed, eqx.Module):
 
         **Returns:** drive in mV/ms, rate in 1/ms.
         """
-        currents = self.currents(y)
-        if self.noisy_channels:
-            currents = bounded(currents, self.noisy_channels, conductance)
+        currents = self.currents(y, conductance)
         for _, (driven, conducted) in sorted(currents.items()):  # as under jit, which sorts dicts
             current = current + driven
             conductance = conductance + conducted

@@ -19,6 +19,7 @@ from .._model.neuron import Neuron, State
 from ..steppers._base import AbstractStepper, within_reach
 from ..steppers.solvers import as_stepper, default_solver, solver_name, stochastic_by_name
 from ..stimuli._base import as_stimulus, check_stimulus, Stimulus
+from .currents import remember
 from .loop import compiled
 from .non_finite import finite_or_error, hint_for, raise_non_finite
 from .reducers import check_reducers
@@ -161,7 +162,8 @@ class Prepared(NamedTuple):
     def solution(self, out: Result) -> Solution:
         name, total = type(self.stepper).__name__, int(self.run.total)
         progress = Progress(out.end.z, name, self.t0, self.dt, total, self.whole)
-        return Solution(jnp.asarray(self.ts), out.ys, out.final, out.finite, out.reduced, progress)
+        made = Solution(jnp.asarray(self.ts), out.ys, out.final, out.finite, out.reduced, progress)
+        return remember(made, self.run, self.start)
 
 
 def prepare(

@@ -10,6 +10,7 @@ from .._base.renames import GONE, renamed
 from .._base.tables import facts, is_known, Printed, span, Table
 from .._io.labels import array_table, dataset, label, label_neurons, label_saved, label_times, Labelled
 from .._model.neuron import State
+from .currents import Currents, currents_of
 from .spikes import spike_times
 
 
@@ -53,6 +54,8 @@ class Solution(Printed, eqx.Module):
     - `reduced`: the results of `reduce=`, in its structure.
     - `progress`: where the run stands; give the solution as `y0` to go on from there.
     """
+
+    __slots__ = ("_again",)  # see `remember`: no field, and not in `__dict__`, which makes the pytree
 
     ts: Float[Array, "..."]
     ys: Any
@@ -103,6 +106,30 @@ class Solution(Printed, eqx.Module):
         few = ", ".join(map(str, counts)) if counts.size <= 10 else f"{span(counts)} of a neuron"
         rate = 1000 * counts.mean() / (ts[-1] - ts[0])
         return f"{few} upward through 0 mV, {rate:.4g} Hz{' on average' * (counts.size > 1)}"
+
+    def currents(self, network: Any = None, stimulus: Any = None) -> Currents:
+        """All ionic and synaptic currents, that of the stimulus included, at the times `ts`.
+
+        ```python
+        run = hh.simulate(hh.squid_axon(), t1=20.0, dt=0.025, stimulus=10.0)
+        run.currents()["na"]  # µA/cm², shape (times, 1)
+        ```
+
+        Unless the whole state was saved, the run is made again, noise included. Inside `jit`, `vmap` and
+        `grad` it works on what [`hh.simulate`][] returned there.
+
+        **Arguments:** `network`, `stimulus`: what the run was given, for a solution that came out of a
+        file, `jit`, `vmap` or [`hh.reference`][] and no longer knows it. It must hold the whole state.
+
+        **Returns:** an [`hh.Currents`][], which is a mapping from names to arrays.
+
+        **Raises:** `ValueError` for a solution that does not know what was run, and for a `network`
+        whose whole state it does not hold.
+        """
+        return currents_of(self, network, stimulus)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return dict(vars(self))  # without what `remember` keeps: functions may not be pickled
 
     def to_xarray(self) -> Any:
         """This run as an `xarray.Dataset` (needs `pip install 'hhjax[xarray]'`).

@@ -23,4 +23,4 @@ from ._protocols import (
     sensitivity as sensitivity,
     voltage_clamp as voltage_clamp,
 )
-from ._traces import gates as gates, response as response, traces as traces
+from ._traces import currents as currents, gates as gates, response as response, traces as traces

@@ -1,4 +1,4 @@
-"""Traces of single neurons: V, the current behind it, the gates."""
+"""Traces of single neurons: V, the currents behind it, the gates."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -9,9 +9,11 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
+from .._base.host import known_are
 from .._base.parameters import run_dtype
 from .._draw import beside, COLOURS, look, new_axes, new_pair
 from .._model.neuron import State
+from .._run.currents import Currents
 from .._run.solution import Solution
 from ..recordings import Recording
 from ..stimuli._base import as_stimulus
@@ -150,6 +152,59 @@ def gates(
     ax.set_ylim(-0.03, 1.03) if all(_within(line) for line in lines) else None
     beside(ax)
     return lines
+
+
+def currents(
+    run: Solution | Currents,
+    *,
+    neuron: int = 0,
+    population: str | None = None,
+    names: Sequence[str] | None = None,
+    ax: Axes | None = None,
+    **style: Any,
+) -> list[Line2D]:
+    """All currents of one neuron (µA/cm²) against time (ms), one line each.
+
+    What flows out is positive, of the stimulus what is injected.
+
+    **Arguments:** `run`: a solution, or the [`hh.Currents`][] of one; `neuron`: its index, in a network
+    of several populations within its own; `population`: the name of that; `names`: which currents, of a
+    channel without its population, by default all that are not 0 throughout; `style`: passed on to
+    `Axes.plot`.
+
+    **Raises:** `ValueError` for a population or a current that is not there.
+    """
+    found = _of_neuron(run if isinstance(run, Currents) else run.currents(), neuron, population)
+    if names is None:
+        names = [name for name, x in found.items() if x.any()] or list(found)
+    for name in names:
+        if name not in found:
+            raise ValueError(f"`names` has {name!r}, which is no current.{known_are(str(name), found)}")
+    ax = new_axes(ax, "Time (ms)", "Current (µA/cm²)")
+    lines = []
+    for k, name in enumerate(names):
+        options = look(k) | {"linewidth": 1.2, "label": name} | style
+        lines += ax.plot(np.asarray(run.ts), found[name], **options)
+    beside(ax)
+    return lines
+
+
+def _of_neuron(found: Currents, neuron: int, population: str | None) -> dict[str, np.ndarray]:
+    """The currents of one neuron by name, those of channels without their population."""
+    ranges = {name: range(start, stop) for name, start, stop in found.populations}
+    if (population is None) == bool(ranges) or (ranges and population not in ranges):
+        known = f"one of {', '.join(map(repr, ranges))}" if ranges else "None, for there is but one"
+        raise ValueError(f"`population` must be {known}, got {population!r}.")
+    if population is None:
+        return {name: np.asarray(x)[:, neuron] for name, x in found.items()}
+    of_one = {}
+    for name, x in found.items():
+        first, _, rest = name.partition(".")
+        if first == population:
+            of_one[rest] = np.asarray(x)[:, neuron]
+        elif first not in ranges:
+            of_one[name] = np.asarray(x)[:, ranges[population][neuron]]
+    return of_one
 
 
 def _within(line: Line2D) -> bool:

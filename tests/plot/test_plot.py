@@ -85,6 +85,39 @@ def test_a_fit_report(leak_fit):
         plot.fit_report(fit, axes={"data": []})
 
 
+def test_currents(run):
+    found = run.currents()
+    lines = plot.currents(run)
+    assert [line.get_label() for line in lines] == ["k", "leak", "na", "stimulus"]
+    np.testing.assert_array_equal(lines[2].get_xdata(), run.ts)
+    np.testing.assert_array_equal(lines[2].get_ydata(), found["na"][:, 0])
+    assert labels(lines[0].axes) == ("Time (ms)", "Current (µA/cm²)")
+    (line,) = plot.currents(found, names=["leak"], color="k", ax=plt.figure().subplots())
+    np.testing.assert_array_equal(line.get_ydata(), found["leak"][:, 0])
+    assert line.get_color() == "k"
+    with pytest.raises(ValueError, match="`names` has 'nap', which is no current. Did you mean 'na'[?]"):
+        plot.currents(found, names=["nap"])
+    with pytest.raises(ValueError, match="`population` must be None, for there is but one, got 'e'"):
+        plot.currents(found, population="e")
+
+
+def test_currents_of_a_neuron_in_a_population():
+    x = np.arange(1.0, 51.0).reshape(10, 5)
+    arrays = x[:, :2], x[:, 2:], np.where(np.arange(5) < 2, 0.0, x), -x
+    names = "e.na", "i.na", "coupling.gap", "stimulus"
+    found = hh.Currents(jnp.arange(10.0), names, arrays, (("e", 0, 2), ("i", 2, 5)))
+    drawn = {line.get_label(): line.get_ydata() for line in plot.currents(found, population="i", neuron=1)}
+    assert list(drawn) == ["na", "coupling.gap", "stimulus"]
+    for y in (drawn["na"], drawn["coupling.gap"], -drawn["stimulus"]):
+        np.testing.assert_array_equal(y, x[:, 3])
+    # no gap junctions reach the other population
+    lines = plot.currents(found, population="e", neuron=1)
+    assert [line.get_label() for line in lines] == ["na", "stimulus"]
+    np.testing.assert_array_equal(lines[0].get_ydata(), x[:, 1])
+    with pytest.raises(ValueError, match="`population` must be one of 'e', 'i', got None"):
+        plot.currents(found)
+
+
 def test_a_response_has_its_current_below(run):
     V, current = plot.response(run, STEP)
     np.testing.assert_array_equal(V.get_ydata(), run.V[:, 0])
