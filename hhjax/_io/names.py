@@ -1,8 +1,8 @@
 """Classes and functions by the names under which a file knows them, `module:name`."""
 
 import dataclasses
-import json
 import importlib
+import json
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any

@@ -128,7 +128,7 @@ def read(node: Any, array: Callable[[str], np.ndarray], allow: Sequence[Any], pa
     if kind == "function":
         return find(value, allow, _where(path))
     if kind == "class":
-        cls = find(CLASSES.get(value, value), allow, _where(path))
+        cls = find(str(CLASSES.get(value, value)), allow, _where(path))
         if not is_record(cls):
             raise ValueError(f"{_where(path)} is an object of {cls!r}, which is no equinox module.")
         gone, renamed = GONE.get(value, ()), RENAMED.get(value, {})

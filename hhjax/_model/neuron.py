@@ -122,7 +122,7 @@ class Neuron(Printed, eqx.Module):
             carried = {ion for ion in self.ions if name in self.carriers(ion)}
             if len(carried) > 1:
                 raise ValueError(
-                    f"`Neuron.ions` must have one ion at most for a channel, got {sorted(carried)} for {name!r}."
+                    f"`Neuron.ions` must give channel {name!r} one ion at most, got {sorted(carried)}."
                 )
             if not isinstance(bare := _bare(channel), AbstractOhmicChannel):
                 continue

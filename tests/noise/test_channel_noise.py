@@ -107,7 +107,7 @@ def test_the_diffusion_balances_the_multinomial_covariance(channel):
         return jnp.concatenate([drive[k] - rate[k] * gates[k] for k in names])
 
     def noise(dW):
-        change = noisy.diffusion(V, rest, dW[:, None])
+        change = noisy.diffusion(V, rest, {}, dW[:, None])
         return jnp.concatenate([change[k] for k in names])
 
     jacobian = lambda f: lambda x: np.asarray(jax.jit(jax.jacobian(f))(x))
@@ -235,7 +235,9 @@ def test_subunit_noise_has_too_little_variance_and_no_nan():
     rest, (_, rate) = noisy.steady_state(V), noisy.channel.linear_form(V)
     m, h = float(rest["m"][0]), float(rest["h"][0])
     slopes = {"m": 3 * m**2 * h, "h": m**3}
-    change = noisy.diffusion(V, {k: jnp.broadcast_to(x, (600,)) for k, x in rest.items()}, jnp.ones((2, 600)))
+    change = noisy.diffusion(
+        V, {k: jnp.broadcast_to(x, (600,)) for k, x in rest.items()}, {}, jnp.ones((2, 600))
+    )
     variance = sum(float(change[g][-1]) ** 2 / (2 * float(rate[g][0])) * slopes[g] ** 2 for g in ("m", "h"))
     ratio = variance / (CLAMP["-65.0"]["N_var_Na"] / 600)
     assert ratio == pytest.approx(CLAMP["-65.0"]["gate_identity_over_exact_Na"], rel=1e-6)

@@ -158,7 +158,7 @@ def test_gates(run):
         plot.gates(eqx.tree_at(lambda s: s.ys, run, hh.State(run.V, {})))
     with pytest.raises(ValueError, match="`population` must be None, for there is but one, got 'e'"):
         plot.gates(run, population="e")
-    both = {"e": run.ys.gates, "i": {"k": {"n": run.V}, "ca": {"c": run.V}}}
+    both = {"e": run.ys.gates, "i": {"k": {"n": run.V}}}
     nested = eqx.tree_at(lambda s: s.ys, run, hh.State(run.V, both))
     assert [line.get_label() for line in plot.gates(nested, population="i")] == ["k.n"]  # no mM among them
     with pytest.raises(ValueError, match="`population` must be one of 'e', 'i', got None"):

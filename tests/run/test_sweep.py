@@ -275,7 +275,7 @@ BAD = [
     (
         {"coupling.a.tau": GNA},
         ValueError,
-        "Known are .* C, stimulus.amplitude, v0. For anything else give hh.Axis",
+        "Known are .* C, celsius, stimulus.amplitude, v0. For anything else give hh.Axis",
     ),
     ({"na.g": -GNA}, ValueError, r"channels\['na'\].g` must be at least 0"),
     ({"stimulus": 3.0}, ValueError, r"`over\['stimulus'\]` must hold values along a first axis"),
