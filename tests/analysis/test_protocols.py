@@ -78,8 +78,7 @@ def test_the_clamped_axon_follows_the_paper(clamp, reference):
 def test_gate_kinetics_are_those_of_the_table(reference):
     V = np.array([float(V) for V in reference["rates_table"]])
     alpha, beta = np.array(list(reference["rates_table"].values()))[:, 2:4].T
-    warm = hh.squid_axon(celsius=16.3).channels["na"]
-    curve = analysis.gate_kinetics(warm, V)["h"]
+    curve = analysis.gate_kinetics(hh.squid_axon(celsius=16.3), V, "na")["h"]
     np.testing.assert_allclose(curve.inf, alpha / (alpha + beta), rtol=1e-12)
     np.testing.assert_allclose(curve.tau, 1 / (3 * (alpha + beta)), rtol=1e-12)
     own = analysis.gate_kinetics(EXACT, V)

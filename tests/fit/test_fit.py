@@ -153,7 +153,7 @@ def test_jacobians_are_those_of_the_residuals(guide):
     strength = jnp.asarray(2.0 if guide else 0.3)
     residuals = lambda u: problem.residuals(u, strength, diffrax.ForwardMode())
     r, J = eqx.filter_jit(lambda u: (residuals(u), jax.jacfwd(residuals)(u)))(u)
-    assert u.size == (5 + 2 if guide is None else 5 + 6 * 4) and problem.directions < u.size
+    assert u.size == (4 + 2 if guide is None else 4 + 6 * 4) and problem.directions < u.size
     small_r, small_J = eqx.filter_jit(problem.compressed)(u, strength)
     assert small_J.shape == (u.size + 1, u.size)
     np.testing.assert_allclose(small_J.T @ small_J, J.T @ J, rtol=1e-8, atol=1e-10)
