@@ -215,13 +215,13 @@ def many_channels(linear: bool, count: int) -> hh.Neuron:
 
     `linear`: none with a gate that moves at once, so that dV/dt is linear in V.
     """
-    kinds = [c for c in vars(hh.channels).values() if isinstance(c, type) and c.pool is None]
+    kinds = [c for c in vars(hh.channels).values() if isinstance(c, type) and not c.senses]
     channels = [c() for c in kinds]
     for kind in (hh.channels.TraubMilesSodium, hh.channels.TraubMilesPotassium):
         channels += [kind(VT=VT) for VT in (-60.0, -55.0)]
     channels += [hh.Sodium(celsius=10.0), hh.Potassium(celsius=10.0)]
     channels = [c for c in channels if not (linear and c.conductance_depends_on_V)]
-    return hh.Neuron({f"c{k}": c for k, c in enumerate(channels[:count])})
+    return hh.Neuron({f"c{k}": c for k, c in enumerate(channels[:count])}, celsius=20.0)
 
 
 def channels(o: Sizes) -> Rows:

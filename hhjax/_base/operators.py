@@ -37,8 +37,8 @@ def tr_bdf2(V: Array, drive: Array, rate: Array, L: AbstractOperator, dt: Array)
     """
     h = GAMMA / 2 * (dt / 2)
     solve = L.solver(1 / h + rate)
-    for _ in range(2):
-        between = 2 * solve(V / h + drive) - V  # after γ·dt/2, by the trapezium rule
-        start = (between - (1 - GAMMA) ** 2 * V) / (GAMMA * (2 - GAMMA))
-        V = solve(start / h + drive)
+    for _ in range(2):  # for what is added to V, which float32 keeps more digits of
+        slope = drive - rate * V - L.times(V)
+        by_trapezium = 2 * solve(slope)  # over γ·dt/2
+        V = V + solve(slope + by_trapezium / (GAMMA * (2 - GAMMA) * h))
     return V

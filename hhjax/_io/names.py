@@ -87,7 +87,7 @@ def _apart(gates: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     nested = any(isinstance(x, dict) for states in gates.values() for x in states.values())
     if nested:
         parts = {name: _apart(part) for name, part in gates.items()}
-        return {k: part[0] for k, part in parts.items()}, {k: part[1] for k, part in parts.items()}
+        return {k: part[0] for k, part in parts.items()}, {k: part[1] for k, part in parts.items() if part[1]}
     pools = [name for name, states in gates.items() if set(states) == {"c"}]
     left = {name: states for name, states in gates.items() if name not in pools}
     return left, {name: gates[name]["c"] for name in pools}

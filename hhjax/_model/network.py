@@ -194,17 +194,16 @@ class Network(Printed, eqx.Module):
         """V, gates and concentrations of every kind by itself, without the coupling's state."""
         if not self.ranges:
             return [State(y.V, y.gates, concentrations=y.concentrations)]
-        at = lambda name: State(y.V[self.ranges[name]], y.gates[name], concentrations=y.concentrations[name])
-        return [at(name) for name in self.ranges]
+        of = lambda name: y.concentrations.get(name, {})
+        return [State(y.V[at], y.gates[k], concentrations=of(k)) for k, at in self.ranges.items()]
 
     def join(self, parts: list[State], s: Any, noise: Any = None) -> State:
         """The state of which `parts` are the kinds, with the state `s` of its coupling and its noises'."""
         if not self.ranges:
             return parts[0].replace(s=s, noise=noise)
-        gates, concentrations = (
-            dict(zip(self.ranges, (getattr(part, field) for part in parts)))
-            for field in ("gates", "concentrations")
-        )
+        gates = {name: part.gates for name, part in zip(self.ranges, parts)}
+        each = zip(self.ranges, parts)
+        concentrations = {name: part.concentrations for name, part in each if part.concentrations}
         return State(jnp.concatenate([part.V for part in parts]), gates, s, noise, concentrations)
 
     def finite(self, y: State) -> Bool[Array, " n"]:

@@ -41,7 +41,7 @@ class State(eqx.Module):
     - `noise`: the states of the network's noises, a tuple of `None` and shape (n,); `None`
         without noise.
     - `concentrations`: `concentrations[ion]`, mM, of the ions that currents change, each of shape (n,);
-        with several populations `concentrations[population][ion]`.
+        with several populations `concentrations[population][ion]` for those that have such ions.
     """
 
     V: Float[Array, "..."]
@@ -85,7 +85,7 @@ class Neuron(Printed, eqx.Module):
     channels: dict[str, AbstractChannel]
     C: Parameter = param(1.0, unit="µF/cm²", positive=True)
     ions: dict[str, Ion] = eqx.field(default_factory=dict)
-    celsius: OptionalParameter = param(None, unit="°C")
+    celsius: OptionalParameter = param(None, unit="°C", minimum=-273.15)
 
     def __post_init__(self) -> None:
         for field, kind in (("channels", AbstractChannel), ("ions", Ion)):
@@ -95,14 +95,11 @@ class Neuron(Printed, eqx.Module):
                 raise TypeError(
                     f"`Neuron.{field}` must be a dict of hh.{name} objects by name, got {parts!r}."
                 )
-        # What nothing sets is settled once and for all, and is then a parameter like others.
-        kept = {"celsius"} if self.celsius is not None else set()
-        channels = {}
+        # An E that nothing sets is settled once and for all, and is then a parameter like others.
         for name, channel in self.channels.items():
-            theirs = kept | ({"E"} if name in self._set_by_ions else set())
-            channels[name] = _with_bare(channel, _settled_but(_bare(channel), theirs))
-        self.channels = channels
-        self.ions = {name: _settled_but(ion, kept) for name, ion in self.ions.items()}
+            if name not in self._set_by_ions:
+                settled = _with_bare(channel, _with_E(_bare(channel)))
+                self.channels = self.channels | {name: settled}
 
     def __check_init__(self) -> None:
         for name, ion in self.ions.items():
@@ -134,6 +131,11 @@ class Neuron(Printed, eqx.Module):
                 )
             if ion is None and bare.E is None:
                 raise ValueError(f"`E` of channel {name!r} must be given (mV), as no ion sets it, got None.")
+        if self.celsius is None and len(set(self._temperatures.values())) > 1:
+            raise ValueError(
+                "`Neuron.celsius` must be given (°C), as its parts are of sources at different temperatures: "
+                f"{', '.join(f'{name} {celsius:g}' for name, celsius in self._temperatures.items())}."
+            )
         check_names(channels=self.channels, ions=self.ions)
         check_parameters(self, "neuron")
 
@@ -166,6 +168,17 @@ class Neuron(Printed, eqx.Module):
         return not self.moving_ions
 
     @property
+    def _temperatures(self) -> dict[str, float]:
+        """The temperature (°C) of the source of each part that has none of its own."""
+        parts: dict[str, Any] = {k: _bare(channel) for k, channel in self.channels.items()}
+        return {
+            name: f.metadata["otherwise"]
+            for name, part in (parts | self.ions).items()
+            for f in dataclasses.fields(part)
+            if f.name == "celsius" and part.celsius is None and f.metadata.get("otherwise") is not None
+        }
+
+    @property
     def _set_by_ions(self) -> dict[str, str]:
         """The ion that sets the E of a channel, by the channel's name."""
         return {name: ion for ion, it in self.ions.items() if it.nernst for name in it.carriers}
@@ -196,36 +209,12 @@ class Neuron(Printed, eqx.Module):
         forms = {}
         for name, ion in self.moving_ions.items():
             currents = [channels[k].current(y.V, y.gates[k], ions) for k in self.carriers(name)]
-            forms[name] = ion.linear_form(sum(currents, start=jnp.zeros_like(y.V)))
+            forms[name] = ion.linear_form(sum(currents, start=jnp.zeros_like(y.V)), y.concentrations[name])
         return forms
 
     def steady_state(self, V: Float[Array, " n"]) -> State:
-        """The state at rest at V (mV).
-
-        An ion whose current only enters is where that current keeps it, another one at its `inside`.
-        """
-        c = {name: jnp.broadcast_to(ion.inside, V.shape) for name, ion in self.moving_ions.items()}
-        sought = {name: x for name, x in c.items() if self.ions[name].enters_only}
-
-        def at(found: dict[str, Array]) -> State:
-            channels, ions = self.surroundings(c | found)
-            gates = {name: channel.steady_state(V, ions) for name, channel in channels.items()}
-            return State(V, gates, concentrations=c | found)
-
-        def excess(found: dict[str, Array]) -> dict[str, Array]:
-            """How far each concentration is from where its own current would keep it, mM."""
-            y = at(found)
-            forms = self._ion_forms(y, *self.surroundings(y.concentrations))
-            return {name: x - forms[name][0] / forms[name][1] for name, x in found.items()}
-
-        if sought:
-            # Newton's method from below, where it cannot overshoot: the current falls as c rises.
-            def improved(_: Any, found: dict[str, Array]) -> dict[str, Array]:
-                away, slope = jax.jvp(excess, (found,), (jax.tree.map(jnp.ones_like, found),))
-                return jax.tree.map(lambda c, f, df: c - f / jnp.maximum(df, 1.0), found, away, slope)
-
-            sought = jax.lax.fori_loop(0, 30, improved, sought)
-        return at(sought)
+        """The state at rest at V (mV). A concentration that nothing removes is at its `inside`."""
+        return _at_rest(self, V)
 
     def others_form(self, y: State) -> tuple[State, State]:
         """(drive, rate) of dx/dt = drive − rate·x for every state of a channel and every concentration.
@@ -281,15 +270,52 @@ class Neuron(Printed, eqx.Module):
         return _per_capacitance(jnp.asarray(current), jnp.asarray(conductance), self.C)
 
 
-def _settled_but(module: Any, kept: set[str]) -> Any:
-    """The module with the values that its fields have where nothing sets them, but for those `kept`."""
-    fields = {f.name: f.metadata.get("otherwise") for f in dataclasses.fields(module)}
-    found = {
-        name: as_float_array(value)
-        for name, value in fields.items()
-        if value is not None and name not in kept and getattr(module, name) is None
-    }
-    return put(module, **found) if found else module
+@eqx.filter_jit
+def _at_rest(neuron: Neuron, V: Float[Array, " n"]) -> State:
+    """The state at rest at V (mV).
+
+    The concentrations by Newton's method on their logarithms, from those without a current; where no
+    positive ones are at rest they stay there.
+    """
+    ions = neuron.moving_ions
+    inside = {name: jnp.broadcast_to(ion.inside, V.shape) for name, ion in ions.items()}
+
+    def at(c: dict[str, Array]) -> State:
+        channels, around = neuron.surroundings(c)
+        gates = {name: channel.steady_state(V, around) for name, channel in channels.items()}
+        return State(V, gates, concentrations=c)
+
+    if not ions:
+        return at({})
+
+    def excess(log_c: Array) -> Array:
+        """dc/dt over c, where c decays, shape (ions, n)."""
+        y = at(dict(zip(ions, jnp.exp(log_c))))
+        forms = neuron._ion_forms(y, *neuron.surroundings(y.concentrations))
+        tau = jnp.stack([jnp.broadcast_to(ion.tau, V.shape) for ion in ions.values()])
+        moved = [rate - drive / c for (drive, rate), c in zip(forms.values(), y.concentrations.values())]
+        return jnp.where(jnp.isfinite(tau), jnp.stack([jnp.broadcast_to(x, V.shape) for x in moved]), 0.0)
+
+    def improved(log_c: Array, _: None) -> tuple[Array, None]:
+        along = lambda k: jax.jvp(excess, (log_c,), (jnp.zeros_like(log_c).at[k].set(1.0),))
+        away, columns = zip(*(along(k) for k in range(len(ions))))
+        slopes = jnp.moveaxis(jnp.stack(columns, axis=1), -1, 0)  # (n, ions, ions)
+        still = jnp.where((slopes == 0).all(axis=2)[..., None], jnp.eye(len(ions), dtype=V.dtype), 0.0)
+        step = jnp.linalg.solve(slopes + still, away[0].T[..., None])[..., 0].T
+        return log_c - jnp.clip(step, -1.0, 1.0), None
+
+    start = jnp.log(jnp.stack([x + 0 * V for x in inside.values()]))
+    found = jax.lax.scan(improved, start, None, length=40)[0]
+    good = jnp.isfinite(found) & (jnp.abs(excess(found)) < 1e-3)
+    c = jnp.where(good, jnp.exp(found), jnp.exp(start))
+    return at(dict(zip(ions, c)))
+
+
+def _with_E(channel: AbstractChannel) -> AbstractChannel:
+    """The channel with the reversal potential of its source, if it has none."""
+    known = {f.name: f.metadata.get("otherwise") for f in dataclasses.fields(channel)}.get("E")
+    missing = known is not None and getattr(channel, "E", None) is None
+    return put(channel, E=as_float_array(known)) if missing else channel
 
 
 @jax.custom_jvp

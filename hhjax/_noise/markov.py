@@ -26,7 +26,7 @@ class MarkovConductanceNoise(_OfMarkov, AbstractLangevinChannel):
 
     Between every pair of states $\pm\sqrt{(r_{ij} \bar p_i + r_{ji} \bar p_j)/N}\,dW_{ij}$ (Itô), with the
     flows of the mean occupancies, as in [`hh.with_channel_noise`][]'s model of gates. The state holds the
-    mean occupancies, by their names, and deviations from them, `"d_"` and the name.
+    mean occupancies, by their names, and deviations from them, such as `"open.deviation"`.
     """
 
     @property
@@ -36,7 +36,7 @@ class MarkovConductanceNoise(_OfMarkov, AbstractLangevinChannel):
 
     @property
     def _names(self) -> list[str]:
-        return [f"d_{name}" for name in self.channel.states]
+        return [f"{name}.deviation" for name in self.channel.states]
 
     @property
     def sources(self) -> int:

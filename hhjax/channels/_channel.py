@@ -13,7 +13,7 @@ from jaxtyping import Array, Float
 
 from .._base.math import relax_by
 from .._base.parameters import OptionalParameter, param, Parameter, settle
-from ._ion import Ions
+from ._ion import Ion, Ions
 from ._kinetics import Instantaneous, Kinetics
 
 States = dict[str, Array]
@@ -21,6 +21,16 @@ States = dict[str, Array]
 
 
 NO_IONS: Ions = types.MappingProxyType({})
+
+
+def ion_of(channel: Any, name: str, ions: Ions) -> Ion:
+    """The ion of that name, which a channel needs."""
+    if name not in ions:
+        raise ValueError(
+            f"{type(channel).__name__} needs the ion {name!r}, got {sorted(ions)}: give `ions`, or in the "
+            "channel's place a neuron that has the ion, and the channel's name."
+        )
+    return ions[name]
 
 
 class AbstractChannel(eqx.Module):
@@ -83,7 +93,13 @@ class AbstractChannel(eqx.Module):
         """The ion of which the current is by its nature, by name."""
         return None
 
+    def sensed(self, ions: Ions) -> list[Array]:
+        """The concentrations (mM) of the ions in `senses`."""
+        return [ion_of(self, name, ions).inside for name in self.senses]
+
     def __check_init__(self) -> None:
+        if isinstance(self.senses, str):
+            raise TypeError(f"`{type(self).__name__}.senses` must be a tuple of names, got {self.senses!r}.")
         for old, new in (("pool", "senses"), ("has_instantaneous_gates", "conductance_depends_on_V")):
             if hasattr(type(self), old):
                 raise TypeError(f"`{old}` of a channel is now `{new}`: rename it in {type(self).__name__}.")
@@ -108,12 +124,7 @@ class AbstractGatedChannel(AbstractChannel):
 
     def kinetics(self, V: Float[ArrayLike, "*s"], ions: Ions = NO_IONS) -> Mapping[str, Kinetics]:
         """The `rates` at V and the concentrations of the sensed ions."""
-        if missing := [name for name in self.senses if name not in ions]:
-            raise ValueError(
-                f"`ions` must have {', '.join(map(repr, missing))}, which {type(self).__name__} senses, "
-                f"got {sorted(ions)}."
-            )
-        return self.rates(V, *(ions[name].inside for name in self.senses))
+        return self.rates(V, *self.sensed(ions))
 
     def linear_form(
         self, V: Float[ArrayLike, "*s"], states: States | None = None, ions: Ions = NO_IONS

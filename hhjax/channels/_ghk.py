@@ -8,7 +8,7 @@ from jaxtyping import Array, Float
 
 from .._base.math import exprel
 from .._base.parameters import param, Parameter
-from ._channel import AbstractGatedChannel, NO_IONS, States
+from ._channel import AbstractGatedChannel, ion_of, NO_IONS, States
 from ._ion import FARADAY, Ions
 
 
@@ -49,7 +49,7 @@ class GHKChannel(AbstractGatedChannel):
 
     def current(self, V: Float[ArrayLike, "*s"], states: States, ions: Ions = NO_IONS) -> Array:
         """The ionic current in µA/cm², outward positive."""
-        ion = ions[self.ion]
+        ion = ion_of(self, self.ion, ions)
         u = V / ion.thermal
         # u/(1 − e^(−u)) and u/(eᵘ − 1), without their singularity at 0; mM · cm/s · C/mol = µA/cm².
         flux = ion.inside / exprel(-u) - ion.outside / exprel(u)

@@ -5,6 +5,7 @@ from typing import Any
 
 import equinox as eqx
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 from .._base.parameters import OptionalParameter, param, Parameter, settle
@@ -21,6 +22,10 @@ def _names(names: Any) -> tuple[str, ...]:
     return (names,) if isinstance(names, str) else tuple(names)
 
 
+def _whole(x: Any) -> Any:
+    return int(x) if isinstance(x, np.integer) else x
+
+
 class Ion(eqx.Module):
     r"""An ion, whose concentration its channels follow and, with a `depth`, change.
 
@@ -31,7 +36,8 @@ class Ion(eqx.Module):
 
     ```python
     potassium = hh.Ion("kdr", valence=1, inside=140.0, outside=4.0, depth=0.1, tau=100.0)
-    neuron = hh.Neuron({"kdr": hh.Potassium(E=None), "leak": hh.Leak()}, ions={"k": potassium})
+    channels = {"kdr": hh.Potassium(E=None), "leak": hh.Leak()}
+    neuron = hh.Neuron(channels, ions={"k": potassium}, celsius=6.3)
     ```
 
     Its concentration in a state is `concentrations["k"]`. With the Nernst potential the current
@@ -42,7 +48,7 @@ class Ion(eqx.Module):
 
     - `carriers`: the names of the channels that carry it. A [`hh.GHKChannel`][] names its ion itself.
     - `valence`: z, not 0.
-    - `inside`: c_0, mM, from which a run starts and to which c decays.
+    - `inside`: c_0, mM, to which c decays.
     - `outside`: c_out, mM, constant.
     - `depth`: d of the shell, µm; `None` for a concentration that stays.
     - `tau`: time constant of removal, ms; infinite for none.
@@ -52,18 +58,20 @@ class Ion(eqx.Module):
     """
 
     carriers: tuple[str, ...] = eqx.field(converter=_names, static=True, default=())
-    valence: int = eqx.field(static=True, kw_only=True)
+    valence: int = eqx.field(converter=_whole, static=True, kw_only=True)
     inside: Parameter = param(unit="mM", positive=True, kw_only=True)
     outside: Parameter = param(unit="mM", positive=True, kw_only=True)
     depth: OptionalParameter = param(None, unit="µm", positive=True, kw_only=True)
     tau: Parameter = param(jnp.inf, unit="ms", positive=True, kw_only=True)
-    celsius: OptionalParameter = param(None, otherwise=36.0, unit="°C", kw_only=True)
+    celsius: OptionalParameter = param(None, otherwise=36.0, unit="°C", minimum=-273.15, kw_only=True)
     nernst: bool = eqx.field(default=True, static=True, kw_only=True)
     enters_only: bool = eqx.field(default=False, static=True, kw_only=True)
 
     def __check_init__(self) -> None:
         if isinstance(self.valence, bool) or not isinstance(self.valence, int) or self.valence == 0:
             raise ValueError(f"`Ion.valence` must be a whole number, not 0, got {self.valence!r}.")
+        if len(set(self.carriers)) < len(self.carriers):
+            raise ValueError(f"`Ion.carriers` must be different names, got {list(self.carriers)}.")
 
     @property
     def moves(self) -> bool:
@@ -80,12 +88,15 @@ class Ion(eqx.Module):
         """The Nernst potential, mV."""
         return self.thermal * jnp.log(self.outside / self.inside)
 
-    def linear_form(self, current: Float[Array, "*s"]) -> tuple[Array, Array]:
-        """(drive in mM/ms, rate in 1/ms) of the concentration, for an outward current in µA/cm²."""
+    def linear_form(self, current: Float[Array, "*s"], c: Float[Array, "*s"]) -> tuple[Array, Array]:
+        """(drive in mM/ms, rate in 1/ms) of the concentration c (mM), for an outward current in µA/cm².
+
+        What leaves is part of the rate, so that c stays above 0.
+        """
         assert self.depth is not None
-        influx = -10 / (self.valence * FARADAY * self.depth) * current
-        influx = jnp.maximum(influx, 0.0) if self.enters_only else influx
-        return influx + self.inside / self.tau, 1 / self.tau
+        flux = -10 / (self.valence * FARADAY * self.depth) * current
+        drive, rate = jnp.maximum(flux, 0.0) + self.inside / self.tau, 1 / self.tau
+        return drive, rate if self.enters_only else rate + jnp.maximum(-flux, 0.0) / c
 
 
 Ions = Mapping[str, Ion]

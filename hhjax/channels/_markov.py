@@ -11,7 +11,7 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
 from .._base.parameters import OptionalParameter, param, Parameter, settle
-from .._base.rational import phi_times
+from .._base.rational import exp_times
 from ._channel import AbstractOhmicChannel, NO_IONS, States
 from ._ion import Ions
 
@@ -73,7 +73,7 @@ class MarkovChannel(AbstractOhmicChannel):
     ) -> dict[tuple[int, int], Float[Array, "*s"]]:
         """The rates (1/ms) by the numbers of the states, at the neuron's temperature."""
         factor = settle(self).temperature_factor()
-        rates = self.transitions(V, *(ions[name].inside for name in self.senses))
+        rates = self.transitions(V, *self.sensed(ions))
         between = lambda i, j: factor * rates[self.states[i], self.states[j]]
         return {ends: jnp.broadcast_to(between(*ends), jnp.shape(V)) for ends in self.ends}
 
@@ -108,17 +108,9 @@ class MarkovChannel(AbstractOhmicChannel):
         """e^(dt·Q) p for the matrix Q of rates, in the order of `states`."""
         matrix: dict[tuple[int, int], Array] = {}
         for (i, j), r in self.rate_between(V, ions).items():
-            matrix[j, i] = dt / 2 * r
-            matrix[i, i] = matrix[i, i] - dt / 2 * r if (i, i) in matrix else -dt / 2 * r
-
-        def half(p: list[Array], _: None) -> tuple[list[Array], None]:
-            change = [jnp.zeros_like(x) for x in p]
-            for (i, j), r in matrix.items():
-                change[i] = change[i] + r * p[j]
-            return [x + dx for x, dx in zip(p, phi_times(matrix, change))], None
-
-        p, _ = jax.lax.scan(half, p, None, length=2)
-        return p
+            matrix[j, i] = dt * r
+            matrix[i, i] = matrix[i, i] - dt * r if (i, i) in matrix else -dt * r
+        return exp_times(matrix, p)
 
     def steady_state(self, V: Float[ArrayLike, "*s"], ions: Ions = NO_IONS) -> States:
         count, V = len(self.states), jnp.asarray(V)
@@ -140,14 +132,36 @@ class MarkovChannel(AbstractOhmicChannel):
 
     def __check_init__(self) -> None:
         kind, known = type(self).__name__, self.states
-        if len(known) < 2 or len(set(known)) < len(known):
+        if isinstance(known, str) or len(known) < 2 or len(set(known)) < len(known):
             raise ValueError(f"`{kind}.states` must be two or more different names, got {known!r}.")
-        if isinstance(self.open, str) or not self.open or not set(self.open) <= set(known):
+        if odd := [name for name in known if not (isinstance(name, str) and name.isidentifier())]:
+            raise ValueError(f"`{kind}.states` must be names of letters and digits, got {odd[0]!r}.")
+        opened = () if isinstance(self.open, str) else self.open
+        if not opened or not set(opened) <= set(known) or len(set(opened)) < len(opened):
             raise ValueError(f"`{kind}.open` must be a tuple of some of {known}, got {self.open!r}.")
-        for ends in self._rate_shapes():
-            if not (
-                isinstance(ends, tuple) and len(ends) == 2 and ends[0] != ends[1] and set(ends) <= set(known)
-            ):
+        rates = self._rate_shapes()
+        if not isinstance(rates, Mapping):
+            raise TypeError(f"`{kind}.transitions` must return a dict of rates by (from, to), got {rates!r}.")
+        for ends in rates:
+            two = isinstance(ends, tuple) and len(ends) == 2 and ends[0] != ends[1]
+            if not (two and set(ends) <= set(known)):
                 raise ValueError(
                     f"`{kind}.transitions` must return rates by pairs (from, to) of {known}, got {ends!r}."
                 )
+        reached = {name: _reached(name, rates) for name in known}
+        closed = {
+            frozenset(names) for name, names in reached.items() if all(name in reached[k] for k in names)
+        }
+        if len(closed) > 1:
+            raise ValueError(
+                f"`{kind}.transitions` must lead from every state to the same ones in the end, got several "
+                f"ends: {sorted(sorted(names) for names in closed)}."
+            )
+
+
+def _reached(start: str, transitions: Mapping[tuple[str, str], Any]) -> set[str]:
+    """The states that a channel can come to from one, itself included."""
+    found = {start}
+    while more := {j for i, j in transitions if i in found} - found:
+        found |= more
+    return found

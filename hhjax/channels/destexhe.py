@@ -31,7 +31,7 @@ class ReticularTCalcium(Channel):
     g: Parameter = param(3.0, unit="mS/cm²", minimum=0.0)
     E: OptionalParameter = param(None, otherwise=120.0, unit="mV")
     shift: Parameter = param(2.0, unit="mV")
-    celsius: OptionalParameter = param(None, otherwise=36.0, unit="°C")
+    celsius: OptionalParameter = param(None, otherwise=36.0, unit="°C", minimum=-273.15)
 
     gates: ClassVar = {"m": 2, "h": 1}
 
@@ -64,7 +64,7 @@ class HCurrent(Channel):
 
     g: Parameter = param(0.02, unit="mS/cm²", minimum=0.0)
     E: OptionalParameter = param(-40.0, unit="mV", optional=True)
-    celsius: OptionalParameter = param(None, otherwise=36.0, unit="°C")
+    celsius: OptionalParameter = param(None, otherwise=36.0, unit="°C", minimum=-273.15)
 
     gates: ClassVar = {"h": 1}
 
@@ -91,7 +91,7 @@ class CalciumActivatedPotassium(Channel):
     E: OptionalParameter = param(-95.0, unit="mV", optional=True)
     beta: Parameter = param(0.03, unit="1/ms", positive=True)
     half: Parameter = param(0.025, unit="mM", positive=True)
-    celsius: OptionalParameter = param(None, otherwise=36.0, unit="°C")
+    celsius: OptionalParameter = param(None, otherwise=36.0, unit="°C", minimum=-273.15)
 
     gates: ClassVar = {"m": 2}
     senses: ClassVar = ("ca",)

@@ -28,7 +28,7 @@ class Sodium(Channel):
 
     g: Parameter = param(120.0, unit="mS/cm²", minimum=0.0)
     E: OptionalParameter = param(50.0, unit="mV", optional=True)
-    celsius: OptionalParameter = param(None, otherwise=6.3, unit="°C")
+    celsius: OptionalParameter = param(None, otherwise=6.3, unit="°C", minimum=-273.15)
 
     gates: ClassVar = {"m": 3, "h": 1}
 
@@ -57,7 +57,7 @@ class Potassium(Channel):
 
     g: Parameter = param(36.0, unit="mS/cm²", minimum=0.0)
     E: OptionalParameter = param(-77.0, unit="mV", optional=True)
-    celsius: OptionalParameter = param(None, otherwise=6.3, unit="°C")
+    celsius: OptionalParameter = param(None, otherwise=6.3, unit="°C", minimum=-273.15)
 
     gates: ClassVar = {"n": 4}
 

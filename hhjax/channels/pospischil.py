@@ -75,7 +75,7 @@ class TCalcium(Channel):
     g: Parameter = param(0.4, unit="mS/cm²", minimum=0.0)
     E: OptionalParameter = param(None, otherwise=120.0, unit="mV")
     shift: Parameter = param(2.0, unit="mV")
-    celsius: OptionalParameter = param(None, otherwise=36.0, unit="°C")
+    celsius: OptionalParameter = param(None, otherwise=36.0, unit="°C", minimum=-273.15)
 
     gates: ClassVar = {"s": 2, "u": 1}
 

@@ -61,7 +61,7 @@ class _AbstractStaggered(AbstractStepper):
         if network.V_operator() is not None:  # V first, which may change at once
             y = self._moved_V(network, middle, dt / 2, z.y, stimulus)
             y = self._moved_V(network, middle, dt / 2, _relax_gates(network, dt, y), stimulus)
-            return self.init(network, t, dt, y, stimulus)
+            return _Lagging(y, z.lag, z.lag_s)
         y = _relax_apart(network, z.lag + dt / 2, z.lag_s + dt / 2, z.y)
         return _Lagging(self._moved_V(network, middle, dt, y, stimulus), dt / 2, dt / 2)
 
@@ -145,7 +145,10 @@ class BackwardEuler(AbstractStepper):
     def step(self, network, t, dt, z, stimulus, key):
         drive, rate = network.V_form(t + dt / 2, z, stimulus)
         L = network.V_operator()
-        V = (z.V + dt * drive) / (1 + dt * rate) if L is None else L.solver(1 / dt + rate)(z.V / dt + drive)
+        if L is None:
+            V = (z.V + dt * drive) / (1 + dt * rate)
+        else:
+            V = z.V + L.solver(1 / dt + rate)(drive - rate * z.V - L.times(z.V))
         return _relax_gates(network, dt, z.replace(V=V))
 
 

@@ -26,6 +26,7 @@ class Junctions(AbstractOperator):
     C: Float[Array, " n"]
 
     def times(self, V: Float[Array, " n"]) -> Float[Array, " n"]:
+        V = V - V.mean()  # of a constant V nothing flows; of a small one less is lost
         return self._out() * V - self._into(V)
 
     def solver(self, d: Float[Array, " n"]) -> Solve:

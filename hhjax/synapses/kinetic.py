@@ -75,7 +75,7 @@ class GapJunction(AbstractCoupling):
     symmetric; `pre`, `post`: the population, by name, twice the same.
     """
 
-    weights: Weights = eqx.field(converter=as_weights)
+    weights: Weights = eqx.field(converter=as_weights, metadata={"unit": "mS/cm²"})
 
     def steady_state(self, V: Float[Array, " n"]) -> None:
         return None

@@ -157,9 +157,9 @@ def test_the_nernst_potential_and_the_filling_of_a_shell():
     expected = 1000 * 8.617333262e-5 * 309.15 / 2 * np.log(2 / 2.4e-4)
     assert float(ion.E) == pytest.approx(expected, rel=1e-8)
     # 1 µA/cm² into 1 µm, over 1 ms: 1e-9 C/cm² / (2·96485 C/mol) / 1e-4 cm = 5.18e-5 mM.
-    drive, rate = ion.linear_form(jnp.asarray(-1.0))
+    drive, rate = ion.linear_form(jnp.asarray(-1.0), ion.inside)
     assert float(drive - rate * 2.4e-4) == pytest.approx(1e-9 / (2 * 96485.33212) / 1e-4 * 1e6, rel=1e-9)
-    drive, rate = ion.linear_form(jnp.asarray(5.0))
+    drive, rate = ion.linear_form(jnp.asarray(5.0), ion.inside)
     assert float(drive / rate) == pytest.approx(2.4e-4)  # outward empties nothing
 
 
@@ -196,6 +196,44 @@ def test_solvers_keep_their_order_with_an_ion():
         ]
         coarse, fine = (abs(float((run.final.V - exact.V)[0])) for run in runs)
         assert coarse / fine > 3.4, solver
+
+
+def test_ions_that_act_on_each_other_rest_together():
+    """Two ions, each of which shuts the channel that the other one comes in by, and potassium that leaves."""
+
+    class Shut(hh.Channel):
+        senses = ("b",)
+        gates = {"m": 1}
+
+        def rates(self, V, b):
+            return {"m": hh.InfTau(1 / (1 + b / 1e-3), 5.0 + 0 * V)}
+
+    class Other(Shut):
+        senses = ("a",)
+
+    channels = {"x": Shut(g=0.1), "y": Other(g=0.001), "k": hh.Potassium(E=None), "leak": hh.Leak()}
+    ions = {
+        "a": hh.calcium("x", depth=0.1, tau=20.0),
+        "b": hh.calcium("y", depth=0.1, tau=20.0),
+        "kk": hh.Ion("k", valence=1, inside=140.0, outside=8.0, depth=0.02, tau=100.0),
+    }
+    cell = hh.Neuron(channels, ions=ions, celsius=6.3)
+    y = cell.steady_state(jnp.array([-60.0, -40.0]))
+    drive, rate = cell.others_form(y)
+    for name, c in y.concentrations.items():
+        np.testing.assert_allclose(drive.concentrations[name], rate.concentrations[name] * c, rtol=1e-9)
+    assert float(y.concentrations["kk"][1]) < 139.0
+    (rest,) = hh.analysis.equilibria(cell, 0.0, V=(-90.0, -20.0))
+    slope = hh.vector_field(0.0, rest.state, (hh.Network(cell), 0.0))
+    assert max(float(jnp.abs(x).max()) for x in jax.tree.leaves(slope)) < 1e-8
+
+
+def test_an_emptied_shell_is_never_below_zero():
+    channels = {"k": hh.Potassium(E=None), "na": hh.Sodium(), "leak": hh.Leak()}
+    thin = hh.Ion("k", valence=1, inside=140.0, outside=4.0, depth=1e-3, tau=100.0)
+    cell = hh.Neuron(channels, ions={"kk": thin}, celsius=6.3)
+    run = hh.simulate(cell, t1=20.0, dt=0.025, stimulus=30.0, saveat=diffrax.SaveAt(steps=True))
+    assert float(run.ys.concentrations["kk"].min()) > 0
 
 
 def test_two_ions_and_two_channels_that_sense_one():
@@ -274,6 +312,12 @@ def test_ions_that_do_not_fit_are_refused():
         hh.Neuron({"k": hh.Potassium(E=None)})
     with pytest.raises(ValueError, match="`Ion.valence` must be a whole number, not 0, got 0"):
         hh.Ion(valence=0, inside=1.0, outside=1.0)
+    with pytest.raises(ValueError, match="`Neuron.celsius` must be given .* na 6.3, t 36, ca 36"):
+        hh.Neuron({"na": hh.Sodium(), "t": hh.channels.TCalcium()}, ions={"ca": hh.calcium("t")})
+    with pytest.raises(ValueError, match=r"`Ion.carriers` must be different names, got \['t', 't'\]"):
+        hh.calcium(["t", "t"])
+    with pytest.raises(ValueError, match="celsius` must be at least -273.15"):
+        hh.Neuron({"na": hh.Sodium()}, celsius=-300.0)
     with pytest.raises(TypeError, match="`pools` of hh.Neuron is now `ions"):
         hh.Neuron(cell.channels, pools={})
     with pytest.raises(AttributeError, match="hh.CalciumPool is now hh.Ion"):
