@@ -304,7 +304,8 @@ def _at_rest(neuron: Neuron, V: Float[Array, " n"]) -> State:
         step = jnp.linalg.solve(slopes + still, away[0].T[..., None])[..., 0].T
         return log_c - jnp.clip(step, -1.0, 1.0), None
 
-    start = jnp.log(jnp.stack([x + 0 * V for x in inside.values()]))
+    start = jnp.log(jnp.stack(list(inside.values())))
+    start = start + 0 * jnp.nan_to_num(excess(start))  # which in a `shard_map` varies as the loop does
     found = jax.lax.scan(improved, start, None, length=40)[0]
     good = jnp.isfinite(found) & (jnp.abs(excess(found)) < 1e-3)
     c = jnp.where(good, jnp.exp(found), jnp.exp(start))

@@ -12,7 +12,7 @@ from jaxtyping import Array, Float
 
 from .._base.parameters import as_float_array, run_dtype
 from .._model.neuron import Neuron
-from ..channels._channel import AbstractChannel, AbstractGatedChannel
+from ..channels._channel import AbstractChannel, AbstractGatedChannel, AbstractOhmicChannel
 from ..channels._ion import Ions
 from ..channels._kinetics import Instantaneous
 from ._system import one_membrane, one_neuron
@@ -58,6 +58,17 @@ def _only(neuron: Neuron | AbstractChannel, channel: str | None) -> tuple[dict[s
     return {channel: channels[channel]}, ions
 
 
+def _one_ohmic(neuron: Neuron | AbstractChannel, channel: str | None) -> tuple[dict[str, Any], Ions]:
+    """The same of a channel with a conductance."""
+    channels, ions = _only(neuron, channel)
+    (found,) = channels.values()
+    if not isinstance(found, AbstractOhmicChannel):
+        raise TypeError(
+            f"`channel` must be Ohmic, with a conductance g and a reversal potential E, got {found!r}."
+        )
+    return channels, ions
+
+
 def _relative(clamp: VoltageClamp, epoch: str) -> GatingCurve:
     (conductance,) = clamp.conductances.values()
     peak = conductance[:, clamp.samples("test")].max(axis=1)
@@ -81,7 +92,7 @@ def activation_curve(
     **Arguments:** `channel`: which, by name, unless a channel is given; others as in
     [`hh.analysis.voltage_clamp`][].
     """
-    membrane, dt = _only(neuron, channel), interval(dt)
+    membrane, dt = _one_ohmic(neuron, channel), interval(dt)
     epochs = [("hold", holding, 1, dt), ("test", test, count_samples("duration", duration, dt), dt)]
     return _relative(family(*membrane, epochs), "test")
 
@@ -103,7 +114,7 @@ def inactivation_curve(
     (ms), then `test`; `channel`: which, by name, unless a channel is given; others as in
     [`hh.analysis.voltage_clamp`][].
     """
-    membrane, dt = _only(neuron, channel), interval(dt)
+    membrane, dt = _one_ohmic(neuron, channel), interval(dt)
     if not (np.isfinite(prepulse_duration) and prepulse_duration > 0):
         raise ValueError(f"`prepulse_duration` must be a positive number in ms, got {prepulse_duration!r}.")
     epochs = [

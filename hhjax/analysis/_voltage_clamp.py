@@ -25,7 +25,8 @@ class VoltageClamp(eqx.Module):
     - `ts`: ms, shape (times,), from the start of the protocol.
     - `V`: the command, mV, shape (steps, times). At an edge it has jumped already.
     - `currents`: `currents[channel]`, µA/cm², outward positive, shape (steps, times).
-    - `conductances`: `conductances[channel]`, mS/cm², shape (steps, times).
+    - `conductances`: `conductances[channel]`, mS/cm², shape (steps, times); of a
+        [`hh.GHKChannel`][] the slope of its current by V.
     - `gates`: `gates[channel][gate]`, in [0, 1], shape (steps, times).
     - `epochs`: for `"hold"`, `"prepulse"`, `"test"` and `"tail"`, those there are, the first
         sample and the one after the last, as (name, first, stop).

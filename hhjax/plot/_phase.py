@@ -115,7 +115,8 @@ def _gates_of(neuron: Neuron) -> list[str]:
     check_parameters(neuron, "neuron", 1)
     V = jax.ShapeDtypeStruct((1,), run_dtype(neuron))
     gates = eqx.filter_eval_shape(lambda neuron, V: neuron.steady_state(V).gates, neuron, V)
-    names = [f"{channel}.{gate}" for channel in neuron.channels for gate in gates[channel]]
+    alone = [name for name, channel in neuron.channels.items() if channel.states_are_independent]
+    names = [f"{channel}.{gate}" for channel in alone for gate in gates[channel]]
     return sorted(names)
 
 

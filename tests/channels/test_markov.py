@@ -178,6 +178,18 @@ def test_what_is_no_scheme_is_refused():
         Unknown(g=1.0, E=0.0)
     with pytest.raises(ValueError, match=r"`Closed.open` must be a tuple of some of .* got \('d',\)"):
         Closed(g=1.0, E=0.0)
+
+    class NoWayBack(Ring):
+        def transitions(self, V):
+            return {("a", "b"): 1.0}
+
+    class Twice(Ring):
+        open = ("b", "b")
+
+    with pytest.raises(ValueError, match=r"`NoWayBack.transitions` must lead .* \[\['b'\], \['c'\]\]"):
+        NoWayBack(g=1.0, E=0.0)
+    with pytest.raises(ValueError, match=r"`Twice.open` must be a tuple of some of .* got \('b', 'b'\)"):
+        Twice(g=1.0, E=0.0)
     with pytest.raises(ValueError, match="`model` for channel 'na'.* got 'subunit'"):
         hh.with_channel_noise(CELL, model="subunit", count=100)
 
@@ -235,6 +247,16 @@ def test_the_current_of_goldman_hodgkin_and_katz():
     # No current where the ion's Nernst potential is.
     E = 8.314462618 * 293.15 / (2 * 96485.33212) * 1e3 * np.log(2 / 2.4e-4)
     assert abs(float(channel.current(jnp.asarray(E), {"m": jnp.ones(())}, ions))) < 1e-9
+
+
+def test_what_asks_for_a_conductance_or_a_gate_refuses_other_channels():
+    cell = hh.Neuron({"l": Calcium(P=1e-4), "r": Ring(g=1.0, E=0.0)}, ions={"ca": hh.calcium()})
+    with pytest.raises(TypeError, match="`channel` must be Ohmic"):
+        hh.analysis.activation_curve(cell, jnp.array([0.0]), "l")
+    with pytest.raises(ValueError, match="Known are l.m|must be one of.*'l.m'|l.m"):
+        hh.plot.phase_plane(cell, "r.a")
+    with pytest.raises(ValueError, match="Calcium needs the ion 'ca'"):
+        Calcium(P=1e-4).current(jnp.array([0.0]), {"m": jnp.ones(1)})
 
 
 def test_a_constant_field_channel_fills_its_ion_and_keeps_the_order():

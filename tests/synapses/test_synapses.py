@@ -404,7 +404,9 @@ def test_drive_and_rate_give_the_derivative_of_every_part():
         alone = hh.Network(CELLS[name], n=SIZES[name])
         parts.append(
             hh.vector_field(
-                0.0, hh.State(y.V[part], y.gates[name], concentrations=y.concentrations[name]), (alone, 0.0)
+                0.0,
+                hh.State(y.V[part], y.gates[name], concentrations=y.concentrations.get(name, {})),
+                (alone, 0.0),
             ).V
         )
     extra = slope.V - jnp.concatenate(parts)
