@@ -21,8 +21,8 @@ def load(path: str | os.PathLike) -> Recording:
         `CurrentClampSeries` with its `CurrentClampStimulusSeries`, paired by the table of intracellular
         recordings (rows may be ranges of a long series), else by sweep number and electrode, else by
         electrode and time. Each has its own clock; a stimulus on another one is averaged over the
-        intervals of the response, with a warning. A bias current is added. An `IZeroClampSeries` is read where there is
-        nothing else. Other series are passed over.
+        intervals of the response, with a warning. A bias current is added. An `IZeroClampSeries` is read
+        where there is nothing else. Other series are passed over.
     - `.csv`: a line of names with units, such as `time (ms), current (pA), sweep 0 (mV)`, `t/ms` or
         `V_mV`, in any order, and a line for each sample: one time, the current, one for all sweeps or
         one for each, or a current density in µA/cm² (also written uA/cm2), and V of each

@@ -6,7 +6,7 @@ from typing import Any, cast
 
 import numpy as np
 
-from ._recording import assemble, IN_MV, IN_PA, note, Recording
+from ._recording import assemble, check_lengths, IN_MV, IN_PA, note, Recording
 
 _OFF, _EPOCHS, _FILE = 0, 1, 2  # nWaveformSource
 _LONG_HEADER = 6144  # bytes, of ABF 1 since version 1.6; pyABF looks for the command behind a shorter one
@@ -23,11 +23,11 @@ def read(path: Path) -> Recording:
     _check_sizes(content)
     abf = cast(Any, pyabf.ABF(str(path), cacheStimulusFiles=False))
     outputs = _outputs(abf, content)
-    inputs = [str(unit).strip() for unit in abf.adcUnits]
+    inputs = _inputs(abf, content)
     voltages = [k for k, unit in enumerate(inputs) if unit in IN_MV]
     commands = [k for k, (unit, _) in enumerate(outputs) if unit in IN_PA]
     if not voltages or not commands:
-        units = (", ".join(dict.fromkeys(u if u.strip("?") else "no unit" for u in x)) for x in
+        units = (", ".join(dict.fromkeys(u or "no unit" for u in x)) for x in
                  (inputs, [unit for unit, _ in outputs]))  # fmt: skip
         raise ValueError(
             f"{path.name} is no current-clamp recording: it needs an input in mV and a command in pA, got "
@@ -54,6 +54,7 @@ def read(path: Path) -> Recording:
         if not np.isfinite(command).all():
             raise ValueError(f"{path.name} has a command that pyABF does not read, in sweep {sweep}.")
         sweeps.append((command, V))
+    check_lengths(path, [V.size for _, V in sweeps])
     interval = _interval(abf)
     known = _is_known(path, abf, content, sweeps, interval)
     return assemble(path, interval, sweeps, current_known=known)
@@ -71,7 +72,7 @@ def _check_sizes(content: bytes) -> None:
     else:
         points, sweeps, data, tags = (struct.unpack_from("<i", content, at)[0] for at in (10, 16, 40, 48))
         tag_block = struct.unpack_from("<i", content, 44)[0]
-        width = 4 if struct.unpack_from("<h", content, 100)[0] else 2
+        width = 4 if struct.unpack_from("<h", content, 100)[0] == 1 else 2
         ends = [512 * data + width * points, 512 * tag_block + 64 * tags if tags else 0]
         counts = [points, sweeps, data, tags]
     if min(counts) < 0 or max(ends, default=0) > len(content) or sweeps > points:
@@ -79,6 +80,20 @@ def _check_sizes(content: bytes) -> None:
             f"its header speaks of {points} samples in {sweeps} sweeps and of {max(ends, default=0)} bytes; "
             f"the file has {len(content)}."
         )
+
+
+def _unit(written: str | bytes | None) -> str:
+    """A unit as it is meant; nothing where there is none."""
+    text = written.decode("latin-1") if isinstance(written, bytes) else written or ""
+    return text.strip(" \0?").replace("uA", "µA").replace("uV", "µV")
+
+
+def _inputs(abf: Any, content: bytes) -> list[str]:
+    """The unit of each channel."""
+    if abf.abfVersion["major"] == 1:  # of `µV` pyABF leaves `V`
+        starts = [602 + 8 * abf._headerV1.nADCSamplingSeq[k] for k in range(abf.channelCount)]
+        return [_unit(content[start : start + 8]) for start in starts]
+    return [_unit(unit) for unit in abf.adcUnits]
 
 
 def _outputs(abf: Any, content: bytes) -> list[tuple[str, int]]:
@@ -92,11 +107,12 @@ def _outputs(abf: Any, content: bytes) -> list[tuple[str, int]]:
         else:
             both = zip(header.nWaveformEnable, header.nWaveformSource)
             sources = [source if on else _OFF for on, source in both] + [_OFF] * 2
-        return [(str(unit).strip(), source) for unit, source in zip(header.sDACChannelUnit, sources)]
+        units = [_unit(content[1346 + 8 * k : 1354 + 8 * k]) for k in range(4)]
+        return list(zip(units, sources))
     dac, strings = abf._dacSection, abf._stringsSection._indexedStrings
     both = zip(dac.nWaveformEnable, dac.nWaveformSource)
     sources = [source if on else _OFF for on, source in both]
-    return [(strings[unit].strip(), source) for unit, source in zip(dac.lDACChannelUnitsIndex, sources)]
+    return [(_unit(strings[unit]), source) for unit, source in zip(dac.lDACChannelUnitsIndex, sources)]
 
 
 def _interval(abf: Any) -> float:
@@ -112,7 +128,7 @@ def _waveforms(path: Path, abf: Any, output: int) -> list[np.ndarray]:
 
     if abf.abfVersion["major"] == 1:
         header = abf._headerV1
-        written = str(header.sDACFilePath[output])
+        written = str(header.sDACFilePath[output]).strip(" \0")
     else:
         header = abf._dacSection
         written = abf._stringsSection._indexedStrings[header.lDACFilePathIndex[output]]

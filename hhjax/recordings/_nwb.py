@@ -6,7 +6,7 @@ from typing import Any, cast, NamedTuple
 
 import numpy as np
 
-from ._recording import assemble, is_even, note, Recording
+from ._recording import assemble, check_lengths, few, is_even, note, Recording
 
 _PA, _MV = 1e12, 1e3  # of ampere and volt
 
@@ -75,12 +75,7 @@ def read(path: Path) -> Recording:
         raise ValueError(
             f"{path.name} has sweeps with different sampling intervals: {sorted(set(steps))} ms."
         )
-    lengths = {sweep.length for sweep in sweeps}
-    if max(lengths) - min(lengths) > max(3, 0.1 * max(lengths)):
-        raise ValueError(
-            f"{path.name} has sweeps of different lengths, {sorted(lengths)} samples: load them by "
-            "themselves and make an hh.Recording of each."
-        )
+    check_lengths(path, [sweep.length for sweep in sweeps])
     notes.say(path)
     _say_bias(path, responses)
     _say_electrodes(path, responses)
@@ -103,7 +98,7 @@ def _pairs(file: Any, notes: _Notes) -> Iterator[tuple[_Range | None, _Range]]:
             if isinstance(of, IZeroClampSeries):
                 silent.append((None, _range(response)))
             elif isinstance(of, CurrentClampSeries):
-                if stimulus[0] >= 0 and isinstance(stimulus.timeseries, CurrentClampStimulusSeries):
+                if isinstance(stimulus.timeseries, CurrentClampStimulusSeries):
                     found.append((_range(stimulus), _range(response)))
                 else:
                     notes.alone.append(f"{of.name!r}")
@@ -249,7 +244,8 @@ def _sweep(stimulus: _Range | None, response: _Range, notes: _Notes) -> _Sweep:
     shift = _shifted(at, V.size, start, step)
     if shift is None:
         notes.resampled.append(response.label)
-    if not inside.all() or (shift == 0 and known.size != V.size):
+    together = shift == 0 and abs(known.size - V.size) <= few(V.size)
+    if not inside.all() or (together and known.size != V.size):
         notes.cut.append(response.label)
     return _Sweep(current + _bias(response.series), V[inside], at.step, V.size)
 

@@ -178,6 +178,20 @@ def is_even(ts: np.ndarray, rounding: float = 0.0) -> bool:
     return bool(step > 0 and np.abs(np.diff(ts) - step).max() <= most and np.abs(ts - line).max() <= most)
 
 
+def few(length: int) -> int:
+    """By how many samples sweeps of one protocol may differ in length."""
+    return max(3, length // 10)
+
+
+def check_lengths(path: Path, lengths: list[int]) -> None:
+    """Refuse sweeps that are not of one protocol."""
+    if max(lengths) - min(lengths) > few(max(lengths)):
+        raise ValueError(
+            f"{path.name} has sweeps of different lengths, {sorted(set(lengths))} samples: load them by "
+            "themselves and make an hh.Recording of each."
+        )
+
+
 def assemble(
     path: Path, interval: float, sweeps: list[tuple[np.ndarray, np.ndarray]], **said: Any
 ) -> Recording:
@@ -185,12 +199,6 @@ def assemble(
 
     Held, as commands of amplifiers are; `said`: its other fields.
     """
-    lengths = [V.size for _, V in sweeps]
-    if max(lengths) - min(lengths) > max(3, 0.1 * max(lengths)):
-        raise ValueError(
-            f"{path.name} has sweeps of different lengths, {sorted(set(lengths))} samples: load them by "
-            "themselves and make an hh.Recording of each."
-        )
     common = min(x.size for sweep in sweeps for x in sweep)
     if common < max(x.size for sweep in sweeps for x in sweep):
         note(path, f"currents and voltages differ in length; cut to the {common} samples that all have.")
