@@ -59,9 +59,9 @@ def _lines(path: Path) -> list[tuple[int, str]]:
     content = path.read_bytes()
     if content[:2] in (b"\xff\xfe", b"\xfe\xff"):
         text = content.decode("utf-16")
-    elif b"\0" in content[:2]:
+    elif content[:1] == b"\0":
         text = content.decode("utf-16-be")
-    elif b"\0" in content[:4]:
+    elif content[1:2] == b"\0":
         text = content.decode("utf-16-le")
     else:
         try:

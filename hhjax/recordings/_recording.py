@@ -168,14 +168,17 @@ def note(path: Path, text: str) -> None:
 def is_even(ts: np.ndarray, rounding: float = 0.0) -> bool:
     """Whether times rise in even steps, but for 1 % of a step or for what they were rounded to.
 
-    Steps that are hardly longer than `rounding` say nothing: a sample could be missing between them.
+    Rounding leaves steps that differ by one last digit at most. Steps that are hardly longer say nothing: a
+    sample could be missing between them.
     """
     if ts.size < 2 or not np.isfinite(ts).all():
         return False
     step = (ts[-1] - ts[0]) / (ts.size - 1)
-    most = max(0.01 * step, 1.01 * rounding if step > 2.5 * rounding else 0.0)
-    line = ts[0] + step * np.arange(ts.size)
-    return bool(step > 0 and np.abs(np.diff(ts) - step).max() <= most and np.abs(ts - line).max() <= most)
+    steps = np.diff(ts)
+    off = np.abs(ts - ts[0] - step * np.arange(ts.size)).max()
+    even = max(np.abs(steps - step).max(), off) <= 0.01 * step
+    rounded = step > 2.5 * rounding and max(np.ptp(steps), off) <= 1.01 * rounding
+    return bool(step > 0 and (even or rounded))
 
 
 def few(length: int) -> int:
