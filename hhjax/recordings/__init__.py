@@ -64,4 +64,4 @@ def load(path: str | os.PathLike) -> Recording:
         if isinstance(error, ValueError) and str(error).startswith(path.name):
             raise
         said = str(error) or type(error).__name__
-        raise ValueError(f"{path.name} is damaged or no current-clamp recording: {said}") from error
+        raise ValueError(f"{path.name} cannot be read as a current-clamp recording: {said}") from error

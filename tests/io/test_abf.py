@@ -165,7 +165,7 @@ def test_damaged_files_are_refused_by_name(path):
     content = write(path).read_bytes()
     for damaged in (b"", b"ABF ", b"no such thing", content[:3000], content[:-800], b"ABF2" + content[4:]):
         path.write_bytes(damaged)
-        with pytest.raises(ValueError, match="^x.abf is damaged or no current-clamp recording"):
+        with pytest.raises(ValueError, match="^x.abf cannot be read as a current-clamp recording"):
             hh.recordings.load(path)
 
 
@@ -207,5 +207,5 @@ def test_the_real_recording_damaged(path):
     content = shared()
     for damaged in (content[:700], content[:100_000], content[:8] + bytes(500) + content[508:]):
         path.write_bytes(damaged)
-        with pytest.raises(ValueError, match="^x.abf is damaged"):
+        with pytest.raises(ValueError, match="^x.abf cannot be read"):
             hh.recordings.load(path)
