@@ -34,6 +34,9 @@ def read(path: Path) -> Recording:
             "inputs in {} and commands in {}.".format(*units)
         )
     voltage = voltages[0]
+    if len(voltages) > 1:
+        names = ", ".join(repr(str(abf.adcNames[k]).strip(" \0")) for k in voltages)
+        note(path, f"of the {len(voltages)} channels in mV, {names}, the first is read.")
     playing = [k for k in commands if outputs[k][1] != _OFF] or commands
     output = voltage if voltage in playing else playing[0]
     unit, source = outputs[output]

@@ -75,6 +75,16 @@ def test_units_of_the_command(path, unit, scale):
     np.testing.assert_allclose(recording.current, 2.0 * scale)
 
 
+def test_of_several_channels_in_mv_the_first_is_read(path):
+    """Two channels, interleaved; the interval in the header is from one to the next."""
+    both = np.stack([np.linspace(-60, -50, 640), np.full(640, -80.0)])
+    write(path, both.T.reshape(1, -1), h120=2, h412=1)
+    with pytest.warns(UserWarning, match="x.abf: of the 2 channels in mV, .* the first is read"):
+        recording = hh.recordings.load(path)
+    np.testing.assert_allclose(recording.V, both[:1], atol=4e-3)
+    assert recording.dt == pytest.approx(0.2)
+
+
 def test_the_rate_may_be_no_whole_number_of_hertz(path):
     assert hh.recordings.load(write(path, f122=30.0)).dt == pytest.approx(0.03, rel=1e-9)
 
