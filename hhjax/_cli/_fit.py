@@ -86,6 +86,10 @@ def _recording(
     file: str, sweeps: Sequence[int] | None, start: float | None, stop: float | None, every: int
 ) -> hh.Recording:
     recording = hh.recordings.load(file)
+    if not recording.current_known:
+        raise ValueError(
+            f"{recording.name} does not hold the current that was injected: write a .csv with it."
+        )
     if sweeps is not None:
         if wrong := [k for k in sweeps if not 0 <= k < len(recording)]:
             raise ValueError(f"--sweeps must be from 0 to {len(recording) - 1}, got {wrong[0]}.")

@@ -128,6 +128,7 @@ def _cut(segments: int, problem: Shooting, params: Array) -> tuple[MultipleShoot
         free_v0=protocol.free_v0,
         dt=protocol.dt,
         stride=protocol.stride,
+        held=protocol.held,
         solver=protocol.solver,
     )
     first = jnp.arange(sweeps * segments) % segments == 0

@@ -32,7 +32,8 @@ class Protocol(eqx.Module):
     - `ts`: times of the samples from the start of a sweep, ms, shape (times,).
     - `target`: mV, shape (sweeps, times, n), NaN where nothing was recorded.
     - `injected`: the recorded current at the samples, shape (sweeps, times) or
-        (sweeps, times, n); `seen`: V at the samples, missing ones interpolated.
+        (sweeps, times, n); `held`: whether it holds until the next sample; `seen`: V at the samples,
+        missing ones interpolated.
     - `current`, `command`: both made ready for the grid, as tables with a leading axis of sweeps.
     - `observed`: 1 for a neuron of which anything was recorded, else 0, shape (n,).
     - `v0`: initial membrane potential, mV, shape (sweeps, n); where a fit of it starts if
@@ -51,6 +52,7 @@ class Protocol(eqx.Module):
     free_v0: bool = eqx.field(static=True)
     dt: float = eqx.field(static=True)
     stride: int = eqx.field(static=True)
+    held: bool = eqx.field(static=True)
     solver: Any
 
     @property
@@ -68,22 +70,23 @@ def make_protocol(
     free_v0: bool,
     dt: float,
     stride: int,
+    held: bool,
     solver: Any,
 ) -> Protocol:
     """A protocol of samples at `ts` (ms, from 0), its currents made ready for the grid."""
     observed = jnp.asarray(np.isfinite(target).any(axis=(0, 1)), target.dtype)
-    current, command = (
-        Tabulated(means, slopes, dt) for means, slopes in _tables(ts, (injected, seen), stride)
-    )
-    return Protocol(ts, target, injected, seen, current, command, observed, v0, free_v0, dt, stride, solver)
+    tables = [_table(ts, x, stride, is_held) for x, is_held in ((injected, held), (seen, False))]
+    current, command = (Tabulated(means, slopes, dt) for means, slopes in tables)
+    arrays = (ts, target, injected, seen, current, command, observed, v0)
+    return Protocol(*arrays, free_v0, dt, stride, held, solver)
 
 
-@functools.partial(jax.jit, static_argnums=2)
-def _tables(ts: Array, values: tuple[Array, Array], stride: int) -> list[tuple[Array, Array]]:
+@functools.partial(jax.jit, static_argnums=(2, 3))
+def _table(ts: Array, values: Array, stride: int, held: bool) -> tuple[Array, Array]:
     """Means and slopes in every step, with a leading axis of sweeps."""
     steps = (ts.shape[0] - 1) * stride
     edges = jnp.linspace(jnp.zeros_like(ts[0]), ts[-1], steps + 1)
-    return [jax.vmap(lambda values: Sampled(ts, values).table(edges))(x) for x in values]
+    return jax.vmap(lambda values: Sampled(ts, values, held).table(edges))(values)
 
 
 def split(model: Any) -> tuple[Network, Electrode]:
@@ -166,6 +169,11 @@ def protocol_of(
 ) -> Protocol:
     """The protocol of a recording or its arguments, refused where it does not fit the model."""
     recording = _as_recording(data, electrode)
+    if not recording.current_known:
+        raise ValueError(
+            f"`data` must hold the current that was injected, and {recording.name} does not. Give it: "
+            f"hh.Recording(data.ts, current, data.V, {recording.current_unit!r}, held=True)."
+        )
     check_unit(recording, electrode.area, "model=(neuron, hh.Electrode(area=...))")
     ts = np.asarray(recording.ts, float)
     ts = ts - ts[0]
@@ -204,7 +212,7 @@ def protocol_of(
         v0 = np.broadcast_to(v0, V.shape[::2])
     arrays = [jnp.asarray(x, dtype) for x in (ts, V, recording.current, seen, v0)]
     solver = cast_floats(as_stepper(solver), dtype)
-    grid = {"dt": sampling / stride, "stride": stride, "solver": solver}
+    grid = {"dt": sampling / stride, "stride": stride, "held": recording.held, "solver": solver}
     return make_protocol(*arrays, free_v0=free_v0, **grid)
 
 

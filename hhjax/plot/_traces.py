@@ -87,13 +87,13 @@ def response(
         if run.V.ndim != 2:
             raise ValueError("`run` must be a recording of one neuron, this one has several.")
         V, current, kind, unit = run.V.T, run.current.T, "sweep", run.current_unit
-        when = run.ts
+        when, steps = run.ts, {"drawstyle": "steps-post"} if run.held else {}
     else:
         if stimulus is None:
             raise ValueError(
                 "`stimulus` is missing: give what the run was given; a solution does not keep it."
             )
-        V, kind, unit = np.asarray(run.V), "neuron", "µA/cm²"
+        V, kind, unit, steps = np.asarray(run.V), "neuron", "µA/cm²", {}
         when, current = _current(run, stimulus)
     neurons = _first(V.shape[1]) if neurons is None else neurons
     labels = labels or ([f"{kind} {i}" for i in neurons] if len(neurons) > 1 else [None])
@@ -102,7 +102,7 @@ def response(
     if legend and any(labels):
         beside(above)
     same = current.shape[1] == 1
-    style = ({"color": "0.3"} if same else {}) | {k: x for k, x in style.items() if k != "label"}
+    style = ({"color": "0.3"} if same else {}) | steps | {k: x for k, x in style.items() if k != "label"}
     columns = [0] if same else neurons
     return lines + _lines(below, when, current, columns, [None] * len(columns), False, style)
 

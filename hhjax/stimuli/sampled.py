@@ -20,7 +20,7 @@ def _between(x: Any, low: Any, high: Any) -> Array:
 
 
 class Sampled(Stimulus):
-    """A recorded current, linear between samples and held at its ends.
+    """A recorded current, linear or held between samples, and held at its ends.
 
     `simulate` integrates it exactly over every step, so that it may be sampled more
     finely than dt; under `diffrax.diffeqsolve` it is read at single times.
@@ -29,12 +29,17 @@ class Sampled(Stimulus):
 
     - `ts`: times, ms, shape (samples,), increasing.
     - `values`: µA/cm², shape (samples,) or (samples, n).
+    - `held`: whether each value holds until the next sample, as the commands of an amplifier do;
+        by default the current is linear between samples.
     """
 
     ts: Float[Array, " samples"] = eqx.field(converter=as_float_array)
     values: Float[Array, "samples ..."] = eqx.field(converter=as_float_array)
+    held: bool = eqx.field(default=False, static=True)
 
     def check(self) -> None:
+        if not isinstance(self.held, bool):
+            raise ValueError(f"`Sampled.held` must be True or False, got {self.held!r}.")
         if self.ts.ndim != 1 or self.ts.shape[0] < 2:
             raise ValueError(f"`Sampled.ts` must have shape (samples,) with at least 2, got {self.ts.shape}.")
         if self.values.ndim not in (1, 2) or self.values.shape[0] != self.ts.shape[0]:
@@ -47,6 +52,8 @@ class Sampled(Stimulus):
 
     def __call__(self, t: ArrayLike) -> Array:
         last = self.ts.shape[0] - 2
+        if self.held:
+            return self.values[jnp.clip(jnp.searchsorted(self.ts, t, side="right") - 1, 0, last + 1)]
         i = jnp.clip(jnp.searchsorted(self.ts, t, side="right") - 1, 0, last)
         u = _between((t - self.ts[i]) / (self.ts[i + 1] - self.ts[i]), 0.0, 1.0)
         u = jnp.reshape(u, jnp.shape(t) + (1,) * (self.values.ndim - 1))
@@ -59,11 +66,17 @@ class Sampled(Stimulus):
         ts = jnp.concatenate([_between(self.ts, edges[0], edges[-1]), edges])
         order = jnp.argsort(ts)
         ts, step = ts[order], jnp.cumsum(order >= self.ts.shape[0])
-        values = self(ts)
-        per_time = lambda x: x.reshape((-1,) + (1,) * (values.ndim - 1))
-        areas = per_time(jnp.diff(ts)) * (values[1:] + values[:-1]) / 2
+        per_time = lambda x: x.reshape((-1,) + (1,) * (self.values.ndim - 1))
+        if self.held:  # read between the times, where rounding does not matter
+            heights = self((ts[1:] + ts[:-1]) / 2)
+        else:
+            values = self(ts)
+            heights = (values[1:] + values[:-1]) / 2
+        areas = per_time(jnp.diff(ts)) * heights
         total = lambda x: jax.ops.segment_sum(x, step[:-1], edges.shape[0])[1:]  # 0: before the first edge
         means = total(areas) / per_time(total(jnp.diff(ts)))
+        if self.held:
+            return means, jnp.zeros_like(means)
         return means, jnp.diff(self(edges), axis=0) / per_time(jnp.diff(edges))
 
     def within(self, t: Array, dt: Array, end: Array, row: Any = None) -> Stimulus:

@@ -42,6 +42,20 @@ def observed(network, ts, I, rng, noise, dt):
     return V + noise * rng.standard_normal(V.shape)
 
 
+@pytest.mark.parametrize("guide", [None, hh.MultipleShooting(segments=5, steps=3)])
+def test_a_held_current_is_injected_as_it_was(guide):
+    """A passive membrane in a step sampled every 0.5 ms: exact V = E + I/g·(1 − exp(−g·t/C))."""
+    ts = np.arange(0.0, 20.0, 0.5)
+    current = np.where(ts >= 5.0, 2.0, 0.0)
+    V = -60.0 + 2.0 / 0.2 * (1 - np.exp(-0.2 * np.maximum(ts - 5.0, 0.0)))
+    data = hh.Recording(ts, current, V, held=True)
+    np.testing.assert_allclose(hh.replay(membrane(0.2, -60.0), data)[0, :, 0], V, atol=1e-9)
+    linear = hh.replay(membrane(0.2, -60.0), hh.Recording(ts, current, V))[0, :, 0]
+    assert np.abs(linear - V).max() > 0.3
+    found = hh.fit(membrane(0.3, -60.0), data, where="leak.g", v0=-60.0, guide=guide, **QUIET)
+    np.testing.assert_allclose(found.values, 0.2, rtol=1e-6)
+
+
 def test_eight_parameters_of_a_spiking_axon_are_recovered():
     """From starts within 50 % of the truth; gL·EL + offset is all that is known of EL and the offset."""
     rng, ts, dt = np.random.default_rng(3), np.arange(1001) * 0.1, 0.05

@@ -23,6 +23,10 @@ FOLDER = Path(__file__).parents[1] / "data" / "saved_0_1_0"
 FILES = json.loads((FOLDER / "expected.json").read_text())
 
 
+# Fields that a class has had since, and that its files do not hold.
+LATER = {hh.Recording: {"held", "current_known"}, hh.Sampled: {"held"}}
+
+
 def numbers(x):
     """All numbers in a tree, as one flat array for each leaf."""
     if isinstance(x, dict):
@@ -30,7 +34,8 @@ def numbers(x):
     if isinstance(x, (list, tuple)):
         return [leaf for y in x for leaf in numbers(y)]
     if dataclasses.is_dataclass(x) and not isinstance(x, type):
-        return numbers([getattr(x, f.name) for f in dataclasses.fields(x) if hasattr(x, f.name)])
+        names = [f.name for f in dataclasses.fields(x) if f.name not in LATER.get(type(x), ())]
+        return numbers([getattr(x, name) for name in names if hasattr(x, name)])
     if isinstance(x, jax.Array) and jnp.issubdtype(x.dtype, jax.dtypes.prng_key):
         x = jax.random.key_data(x)
     if not isinstance(x, (jax.Array, np.ndarray, np.generic, bool, int, float, complex)):

@@ -1,14 +1,10 @@
 """Recordings: the container, and reading files."""
 
-from datetime import datetime, timezone
-from pathlib import Path
-
 import numpy as np
 import pytest
 
 import hhjax as hh
 
-SHARED = Path(__file__).parents[2] / "shared" / "recordings" / "17o05028_ic_steps.abf"
 TS = np.arange(6) * 0.5
 CURRENT = np.arange(12.0).reshape(2, 6)
 V = -60.0 - np.arange(12.0).reshape(2, 6)
@@ -27,6 +23,11 @@ def test_parts_of_a_recording():
     np.testing.assert_array_equal(neurons.V[0, :, 1], V[1])
     with pytest.raises(ValueError):
         recording.V[0, 0] = 0.0
+    held = hh.Recording(TS, CURRENT, V, held=True, current_known=False)
+    np.testing.assert_array_equal(held.every(2).current[0], [0.5, 2.5, 4.5])  # from each sample to the next
+    np.testing.assert_array_equal(held.every(4).current[0], [1.5, 4.75])  # the last value holds on
+    for part in (held[0], held.between(1.0, 2.0), held.every(2), held.as_neurons()):
+        assert part.held and not part.current_known
 
 
 @pytest.mark.parametrize(
@@ -39,6 +40,8 @@ def test_parts_of_a_recording():
         ((TS, CURRENT, np.full(V.shape, np.inf)), "`V` must be finite or, where it is missing, NaN"),
         ((TS, CURRENT, V, "nA"), "`current_unit` must be 'pA' or 'µA/cm²', got 'nA'"),
         ((TS[:1], CURRENT, V), "`ts` must have shape"),
+        ((TS, CURRENT, V, "pA", "x", "yes"), "`held` must be True or False, got 'yes'"),
+        ((TS, CURRENT, V, "pA", "x", True, None), "`current_known` must be True or False, got None"),
     ],
 )  # fmt: skip
 def test_a_recording_that_does_not_fit_is_refused(as_users_run_it, arguments, message):
@@ -46,68 +49,22 @@ def test_a_recording_that_does_not_fit_is_refused(as_users_run_it, arguments, me
         hh.Recording(*arguments)
 
 
-def test_the_real_recording():
-    """16 sweeps of 3 s at 20 kHz in steps of 10 pA, as pyABF's own header has it."""
-    if not SHARED.exists():
-        pytest.skip("the recording is not in the checkout's neighbour shared/")
-    recording = hh.recordings.load(SHARED)
-    assert recording.V.shape == recording.current.shape == (16, 60_000)
-    assert recording.dt == pytest.approx(0.05) and recording.current_unit == "pA"
-    # The first command runs from 146.8 to 646.8 ms, at −50 to 100 pA in steps of 10.
-    np.testing.assert_array_equal(recording.current[:, 3000], np.arange(-50, 101, 10))
-    assert recording.current[15, 2900] == 0.0 and recording.current[15, 12_940] == 0.0
-    assert -115 < recording.V.min() < -110 and 35 < recording.V.max() < 45
-
-
-def write_nwb(path, table):
-    """Two sweeps at 2 kHz, V in volts and the current in ampere, as NWB has them."""
-    from pynwb import NWBFile, NWBHDF5IO
-    from pynwb.icephys import CurrentClampSeries, CurrentClampStimulusSeries
-
-    start = datetime(2026, 1, 1, tzinfo=timezone.utc)
-    file = NWBFile(session_description="test", identifier="1", session_start_time=start)
-    device = file.create_device(name="amplifier", description="none")
-    electrode = file.create_icephys_electrode(name="electrode", description="patch", device=device)
-    for sweep in (1, 0):  # written in the wrong order
-        common = dict(rate=2000.0, electrode=electrode, gain=1.0, sweep_number=np.uint64(sweep))
-        response = CurrentClampSeries(name=f"response{sweep}", data=V[sweep] / 1e3, **common)
-        stimulus = CurrentClampStimulusSeries(
-            name=f"stimulus{sweep}", data=CURRENT[sweep], conversion=1e-12, **common
-        )
-        if table:
-            file.add_intracellular_recording(electrode=electrode, stimulus=stimulus, response=response)
-        else:
-            file.add_acquisition(response)
-            file.add_stimulus(stimulus)
-    with NWBHDF5IO(str(path), "w") as io:
-        io.write(file)
-
-
-@pytest.mark.parametrize("table", [True, False], ids=["table", "sweep numbers"])
-@pytest.mark.filterwarnings("ignore")
-def test_nwb_files(tmp_path, table):
-    write_nwb(tmp_path / "x.nwb", table)
-    recording = hh.recordings.load(tmp_path / "x.nwb")
-    order = [1, 0] if table else [0, 1]
-    np.testing.assert_allclose(recording.V, V[order], rtol=1e-12)
-    np.testing.assert_allclose(recording.current, CURRENT[order], rtol=1e-12)
-    np.testing.assert_allclose(recording.ts, TS, rtol=1e-12)
-    assert recording.current_unit == "pA" and recording.name == "x.nwb"
-
-
-def test_abf_files_without_a_command_in_ampere_are_refused(tmp_path):
-    from pyabf.abfWriter import writeABF1
-
-    writeABF1(np.zeros((2, 2000)), str(tmp_path / "x.abf"), sampleRateHz=2000, units="mV")
-    with pytest.raises(ValueError, match="x.abf is no current-clamp recording: it needs an input in mV"):
-        hh.recordings.load(tmp_path / "x.abf")
-
-
 def test_other_files_are_refused(tmp_path):
     with pytest.raises(ValueError, match="`path` must end in one of .abf, .nwb, .csv, got 'x.txt'"):
         hh.recordings.load("x.txt")
     with pytest.raises(FileNotFoundError, match="`path` does not exist"):
         hh.recordings.load(tmp_path / "x.abf")
+
+
+@pytest.mark.parametrize("suffix", [".abf", ".nwb", ".csv"])
+@pytest.mark.parametrize(
+    "content", [b"", b"\0" * 99, b"no such thing", bytes(range(256)) * 9, b"\xff\xfe\x00"]
+)
+def test_damaged_files_are_refused_by_name(tmp_path, suffix, content):
+    path = tmp_path / f"x{suffix}"
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=f"^x{suffix} "):
+        hh.recordings.load(path)
 
 
 def test_csv_files(tmp_path):
@@ -134,14 +91,103 @@ def test_csv_files(tmp_path):
     np.testing.assert_allclose(hh.recordings.load(path).current, [[100.0, 200.0]])
 
 
+ROWS = [[0.0, 0.5, 1.0], [10.0, 20.0, 30.0], [-60.5, -61.0, -62.25]]  # ms, pA, mV
+
+
+@pytest.mark.parametrize(
+    "head, factors",
+    [
+        ("time_ms,current_pA,voltage_mV", (1, 1, 1)),
+        ("t [s];Vm [mV];I [pA]", (1e-3, 1, 1)),
+        ("V/V,t/ms,I/nA", (1, 1e-3, 1e-3)),
+        ("Time (msec)\tCommand (A)\tsweep A (mV)", (1, 1e-12, 1)),
+        ("t_s\tI_A\tV_V", (1e-3, 1e-12, 1e-3)),
+        ("t / ms,I uA,Vm mV", (1, 1e-6, 1)),
+        ("t (µs),I (mA),V [uV]", (1e3, 1e-9, 1e3)),
+        ('"time [ms]","I [pA]","V [mV]"', (1, 1, 1)),
+    ],
+)
+def test_names_and_units_of_csv_columns(tmp_path, head, factors):
+    delimiter = next((d for d in "\t;" if d in head), ",")
+    order = {"V": 2, "s": 2, "v": 2, "t": 0, "T": 0, "c": 1, "C": 1, "I": 1}
+    columns = [order[name.strip('" ')[0]] for name in head.split(delimiter)]
+    lines = [delimiter.join(repr(ROWS[k][row] * factors[k]) for k in columns) for row in range(3)]
+    (tmp_path / "x.csv").write_text("\n".join([head, *lines]))
+    recording = hh.recordings.load(tmp_path / "x.csv")
+    for found, expected in zip((recording.ts, recording.current[0], recording.V[0]), ROWS):
+        np.testing.assert_allclose(found, expected, rtol=1e-12)
+    assert recording.current_unit == "pA" and not recording.held
+
+
+@pytest.mark.parametrize("unit", ["µA/cm²", "uA/cm2", "μA/cm^2", "uA cm-2", "µA·cm⁻²", "uA_cm2"])
+def test_current_densities_in_csv_files(tmp_path, unit):
+    (tmp_path / "x.csv").write_text(f"t (ms),current_{unit},V (mV)\n0,1,-60\n1,2,-61\n", encoding="utf-8")
+    assert hh.recordings.load(tmp_path / "x.csv").current_unit == "µA/cm²"
+    (tmp_path / "x.csv").write_text(f"t (ms),I ({unit}),V (mV)\n0,1,-60\n1,2,-61\n", encoding="utf-8")
+    assert hh.recordings.load(tmp_path / "x.csv").current_unit == "µA/cm²"
+
+
+GERMAN = "t [ms];I [pA];V [mV]\n0,0;10,0;-60,5\n0,5;20,0;-61,0\n1,0;30,0;-62,25\n"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        GERMAN,
+        GERMAN.replace(";", "\t"),
+        GERMAN.replace("\n", ";\n"),
+        GERMAN.replace("\n", ";;\r\n"),
+        GERMAN.replace("25\n", "25;\n"),
+        GERMAN.replace("\n", "\r"),
+        '"t [ms]","I [pA]","V [mV]",\n"0,0","10,0","-60,5",\n"0,5","20,0","-61,0",\n"1,0","30,0","-62,25",\n',
+        "# of a cell, patched\n\n" + GERMAN.replace(",", ".").replace(";", " , "),
+        '"# of a cell"\n' + GERMAN,
+    ],
+)
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "latin-1"])
+def test_separators_decimals_and_encodings_of_csv_files(tmp_path, text, encoding):
+    (tmp_path / "x.csv").write_bytes(text.encode(encoding))
+    recording = hh.recordings.load(tmp_path / "x.csv")
+    for found, expected in zip((recording.ts, recording.current[0], recording.V[0]), ROWS):
+        np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize("unit, scale", [("ms", 1.0), ("s", 1e-3)])
+@pytest.mark.parametrize("digits", [2, 3, 6])
+@pytest.mark.parametrize("cut", [round, lambda t, digits: np.floor(t * 10**digits) / 10**digits])
+def test_times_rounded_in_their_last_digit_are_even(tmp_path, unit, scale, digits, cut):
+    """Sampling at 30 kHz."""
+    exact = 250.0 + np.arange(3001) / 30
+    digits += 3 * (unit == "s")
+    rows = "".join(f"{cut(t * scale, digits):.{digits}f},1,-60\n" for t in exact)
+    (tmp_path / "x.csv").write_text(f"t ({unit}),I (pA),V (mV)\n{rows}")
+    np.testing.assert_allclose(hh.recordings.load(tmp_path / "x.csv").ts, exact, atol=10.0**-digits / scale)
+
+
+@pytest.mark.parametrize(
+    "ts",
+    ["0.0 0.1 0.2 0.7 0.8", "0 1 2 4 5", "0.0 0.1 0.1 0.2 0.3", "0.0 0.5 1.1 1.5", "0.03 0.07 0.1 0.17 0.2"],
+)
+def test_uneven_times_are_refused(tmp_path, ts):
+    (tmp_path / "x.csv").write_text("t (ms),I (pA),V (mV)\n" + "".join(f"{t},1,-60\n" for t in ts.split()))
+    with pytest.raises(ValueError, match="^x.csv .*`ts` must increase in even steps"):
+        hh.recordings.load(tmp_path / "x.csv")
+
+
 @pytest.mark.parametrize(
     "text, message",
     [
         ("0,1,-60\n1,1,-60\n", "x.csv must begin with names and units of its columns, .* got '0,1,-60'"),
         ("", "x.csv must begin with names"),
-        ("time (ms),V (mV),I (pA)\n0,1,2\n", "x.csv must begin with names"),
+        ("time (ms),V (mV),cell A\n0,1,2\n", "x.csv must begin with names"),
+        ("time (ms),time (s),I (pA),V (mV)\n0,0,1,2\n", "x.csv must begin with names"),
+        ("time (ms),I (pA)\n0,1\n", "x.csv must begin with names"),
+        ("t (ms);I (pA);V (mV)\n0,5;1.5;-60\n", "x.csv has numbers with points and with commas"),
+        ("t (ms);I (pA);V (mV)\n0;1.234,5;-60\n", "x.csv, line 2, holds what is no number"),
+        ("t (ms),I (pA),V (mV)\n0,1,-60\n1,1,-60,7\n", "x.csv, line 3, must have 3 cells, got 4"),
+        ("t (ms),I (pA),V (mV)\nnan,1,-60\n1,1,-60\n", "`ts` must increase"),
         ("time (ms),I (pA),J (pA),V (mV)\n0,1,2,3\n", "one current for all sweeps or one for each"),
-        ("time (ms),I (pA),J (nA),V (mV),W (mV)\n", "currents in different units: nA, pA"),
+        ("time (ms),I (pA),J (uA/cm2),V (mV),W (mV)\n", "currents in different units: pA, µA/cm²"),
         ("time (ms),I (pA),V (mV)\n0,1,-60\n1,x,-60\n", "x.csv, line 3, holds what is no number: '1,x,-60'"),
         ("s,pA,V\n0,1,-60\n", "x.csv must begin with names"),
         ("time (ms),I (pA),V (mV)\n0,1,-60\n1,-60\n", "x.csv, line 3, must have 3 cells, got 2"),
@@ -151,5 +197,5 @@ def test_csv_files(tmp_path):
 )  # fmt: skip
 def test_csv_files_of_another_layout_are_refused(tmp_path, text, message):
     (tmp_path / "x.csv").write_text(text)
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(ValueError, match="^x.csv(?s:.*)" + message.removeprefix("x.csv")):
         hh.recordings.load(tmp_path / "x.csv")

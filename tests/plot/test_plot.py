@@ -137,6 +137,9 @@ def test_responses_of_several_neurons_and_sweeps(run, as_users_run_it):
     np.testing.assert_array_equal(lines[1].get_ydata(), recording.V[2])
     np.testing.assert_array_equal(lines[3].get_ydata(), recording.current[2])
     assert lines[1].get_color() == lines[3].get_color() != lines[0].get_color()
+    assert lines[3].get_drawstyle() == "default"
+    held = plot.response(hh.Recording(ts, recording.current, recording.V, held=True))
+    assert [line.get_drawstyle() for line in held] == ["default"] * 3 + ["steps-post"] * 3
     two = eqx.tree_at(lambda s: s.ys.V, run, jnp.tile(run.V, (1, 2)))
     clamp = plot.response(two, hh.Clamp(-20.0, 0.5), axes=plt.subplots(2)[1])
     np.testing.assert_allclose(clamp[2].get_ydata(), 0.5 * (-20.0 - run.V[:, 0]), rtol=1e-12)

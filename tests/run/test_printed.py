@@ -138,6 +138,10 @@ def test_a_recording_prints_its_ranges():
     assert found["name"] == ("<cell>",) and found["sweeps"] == ("2",)
     assert found["samples"] == ("4 each, 0 … 0.3 ms",) and found["missing"] == ("25 % of V",)
     assert found["current"] == ("0 … 5 pA",) and found["V"] == ("-70 … 20 mV",)
+    held = hh.Recording(recording.ts, recording.current, V, held=True)
+    assert rows(held)["current"] == ("0 … 5 µA/cm², held between samples",)
+    unknown = hh.Recording(recording.ts, recording.current, V, current_known=False)
+    assert rows(unknown)["current"] == ("not in the file",)
     assert "<cell>" not in recording._repr_html_() and "&lt;cell&gt;" in recording._repr_html_()
 
 

@@ -29,6 +29,8 @@ SAMPLES = np.linspace(0.0, 10.0, 301)
         (hh.Pulses(4.0, start=0.01, width=0.02, period=0.05), 4.0 * 0.02 * 200),  # many in a step
         (hh.Ramp(2.0, 1.03, 4.456), 2.0 * ((4.456 - 1.03) / 2 + 10 - 4.456)),
         (hh.Sampled(SAMPLES, np.sin(SAMPLES) ** 2), np.trapezoid(np.sin(SAMPLES) ** 2, SAMPLES)),
+        (hh.Sampled(SAMPLES, np.sin(SAMPLES), held=True), np.sin(SAMPLES[:-1]).sum() / 30),
+        (hh.Sampled([1.03, 4.456], [2.0, 0.0], held=True), 2.0 * 4.456),  # held before its first sample too
         (hh.Step(2.0, 1.03, 4.456) + hh.Ramp(1.0, 0.0, 10.0) + 1, 2.0 * 3.426 + 5.0 + 10.0),
     ],
 )
@@ -51,6 +53,8 @@ def test_pointwise_values():
     assert at(hh.Ramp(2.0, 1.0, 3.0), 0.0, 1.5, 3.0, 9.0) == [0.0, 0.5, 2.0, 2.0]
     assert at(hh.Sine(2.0, frequency=250.0, offset=1.0), 0.0, 1.0) == pytest.approx([1.0, 3.0])
     assert at(hh.Sampled([0.0, 1.0, 3.0], [0.0, 2.0, 0.0]), -1.0, 0.5, 2.0, 4.0) == [0, 1, 1, 0]
+    held = hh.Sampled([0.0, 1.0, 3.0], [1.0, 2.0, 0.0], held=True)
+    assert at(held, -1.0, 0.0, 0.99, 1.0, 2.99, 3.0, 4.0) == [1, 1, 1, 2, 2, 0, 0]
 
 
 @pytest.mark.parametrize(
@@ -144,6 +148,24 @@ def test_derivatives_by_the_times_of_samples(dt):
     np.testing.assert_allclose(slopes, [-1.0, 1.0, 2.0, 0.0], rtol=1e-9, atol=1e-9)
 
 
+def test_held_samples_are_the_steps_that_they_are():
+    """A step sampled at 0.1 ms; linear between samples it would begin 0.05 ms early."""
+    ts = np.arange(101) * 0.1
+    values = np.where((ts > 1.95) & (ts < 6.95), 20.0, 0.0)
+    run = lambda stimulus: hh.simulate(hh.squid_axon(), t1=10.0, dt=0.025, stimulus=stimulus).V[:, 0]
+    step, held, linear = map(
+        run, (hh.Step(20.0, 2.0, 7.0), hh.Sampled(ts, values, True), hh.Sampled(ts, values))
+    )
+    np.testing.assert_allclose(held, step, atol=1e-9)
+    assert np.abs(linear - step).max() > 1.0
+
+    def charge(values):
+        stimulus = hh.Sampled([0.0, 2.0, 5.03], values, True)
+        return hh.simulate(hh.Neuron({}), t1=10.0, dt=0.1, v0=0.0, stimulus=stimulus).final.V[0]
+
+    np.testing.assert_allclose(jax.grad(charge)(jnp.ones(3)), [2.0, 3.03, 4.97], rtol=1e-9)
+
+
 @pytest.mark.usefixtures("as_users_run_it")
 @pytest.mark.parametrize(
     "stimulus, message",
@@ -170,6 +192,8 @@ def test_bad_samples_and_pulses_are_refused():
         hh.Ramp(1.0, 5.0, 5.0)
     with pytest.raises(ValueError, match="`Pulses.width` must be at most the `period`"):
         hh.Pulses(1.0, 0.0, width=3.0, period=1.0)
+    with pytest.raises(ValueError, match="`Sampled.held` must be True or False, got 1"):
+        hh.Sampled([0.0, 1.0], [0.0, 0.0], held=1)
     with pytest.raises(ValueError, match="to match `ts`"):
         hh.Sampled([0.0, 1.0, 2.0], [0.0, 0.0])
     with pytest.raises(ValueError, match="`stimulus.period` must be positive"):

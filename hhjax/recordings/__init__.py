@@ -1,0 +1,67 @@
+"""Reading recordings from files: [`load`][hhjax.recordings.load]."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from . import _abf, _csv, _nwb
+from ._recording import Recording
+
+
+def load(path: str | os.PathLike) -> Recording:
+    """The sweeps of a current-clamp recording in a file.
+
+    - `.abf`: Axon Binary Format 1 and 2 (needs `pip install 'hhjax[abf]'`, pyABF): the first
+        channel recorded in mV, and the command of an output in pA: the one that plays a waveform, of the same
+        number as the channel if there are several. A waveform file is looked for where the recording says and
+        beside it. Where the command is only a holding level although the responses differ, the
+        current was not recorded: a warning says so, and [`hh.fit`][] refuses the recording
+        until you make one with the current, `hh.Recording(ts, current, V, "pA", held=True)`.
+    - `.nwb`: Neurodata Without Borders 2 (needs `pip install 'hhjax[nwb]'`, PyNWB): every
+        `CurrentClampSeries` with its `CurrentClampStimulusSeries`, paired by the table of intracellular
+        recordings (rows may be ranges of a long series), else by sweep number and electrode, else by
+        electrode and time. Each has its own clock; a stimulus on another one is averaged over the
+        intervals of the response, with a warning. A bias current is added. An `IZeroClampSeries` is read
+        where there is nothing else. Other series are passed over.
+    - `.csv`: a line of names with units, such as `time (ms), current (pA), sweep 0 (mV)`, `t/ms` or
+        `V_mV`, in any order, and a line for each sample: one time, the current, one for all sweeps or
+        one for each, or a current density in µA/cm² (also written uA/cm2), and V of each
+        sweep. An empty cell or `nan` is a missing V. Commas, semicolons or tabs
+        between cells, which may be quoted; decimal points or commas; lines that begin with `#` are left out.
+        UTF-8 or UTF-16, else Latin-1. Times may be rounded in their last digit.
+
+    Current in pA, or µA/cm² where a `.csv` says so, positive inward; V in mV; times in ms from
+    the start of a sweep. The currents of `.abf` and `.nwb` are held between samples, those of `.csv` are
+    linear.
+    Sweeps whose currents or voltages are cut short lose as much of their ends, with a warning.
+
+    **Returns:** an [`hh.Recording`][].
+
+    **Raises:** `FileNotFoundError`; `ImportError` that says what to install; `ValueError` that
+    names the file for other formats, damaged files, voltage-clamp files, uneven times, sweeps that differ in
+    length or sampling, currents that are missing or may be one of several, and a `.csv` of another layout.
+    """
+    path = Path(path)
+    readers: dict[str, Callable[[Path], Recording]] = {
+        ".abf": _abf.read,
+        ".nwb": _nwb.read,
+        ".csv": _csv.read,
+    }
+    if path.suffix.lower() not in readers:
+        known = ", ".join(readers)
+        raise ValueError(
+            f"`path` must end in one of {known}, got {path.name!r}. Other data: hh.Recording(ts, current, V)."
+        )
+    if not path.is_file():
+        raise FileNotFoundError(f"`path` does not exist or is not a file: {path}")
+    with path.open("rb"):  # a file that may not be read is not a damaged one
+        pass
+    try:
+        return readers[path.suffix.lower()](path)
+    except ImportError:
+        raise
+    except Exception as error:  # the libraries raise whatever a damaged file leads them to
+        if isinstance(error, ValueError) and str(error).startswith(path.name):
+            raise
+        said = str(error) or type(error).__name__
+        raise ValueError(f"{path.name} cannot be read as a current-clamp recording: {said}") from error

@@ -1,0 +1,200 @@
+"""Recordings in Axon Binary Format."""
+
+import struct
+from pathlib import Path, PureWindowsPath
+from typing import Any, cast
+
+import numpy as np
+
+from ._recording import assemble, check_lengths, IN_MV, IN_PA, note, Recording
+
+_OFF, _EPOCHS, _FILE = 0, 1, 2  # nWaveformSource
+_LONG_HEADER = 6144  # bytes, of ABF 1 since version 1.6; pyABF looks for the command behind a shorter one
+_DIFFER = 0.5  # mV, between sweeps in means of 10 ms: more than noise
+
+
+def read(path: Path) -> Recording:
+    try:
+        import pyabf
+        from pyabf.stimulus import Stimulus
+    except ImportError as error:
+        raise ImportError("Reading .abf needs pyABF: pip install 'hhjax[abf]'.") from error
+    content = path.read_bytes()
+    _check_sizes(content)
+    abf = cast(Any, pyabf.ABF(str(path), cacheStimulusFiles=False))
+    outputs = _outputs(abf, content)
+    inputs = _inputs(abf, content)
+    voltages = [k for k, unit in enumerate(inputs) if unit in IN_MV]
+    commands = [k for k, (unit, _) in enumerate(outputs) if unit in IN_PA]
+    if not voltages or not commands:
+        units = (", ".join(dict.fromkeys(u or "no unit" for u in x)) for x in
+                 (inputs, [unit for unit, _ in outputs]))  # fmt: skip
+        raise ValueError(
+            f"{path.name} is no current-clamp recording: it needs an input in mV and a command in pA, got "
+            "inputs in {} and commands in {}.".format(*units)
+        )
+    voltage = voltages[0]
+    if len(voltages) > 1:
+        names = ", ".join(repr(str(abf.adcNames[k]).strip(" \0")) for k in voltages)
+        note(path, f"of the {len(voltages)} channels in mV, {names}, the first is read.")
+    playing = [k for k in commands if outputs[k][1] != _OFF] or commands
+    output = voltage if voltage in playing else playing[0]
+    unit, source = outputs[output]
+    if source not in (_OFF, _EPOCHS, _FILE):
+        raise ValueError(f"{path.name} has a command of an unknown kind, {source}.")
+    sweeps = []
+    waveforms = _waveforms(path, abf, output) if source == _FILE else []
+    for sweep in abf.sweepList:
+        abf.setSweep(sweep, channel=voltage)
+        V = np.array(abf.sweepY, float) * IN_MV[inputs[voltage]]
+        if source == _FILE:
+            command = waveforms[sweep % len(waveforms)]
+        elif source == _EPOCHS:
+            command = Stimulus(abf, output).stimulusWaveform(sweep)
+        else:
+            command = np.full(V.size, abf.holdingCommand[output])
+        command = np.array(command, float)[: V.size] * IN_PA[unit]
+        if not np.isfinite(command).all():
+            raise ValueError(f"{path.name} has a command that pyABF does not read, in sweep {sweep}.")
+        sweeps.append((command, V))
+    check_lengths(path, [V.size for _, V in sweeps])
+    interval = _interval(abf)
+    known = _is_known(path, abf, content, sweeps, interval)
+    return assemble(path, interval, sweeps, current_known=known)
+
+
+def _check_sizes(content: bytes) -> None:
+    """Refuse a header whose tables reach beyond the file."""
+    if len(content) < 2048 or content[:4] not in (b"ABF ", b"ABF2"):
+        raise ValueError("it does not begin as an ABF file does.")
+    if content[:4] == b"ABF2":
+        sections = [struct.unpack_from("<IIq", content, 76 + 16 * k) for k in range(18)]
+        ends = [512 * block + size * count for block, size, count in sections if count]
+        points, sweeps = sections[10][2], struct.unpack_from("<I", content, 12)[0]
+        counts = [count for *_, count in sections]
+    else:
+        points, sweeps, data, tags = (struct.unpack_from("<i", content, at)[0] for at in (10, 16, 40, 48))
+        tag_block = struct.unpack_from("<i", content, 44)[0]
+        width = 4 if struct.unpack_from("<h", content, 100)[0] == 1 else 2
+        ends = [512 * data + width * points, 512 * tag_block + 64 * tags if tags else 0]
+        counts = [points, sweeps, data, tags]
+    if min(counts) < 0 or max(ends, default=0) > len(content) or sweeps > points:
+        raise ValueError(
+            f"its header speaks of {points} samples in {sweeps} sweeps and of {max(ends, default=0)} bytes; "
+            f"the file has {len(content)}."
+        )
+
+
+def _unit(written: str | bytes | None) -> str:
+    """A unit as it is meant; nothing where there is none."""
+    text = written.decode("latin-1") if isinstance(written, bytes) else written or ""
+    return text.strip(" \0?").replace("uA", "µA").replace("uV", "µV")
+
+
+def _inputs(abf: Any, content: bytes) -> list[str]:
+    """The unit of each channel."""
+    if abf.abfVersion["major"] == 1:  # of `µV` pyABF leaves `V`
+        starts = [602 + 8 * abf._headerV1.nADCSamplingSeq[k] for k in range(abf.channelCount)]
+        return [_unit(content[start : start + 8]) for start in starts]
+    return [_unit(unit) for unit in abf.adcUnits]
+
+
+def _outputs(abf: Any, content: bytes) -> list[tuple[str, int]]:
+    """The unit of each output and where its command comes from; holding levels are put right."""
+    if abf.abfVersion["major"] == 1:
+        header = abf._headerV1
+        # pyABF takes the levels of the first epochs for those of holding.
+        abf.holdingCommand = list(struct.unpack_from("<4f", content, 1394))
+        if abf.dataByteStart < _LONG_HEADER:
+            sources = [_OFF] * 4
+        else:
+            both = zip(header.nWaveformEnable, header.nWaveformSource)
+            sources = [source if on else _OFF for on, source in both] + [_OFF] * 2
+        units = [_unit(content[1346 + 8 * k : 1354 + 8 * k]) for k in range(4)]
+        return list(zip(units, sources))
+    dac, strings = abf._dacSection, abf._stringsSection._indexedStrings
+    both = zip(dac.nWaveformEnable, dac.nWaveformSource)
+    sources = [source if on else _OFF for on, source in both]
+    return [(_unit(strings[unit]), source) for unit, source in zip(dac.lDACChannelUnitsIndex, sources)]
+
+
+def _interval(abf: Any) -> float:
+    """Sampling interval, ms; pyABF's rate is rounded to a whole number of Hz."""
+    if abf.abfVersion["major"] == 1:
+        return abf._headerV1.fADCSampleInterval * abf.channelCount / 1e3
+    return abf._protocolSection.fADCSequenceInterval / 1e3
+
+
+def _waveforms(path: Path, abf: Any, output: int) -> list[np.ndarray]:
+    """The command of every sweep, or one for all, from the file that the header names."""
+    import pyabf
+
+    if abf.abfVersion["major"] == 1:
+        header = abf._headerV1
+        written = str(header.sDACFilePath[output]).strip(" \0")
+    else:
+        header = abf._dacSection
+        written = abf._stringsSection._indexedStrings[header.lDACFilePathIndex[output]]
+    name = PureWindowsPath(written).name
+    found = next((x for x in (Path(written), path.parent / name) if name and x.is_file()), None)
+    if found is None:
+        raise ValueError(
+            f"{path.name} takes its command from the file {written!r}, which is not there. Put it beside the "
+            "recording."
+        )
+    scale, offset, only = (
+        of[output] for of in (header.fDACFileScale, header.fDACFileOffset, header.lDACFileEpisodeNum)
+    )
+    kinds = {".abf": pyabf.ABF, ".atf": pyabf.ATF}
+    if found.suffix.lower() not in kinds:
+        raise ValueError(f"{path.name} takes its command from {name!r}, which is no .abf or .atf file.")
+    try:
+        played = cast(Any, kinds[found.suffix.lower()](str(found)))
+        waveforms = []
+        for sweep in played.sweepList:
+            played.setSweep(sweep)
+            waveforms.append(offset + (scale or 1.0) * np.array(played.sweepY, float))
+    except Exception as error:
+        raise ValueError(f"{path.name} takes its command from {name!r}, which is damaged: {error}") from error
+    only = max(only, 0)  # otherwise each sweep has the one of its number
+    if only > len(waveforms) or (not only and len(waveforms) not in (1, abf.sweepCount)):
+        raise ValueError(
+            f"{path.name} has {abf.sweepCount} sweeps, but {name!r}, from which their command comes, has "
+            f"{len(waveforms)}."
+        )
+    return waveforms[only - 1 : only] if only else waveforms
+
+
+def _is_known(path: Path, abf: Any, content: bytes, sweeps: list[Any], interval: float) -> bool:
+    """Whether the commands can be what was injected; warns where not."""
+    doubts = []
+    if abf.abfVersion["major"] == 1:
+        if abf.dataByteStart < _LONG_HEADER and struct.unpack_from("<h", content, 1438)[0]:
+            doubts.append("its version of the format is too old to read the command")
+        listed = any(abf._headerV1.nULEnable[:2])
+    else:
+        block, size, count = struct.unpack_from("<IIq", content, 172)
+        starts = [512 * block + size * k for k in range(count)]
+        listed = any(struct.unpack_from("<h", content, start + 2)[0] for start in starts)
+        if abf._protocolSection.nAlternateDACOutputState:
+            doubts.append("its sweeps alternate between outputs")
+    if listed:
+        doubts.append("a user list changes the command from sweep to sweep")
+    levels = {float(x) for command, _ in sweeps for x in (command.min(), command.max())}
+    if len(levels) == 1 and _differ([V for _, V in sweeps], interval):
+        doubts.append(f"the command is a holding level of {levels.pop():g} pA, although the responses differ")
+    for doubt in doubts:
+        note(
+            path,
+            f"the current that was injected is not in the file: {doubt}. hh.fit wants a recording with the "
+            'current: hh.Recording(ts, current, V, "pA", held=True).',
+        )
+    return not doubts
+
+
+def _differ(responses: list[np.ndarray], interval: float) -> bool:
+    """Whether voltages differ from sweep to sweep by more than noise."""
+    length = min(V.size for V in responses)
+    width = min(max(round(10.0 / interval), 1), length)
+    blocks = np.stack([V[: length // width * width].reshape(-1, width).mean(axis=1) for V in responses])
+    return bool(np.ptp(blocks, axis=0).max() > _DIFFER)

@@ -1,0 +1,209 @@
+"""Sweeps of a recording."""
+
+import warnings
+from pathlib import Path
+from typing import Any, Literal
+
+import equinox as eqx
+import numpy as np
+
+from .._base.parameters import check_size
+from .._base.tables import facts, is_known, Printed, span, Table
+
+
+def _read_only(x: Any) -> np.ndarray:
+    x = np.array(x, dtype=float)
+    x.flags.writeable = False
+    return x
+
+
+class Recording(Printed, eqx.Module):
+    """Sweeps of a current-clamp recording, sampled evenly at the same times.
+
+    Kept in float64 on the host. Without a unit a current density (µA/cm²) is meant.
+
+    **Fields:**
+
+    - `ts`: sample times from the start of a sweep, ms, shape (times,).
+    - `current`: injected current, shape (sweeps, times), or (sweeps, times, n) for one per
+        neuron; shape (times,) is one sweep.
+    - `V`: membrane potential, mV, shape (sweeps, times), or (sweeps, times, n) for n
+        neurons; NaN where missing.
+    - `current_unit`: `"pA"` or `"µA/cm²"`.
+    - `name`: where it came from.
+    - `held`: whether each value of the current holds until the next sample, as the commands of an
+        amplifier do; otherwise the current is linear between samples.
+    - `current_known`: whether `current` is what was injected. Where a file does not hold it, the
+        model can not be given it: [`hh.fit`][] and [`hh.replay`][] refuse such a recording.
+
+    **Raises:** `ValueError` for shapes that do not match, uneven times, currents that are
+    not finite, infinite V.
+    """
+
+    ts: np.ndarray
+    current: np.ndarray
+    V: np.ndarray
+    current_unit: Literal["pA", "µA/cm²"] = eqx.field(default="µA/cm²", static=True)
+    name: str = eqx.field(default="", static=True)
+    held: bool = eqx.field(default=False, static=True)
+    current_known: bool = eqx.field(default=True, static=True)
+
+    def __init__(
+        self,
+        ts: Any,
+        current: Any,
+        V: Any,
+        current_unit: Any = "µA/cm²",
+        name: str = "",
+        held: bool = False,
+        current_known: bool = True,
+    ):
+        self.ts, current, V = _read_only(ts), _read_only(current), _read_only(V)
+        self.current = current[None] if current.ndim == 1 else current
+        self.V = V[None] if V.ndim == 1 else V
+        self.current_unit, self.name = current_unit, name
+        self.held, self.current_known = held, current_known
+
+    def __check_init__(self) -> None:
+        ts, V, current = self.ts, self.V, self.current
+        if ts.ndim != 1 or ts.size < 2:
+            raise ValueError(f"`ts` must have shape (times,) with at least 2 times, got {ts.shape}.")
+        if V.ndim not in (2, 3) or V.shape[1] != ts.size or V.shape[0] < 1:
+            raise ValueError(
+                f"`V` must have shape (sweeps, {ts.size}) or (sweeps, {ts.size}, n) to match `ts`, "
+                f"got {V.shape}."
+            )
+        fits = current.ndim in (2, 3) and current.shape[:2] == V.shape[:2]
+        if not fits or (current.ndim == 3 and current.shape != V.shape):
+            raise ValueError(
+                f"`current` must have shape {V.shape[:2]}, (sweeps, times), or that of `V`, {V.shape}, "
+                f"got {current.shape}."
+            )
+        if self.current_unit not in ("pA", "µA/cm²"):
+            raise ValueError(f"`current_unit` must be 'pA' or 'µA/cm²', got {self.current_unit!r}.")
+        step = (ts[-1] - ts[0]) / (ts.size - 1)
+        if not np.isfinite(ts).all() or step <= 0 or np.abs(np.diff(ts) - step).max() > 1e-3 * step:
+            raise ValueError("`ts` must increase in even steps (ms). Resample the recording first.")
+        if not np.isfinite(current).all():
+            raise ValueError("`current` must be finite: what was injected has to be known at every sample.")
+        for name in ("held", "current_known"):
+            if not isinstance(getattr(self, name), bool):
+                raise ValueError(f"`{name}` must be True or False, got {getattr(self, name)!r}.")
+        if np.isinf(V).any():
+            raise ValueError("`V` must be finite or, where it is missing, NaN; got infinity.")
+
+    def __len__(self) -> int:
+        return self.V.shape[0]
+
+    def _tables(self) -> list[Table]:
+        said = {"name": self.name, "sweeps": str(len(self))}
+        said["neurons"] = str(self.V.shape[2]) if self.V.ndim == 3 else ""
+        said["samples"] = f"{self.ts.size} each, {span(self.ts, 'ms')}"
+        current = span(self.current, self.current_unit) + ", held between samples" * self.held
+        said["current"] = current if self.current_known else "not in the file"
+        said["V"] = span(self.V, "mV")
+        if is_known(self.V) and (missing := np.isnan(self.V).mean()):
+            said["missing"] = f"{100 * missing:.3g} % of V"
+        return [facts("Recording", said)]
+
+    @property
+    def dt(self) -> float:
+        """Sampling interval, ms."""
+        return float((self.ts[-1] - self.ts[0]) / (self.ts.size - 1))
+
+    def _with(self, ts: Any, current: Any, V: Any) -> "Recording":
+        return Recording(
+            ts, current, V, self.current_unit, self.name, held=self.held, current_known=self.current_known
+        )
+
+    def __getitem__(self, sweeps: Any) -> "Recording":
+        """Some of the sweeps: `recording[3]`, `recording[::2]`, `recording[[0, 5]]`."""
+        sweeps = [sweeps] if isinstance(sweeps, (int, np.integer)) else sweeps
+        return self._with(self.ts, self.current[sweeps], self.V[sweeps])
+
+    def between(self, start: float, stop: float) -> "Recording":
+        """The samples from `start` to `stop` (ms, both included)."""
+        inside = (self.ts >= start - 1e-6 * self.dt) & (self.ts <= stop + 1e-6 * self.dt)
+        if inside.sum() < 2:
+            raise ValueError(
+                f"`start` = {start} and `stop` = {stop} ms leave fewer than two samples of "
+                f"{self.ts[0]:g} to {self.ts[-1]:g} ms."
+            )
+        return self._with(self.ts[inside], self.current[:, inside], self.V[:, inside])
+
+    def as_neurons(self) -> "Recording":
+        """The sweeps of one neuron as one sweep of as many uncoupled neurons.
+
+        With `hh.Network(neuron, n=len(recording))` a fit can then give every sweep a value of
+        its own for what drifts from sweep to sweep, such as the leak, and share the rest.
+        """
+        if self.V.ndim != 2 or self.current.ndim != 2:
+            raise ValueError("`as_neurons` takes sweeps of one neuron; this recording has several already.")
+        return self._with(self.ts, self.current.T[None], self.V.T[None])
+
+    def every(self, k: int) -> "Recording":
+        """Every k-th sample of V, with a mean of the current that carries the same charge.
+
+        A held current is averaged from each sample that is kept to the next one. The weights of one that is
+        linear between samples fall to nothing at the next sample that is kept on either side.
+        """
+        k, length = check_size("k", k), self.ts.size
+        j = np.arange(k) if self.held else np.arange(1 - k, k)
+        weights = np.full(k, 1 / k) if self.held else (k - np.abs(j)) / k**2
+        around = [(0, 0), (k - 1, k - 1)] + [(0, 0)] * (self.current.ndim - 2)
+        padded = np.pad(self.current, around, mode="edge")
+        current = sum(w * padded[:, k - 1 + i :][:, :length:k] for i, w in zip(j, weights))
+        return self._with(self.ts[::k], current, self.V[:, ::k])
+
+
+IN_PA = {"pA": 1.0, "nA": 1e3, "µA": 1e6, "mA": 1e9, "A": 1e12}
+IN_MV = {"mV": 1.0, "V": 1e3, "µV": 1e-3}
+
+
+def note(path: Path, text: str) -> None:
+    """Warn of what was done to the recording in a file."""
+    warnings.warn(f"{path.name}: {text}", stacklevel=5)
+
+
+def is_even(ts: np.ndarray, rounding: float = 0.0) -> bool:
+    """Whether times rise in even steps, but for 1 % of a step or for what they were rounded to.
+
+    Rounding leaves steps that differ by one last digit at most. Steps that are hardly longer say nothing: a
+    sample could be missing between them.
+    """
+    if ts.size < 2 or not np.isfinite(ts).all():
+        return False
+    step = (ts[-1] - ts[0]) / (ts.size - 1)
+    steps = np.diff(ts)
+    off = np.abs(ts - ts[0] - step * np.arange(ts.size)).max()
+    even = max(np.abs(steps - step).max(), off) <= 0.01 * step
+    rounded = step > 2.5 * rounding and max(np.ptp(steps), off) <= 1.01 * rounding
+    return bool(step > 0 and (even or rounded))
+
+
+def few(length: int) -> int:
+    """By how many samples sweeps of one protocol may differ in length."""
+    return max(3, length // 10)
+
+
+def check_lengths(path: Path, lengths: list[int]) -> None:
+    """Refuse sweeps that are not of one protocol."""
+    if max(lengths) - min(lengths) > few(max(lengths)):
+        raise ValueError(
+            f"{path.name} has sweeps of different lengths, {sorted(set(lengths))} samples: load them by "
+            "themselves and make an hh.Recording of each."
+        )
+
+
+def assemble(
+    path: Path, interval: float, sweeps: list[tuple[np.ndarray, np.ndarray]], **said: Any
+) -> Recording:
+    """A recording of (current in pA, V) of every sweep, cut to what all of them have.
+
+    Held, as commands of amplifiers are; `said`: its other fields.
+    """
+    common = min(x.size for sweep in sweeps for x in sweep)
+    if common < max(x.size for sweep in sweeps for x in sweep):
+        note(path, f"currents and voltages differ in length; cut to the {common} samples that all have.")
+    current, V = (np.stack([x[:common] for x in all_of]) for all_of in zip(*sweeps))
+    return Recording(interval * np.arange(common), current, V, "pA", path.name, held=True, **said)
