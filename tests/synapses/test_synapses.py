@@ -402,13 +402,8 @@ def test_drive_and_rate_give_the_derivative_of_every_part():
     parts = []
     for name, part in network.ranges.items():
         alone = hh.Network(CELLS[name], n=SIZES[name])
-        parts.append(
-            hh.vector_field(
-                0.0,
-                hh.State(y.V[part], y.gates[name], concentrations=y.concentrations.get(name, {})),
-                (alone, 0.0),
-            ).V
-        )
+        here = hh.State(y.V[part], y.gates[name], concentrations=y.concentrations.get(name, {}))
+        parts.append(hh.vector_field(0.0, here, (alone, 0.0)).V)
     extra = slope.V - jnp.concatenate(parts)
     V, nmda = np.asarray(y.V), np.asarray(y.s["nmda"])
     expected = 0.1 * nmda.sum() / (1 + np.exp(-0.062 * V) / 3.57) * (0 - V)
