@@ -13,7 +13,7 @@ from jaxtyping import AbstractArray
 
 from .names import is_record, Placeholder
 
-_LEAVES = (bool, int, float, complex, str, jax.Array, np.ndarray)
+_LEAVES = (bool, int, float, complex, jax.Array, np.ndarray)
 
 
 def misfit(x: Any) -> str:
@@ -88,7 +88,7 @@ def _fits(x: Any, hint: Any) -> bool:
         if len(args) == 2 and args[1] is Ellipsis:
             return all(_fits(y, args[0]) for y in x)
         return len(x) == len(args) and all(map(_fits, x, args))
-    if is_record(hint):
+    if is_record(hint) or hint is str:
         return isinstance(x, hint)
     if isinstance(hint, type) and issubclass(hint, (*_LEAVES, AbstractArray)):
         return not (isinstance(x, (dict, list, tuple)) or is_record(type(x)) or callable(x))

@@ -76,6 +76,7 @@ def save(path: str | os.PathLike, thing: Any, **notes: Any) -> None:
         "version": _VERSION,
         "saved": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "versions": _versions(),
+        "checked": True,
         "thing": writer.write(thing),
         "notes": {name: writer.write(x, ("notes", name)) for name, x in notes.items()},
     }
@@ -209,8 +210,8 @@ def _check_member(member: zipfile.ZipInfo) -> None:
 def _check_header(header: dict[str, Any]) -> None:
     """Refuse newer versions, and what `save` does not write."""
     version, versions = header["version"], header["versions"]
-    if type(versions) is not dict or not all(type(x) is str for x in versions.values()):
-        raise Misfit(f"`versions` must be names with versions, got {versions!r:.80}.")
+    if type(versions) is not dict or "hhjax" not in versions or {*map(type, versions.values())} != {str}:
+        raise Misfit(f"`versions` must be a dict of strings with that of hhjax, got {versions!r:.80}.")
     if type(version) is not int or version < 1:
         raise Misfit(f"`version` must be a whole number, got {version!r:.80}.")
     if version > _VERSION:
@@ -234,8 +235,7 @@ def _opened(
             with _zip_file(raw) as file, jax.enable_x64(True):
                 members = _Members(raw, file, limit)
                 header = members.header()
-                is_old = header["versions"]["hhjax"].startswith("0.1.")
-                yield header, Reader(path.name, members.array, allow, checked=not is_old)
+                yield header, Reader(path.name, members.array, allow, header.get("checked") is True)
         except _Foreign as error:
             raise ValueError(f"`path` must be a file of hh.save, which {path.name} is not.") from error
         except Misfit as error:

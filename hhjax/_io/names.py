@@ -143,7 +143,7 @@ class Placeholder:
         )
 
     def __getattr__(self, name: str) -> Any:
-        if name.startswith("__"):  # what Python asks of any object
+        if name.startswith("__") and name != "__dataclass_fields__":  # what Python asks of any object
             raise AttributeError(name)
         raise ValueError(self.told())
 

@@ -147,7 +147,8 @@ class Reader:
         if kind == "float":
             return float(value)
         if kind == "complex":
-            return complex(*(below(kind, x) for x in value))
+            real, imag = (below(kind, x) for x in value)
+            return complex(real, imag)
         if kind in ("list", "tuple"):
             _check_is(list, value, path)
             return {"list": list, "tuple": tuple}[kind]([below(i, x) for i, x in enumerate(value)])
