@@ -11,7 +11,8 @@ import jax
 import numpy as np
 from jaxtyping import AbstractArray
 
-from .names import is_record, Placeholder
+from .._base.placeholder import Placeholder
+from .names import is_record
 
 _LEAVES = (bool, int, float, complex, jax.Array, np.ndarray)
 
@@ -22,7 +23,7 @@ def misfit(x: Any) -> str:
     Modules, dicts, tuples and functions must be where the annotations say so. Where these say array or
     number any leaf will do, as `jax.tree.map` over a module puts what it likes there.
     """
-    if isinstance(x, tuple) or type(x).__module__.partition(".")[0] != "hhjax":
+    if isinstance(x, tuple) or not _is_ours(x):
         return ""
     try:
         hints = typing.get_type_hints(type(x))
@@ -37,7 +38,7 @@ def misfit(x: Any) -> str:
 
 def fault(x: Any) -> str:
     """Why the checks that its class makes on construction refuse an object, "" if they do not."""
-    if not isinstance(x, eqx.Module) or _holds_placeholder(x):
+    if isinstance(x, tuple) or _holds_placeholder(x):
         return ""
     context = jax.enable_x64(True), jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow")
     try:
@@ -46,12 +47,19 @@ def fault(x: Any) -> str:
                 convert, value = field.metadata.get("converter"), getattr(x, field.name, None)
                 if convert is not None and value is not None:
                     convert(value)
-            for kind in type(x).__mro__:
-                if "__check_init__" in vars(kind):
-                    vars(kind)["__check_init__"](x)
+            if isinstance(x, eqx.Module):
+                for kind in type(x).__mro__:
+                    if "__check_init__" in vars(kind):
+                        vars(kind)["__check_init__"](x)
+            elif _is_ours(x) and hasattr(x, "__post_init__"):  # which checks, and nothing else
+                x.__post_init__()
     except Exception as error:
         return f"{error}" or type(error).__name__
     return ""
+
+
+def _is_ours(x: Any) -> bool:
+    return type(x).__module__.partition(".")[0] == "hhjax"
 
 
 def _holds_placeholder(x: Any) -> bool:

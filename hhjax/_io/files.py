@@ -7,8 +7,9 @@ import math
 import os
 import platform
 import stat
+import sys
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any, BinaryIO, NoReturn
@@ -177,14 +178,22 @@ class _Members:
             major, _ = np.lib.format.read_magic(content)
             read = {1: np.lib.format.read_array_header_1_0, 2: np.lib.format.read_array_header_2_0}[major]
             shape, _, dtype = read(content)
-            if dtype.kind not in "biufcSUMm" or not dtype.itemsize:
+            count = math.prod(shape)
+            if dtype.kind not in "biufcSUMm" or (count > 1 and not dtype.itemsize):
                 raise Misfit(f"`{name}` must be an array of numbers, strings or times, got {dtype}.")
-            size = math.prod(shape) * dtype.itemsize
+            size = count * dtype.itemsize
             if min(shape, default=0) < 0 or content.tell() + size != member.file_size:
                 raise Misfit(f"`{name}` takes {member.file_size} bytes, which does not fit shape {shape}.")
         with self.file.open(member) as content:
             values = np.lib.format.read_array(content, allow_pickle=False)
             content.read(1)  # at the end the checksum is compared
+        highest = {"b": 1, "U": sys.maxunicode}.get(dtype.kind)
+        if highest is not None and values.size and dtype.itemsize:
+            numbers = np.ascontiguousarray(values).view(
+                np.uint8 if dtype.kind == "b" else f"{dtype.byteorder}u4"
+            )
+            if numbers.max() > highest:
+                raise Misfit(f"`{name}` holds {numbers.max()}, which is no {dtype}.")
         return values
 
 
@@ -228,6 +237,8 @@ def _opened(
     path = Path(path)
     if limit is not None:
         check_size("limit", limit)
+    if not isinstance(allow, Iterable) or not all(callable(x) for x in allow):
+        raise TypeError(f"`allow` must be a list of classes and functions, got {allow!r}.")
     if not path.is_file():
         raise FileNotFoundError(f"`path` does not exist or is not a file: {path}")
     with open(path, "rb") as raw:
@@ -239,10 +250,15 @@ def _opened(
         except _Foreign as error:
             raise ValueError(f"`path` must be a file of hh.save, which {path.name} is not.") from error
         except Misfit as error:
-            raise ValueError(f"{path.name}: {error}") from error
+            raise ValueError(f"{path.name}: {_plain(str(error))}") from error
         except Exception as error:  # the bytes of a stranger can raise anything
             told = " ".join(map(str, error.args)) or type(error).__name__
-            raise ValueError(f"{path.name} is damaged: {told:.300}") from error
+            raise ValueError(f"{path.name} is damaged: {_plain(told)}") from error
+
+
+def _plain(text: str) -> str:
+    """On one line, without what moves the cursor of a terminal, and no more than can be read."""
+    return "".join(c if c.isprintable() else "?" for c in " ".join(text.split()))[:500]
 
 
 def _zip_file(raw: BinaryIO) -> zipfile.ZipFile:

@@ -4,7 +4,9 @@ import dataclasses
 import json
 import sys
 from collections.abc import Callable, Sequence
-from typing import Any, NoReturn
+from typing import Any
+
+from .._base.placeholder import Placeholder
 
 CLASSES_OF = (
     *(f"hhjax.{name}" for name in ("analysis", "channels", "connect", "losses", "recordings", "steppers")),
@@ -120,38 +122,6 @@ CHANGED: dict[str, Callable[[dict[str, Any], dict[str, Any]], None]] = {  # fiel
     "hhjax:State": _state,
 }
 """What is to be done with the fields that were read, given those that were written."""
-
-
-class Placeholder:
-    """What a file names and `hh.load` does not take. It can be printed and put aside, nothing else."""
-
-    __slots__ = ("_kind", "_name", "_file")
-
-    def __init__(self, kind: str, name: str, file: str) -> None:
-        self._kind, self._name, self._file = kind, name, file
-
-    def __repr__(self) -> str:
-        return f"<{self._kind} {self._name}, which was not loaded from {self._file}>"
-
-    def told(self) -> str:
-        """What it is, and how to get it."""
-        name = self._name.rpartition(":")[2]
-        name = name if name.replace(".", "_").isidentifier() else "..."
-        return (
-            f"{self._file} names the {self._kind} {self._name}, which hh.load does not take from a file. "
-            f"If you trust it, import it and load the file again with allow=[{name}]."
-        )
-
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("__") and name != "__dataclass_fields__":  # what Python asks of any object
-            raise AttributeError(name)
-        raise ValueError(self.told())
-
-    def _refuse(self, *args: Any, **given: Any) -> NoReturn:
-        raise ValueError(self.told())
-
-    __call__ = __getitem__ = __iter__ = __len__ = __bool__ = __contains__ = __float__ = __array__ = _refuse
-    __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = __truediv__ = __rtruediv__ = _refuse
 
 
 def _look_up(module: str, name: str) -> Any:

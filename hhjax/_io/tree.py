@@ -10,9 +10,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
+from .._base.placeholder import Placeholder
 from .._base.random import FAST, fast_key
 from .check import fault, misfit
-from .names import CHANGED, CLASSES, find, GONE, is_record, name_of, Placeholder, RENAMED
+from .names import CHANGED, CLASSES, find, GONE, is_record, name_of, RENAMED
 
 
 class Writer:
@@ -97,7 +98,7 @@ class Writer:
             number = number if math.isfinite(number) else repr(number)
             return {f"{kind}_of": number, "dtype": values.dtype.name} | more
         if values.dtype.kind not in "biufcSUMm":  # such as bfloat16, which .npy files do not know
-            if values.dtype.hasobject or values.dtype.names or values.dtype.itemsize > 8:
+            if values.dtype.type.__module__ != "ml_dtypes":
                 raise TypeError(f"{_where(path)} cannot be saved: it is an array of {values.dtype}.")
             more["dtype"] = values.dtype.name
             values = values.view(f"u{values.dtype.itemsize}")

@@ -151,6 +151,8 @@ def test_leaves_of_every_kind(tmp_path):
         "python": [True, None, 3, 1e-300, float("inf"), -0.0, 1 + 2j, "µA/cm²", (), {}, []],
         "a": np.zeros((0, 3)), "A": np.ones(1), "a b": np.arange(2), "a_b": frozen,
         "state": hh.State(jnp.zeros(2), {}),
+        "strings": [np.str_(""), np.str_("µ"), np.array(["", "ab"]), np.array([b"a"]), np.array([True])],
+        "times": [np.datetime64("2020-01-01"), np.timedelta64(3, "s"), np.array(["NaT"], "M8[ms]")],
         "orders": [np.arange(3.0, dtype=">f8"), np.array(2, ">i4"), np.array([[1, 2]], order="F")],
         "functions": [hh.Mean(twice), jax.nn.relu, hh.losses.Trace(start=5.0)],
     }  # fmt: skip
@@ -213,7 +215,8 @@ def test_what_cannot_be_saved_is_named(tmp_path):
         ({1: 2}, "`thing` cannot be saved: it is of <class 'dict'>"),
         (np.array([{}]), "`thing` cannot be saved: it is an array of object"),
         (np.ma.array([1.0, 2.0], mask=[0, 1]), "MaskedArray.*x.filled"),
-        (np.matrix([1.0]), "matrix"),
+        (np.rec.array([1.0]), "recarray"),
+        (np.void(b"ab"), "`thing` cannot be saved: it is an array of"),
     ]:
         with pytest.raises(TypeError, match=message):
             hh.save(path, thing)

@@ -1,16 +1,18 @@
 """Files of strangers: nothing in them is run, and whatever is wrong with them is one kind of error."""
 
 import dataclasses
-import importlib
+import importlib.util
 import io
 import json
 import os
 import pickle
 import pkgutil
+import re
 import stat
 import struct
 import sys
 import zipfile
+from pathlib import Path
 
 import equinox as eqx
 import jax
@@ -19,7 +21,8 @@ import numpy as np
 import pytest
 
 import hhjax as hh
-from hhjax._io.names import find, Placeholder
+from hhjax._base.placeholder import Placeholder
+from hhjax._io.names import find
 
 from .own import Slow, twice
 
@@ -62,38 +65,52 @@ def crafted(tmp_path, thing, arrays=(), **options):
     return path
 
 
-def modules_of(*packages):
-    """All modules of these packages that are imported."""
-    for package in packages:
-        yield from (name for name in list(sys.modules) if name == package or name.startswith(f"{package}."))
+def names_in(module):
+    """The functions and classes that a module defines, imported or not, by its source."""
+    return re.findall(r"^(?:def|class) (\w+)", module.read_text(errors="replace"), re.MULTILINE)
 
 
-# ---------------------------------------------------------------- what a file may name
+def modules_in(package):
+    """The names and files of all modules of a package. None is imported."""
+    folder = Path(importlib.util.find_spec(package).origin).parent
+    for file in folder.rglob("*.py"):
+        yield ".".join((package, *file.relative_to(folder).with_suffix("").parts)), file
 
 
-def test_what_others_define_is_never_taken():
-    """Every name in every module of Python, JAX, NumPy and Equinox that is imported."""
-    packages = ("builtins", "os", "sys", "subprocess", "pickle", "importlib", "functools", "operator", "io")
-    others = ("jax", "numpy", "equinox", "optax", "optimistix", "lineax", "diffrax", "zipfile", "pathlib")
-    may = {"diffrax._saveat:SaveAt", "diffrax._saveat:SubSaveAt"}
-    seen = 0
-    for module in modules_of(*packages, *others):
-        for name in list(vars(sys.modules[module])):
-            for kind in ("class", "function"):
-                found = find(kind, f"{module}:{name}", (), "x.npz")
-                if not isinstance(found, Placeholder):
-                    home = f"{found.__module__}:{found.__name__}"
-                    assert home in may or home.startswith("hhjax"), f"{module}:{name}"
-                    assert module.startswith("diffrax")
-                seen += 1
-    assert seen > 10_000
+def is_taken(name):
+    return [kind for kind in ("class", "function") if not isinstance(find(kind, name, (), "x"), Placeholder)]
+
+
+@pytest.mark.parametrize("package", ["jax", "numpy", "equinox", "diffrax", "optax", "optimistix", "lineax"])
+def test_nothing_of_other_packages_is_taken(package):
+    """Of every module that could be imported, what it defines, and of those that are, what they hold."""
+    names = {f"{module}:{name}" for module, file in modules_in(package) for name in names_in(file)}
+    names |= {f"{module}:{name}" for module in imported(package) for name in vars(sys.modules[module])}
+    assert len(names) > 100
+    may = {"diffrax._saveat:SaveAt", "diffrax._saveat:SubSaveAt", "diffrax:SaveAt", "diffrax:SubSaveAt"}
+    may |= {name for name in names if re.fullmatch(r"diffrax\._\w+:(Sub)?SaveAt", name)}  # imported there
+    before = set(sys.modules)
+    assert {name for name in names if is_taken(name)} <= may
+    assert set(sys.modules) == before
+
+
+def test_nothing_of_python_is_taken():
+    packages = {*sys.builtin_module_names, *sys.stdlib_module_names}
+    modules = [module for module in list(sys.modules) if module.partition(".")[0] in packages]
+    names = [f"{module}:{name}" for module in modules for name in list(vars(sys.modules[module]))]
+    assert "builtins:eval" in names and "os:system" in names and len(names) > 5000
+    assert not [name for name in names if is_taken(name)]
+
+
+def imported(package):
+    return [name for name in list(sys.modules) if name == package or name.startswith(f"{package}.")]
 
 
 def everything_of_hhjax():
     for module in pkgutil.walk_packages(hh.__path__, "hhjax."):
         if not module.name.endswith("__main__"):
             importlib.import_module(module.name)
-    for module in modules_of("hhjax"):
+    for module in imported("hhjax"):
         for name in list(vars(sys.modules[module])):
             yield module, name
 
@@ -145,9 +162,11 @@ def parts_of(x):
 
 EVIL = [
     "os:system", "builtins:eval", "builtins:exec", "jax.numpy:load", "numpy:load", "pickle:loads", "sys:exit",
-    "jax:pure_callback", "equinox:Partial", "functools:partial", "jax.tree_util:Partial", "operator:methodcaller",
+    "jax:pure_callback", "equinox:Partial", "functools:partial", "jax.tree_util:Partial",
+    "operator:methodcaller",
     "hhjax:load", "hhjax:open", "hhjax.recordings:load", "hhjax._io.files:os.remove", "hhjax:use_cores",
-    "hhjax._io.files:os", "hhjax.plot:traces", "hhjax._cli:main", "jax._src.config:os.system", "subprocess:Popen",
+    "hhjax._io.files:os", "hhjax.plot:traces", "hhjax._cli:main", "jax._src.config:os.system",
+    "subprocess:Popen",
     "hhjax._io.store:RowsOnDisk", "hhjax:Saved", "elsewhere:Slow", "this:s", "antigravity:geohash",
 ]  # fmt: skip
 
@@ -213,6 +232,8 @@ def test_ones_own_things_only_where_the_call_names_them(tmp_path):
     np.testing.assert_array_equal(got["V"], [0.0, 1.0, 2.0])
     assert float(got["neuron"].channels["na"].g) == 120.0
     assert isinstance(got["neuron"].channels["slow"], Placeholder)
+    for shown in (str(got["neuron"]), repr(got["neuron"]), got["neuron"]._repr_html_()):
+        assert f"{OWN_NAME}:Slow, which was not loaded from x.npz" in shown
     with pytest.raises(ValueError, match=rf"x.npz names the class {OWN_NAME}:Slow.*allow=\[Slow\]"):
         hh.simulate(got["neuron"], t1=1.0, dt=0.1)
     with pytest.raises(ValueError, match=rf"x.npz names the function {OWN_NAME}:twice.*allow=\[twice\]"):
@@ -224,6 +245,13 @@ def test_ones_own_things_only_where_the_call_names_them(tmp_path):
         tmp_path, {"list": [{"function": f"{OWN_NAME}:Slow"}, {"class": f"{OWN_NAME}:twice", "fields": {}}]}
     )
     assert all(isinstance(x, Placeholder) for x in hh.load(path, allow=[Slow, twice]))
+
+
+def test_allow_is_a_list(tmp_path, as_users_run_it):
+    hh.save(tmp_path / "x.npz", 1.0)
+    for allow in (Slow, ["Slow"]):
+        with pytest.raises(TypeError, match="`allow` must be a list of classes and functions, got"):
+            hh.load(tmp_path / "x.npz", allow=allow)
 
 
 def test_a_name_is_matched_whole_before_its_end(tmp_path):
@@ -257,12 +285,16 @@ LEAK = {"class": "hhjax:Leak", "fields": {name: {"array_of": -60.0, "dtype": "fl
         ({"class": "hhjax:Neuron", "fields": {"channels": {"dict": {}}, "C": "x"}}, "no Neuron that can be"),
         ({"class": "hhjax:Neuron", "fields": {"channels": {"dict": {}}, "C": LEAK}}, "`C` must be"),
         ({"class": "hhjax:Neuron", "fields": {"channels": {"dict": {}}, "C": {"dict": {}}}}, "`C` must be"),
-        ({"class": "hhjax:Network", "fields": {"neuron": LEAK, "n": 1, "coupling": None, "noise": None}}, "`neuron` must"),
+        ({"class": "hhjax:Network", "fields": {"neuron": LEAK, "n": 1, "coupling": None, "noise": None}},
+        "`neuron` must"),
         ({"class": "hhjax:Axis", "fields": {"where": 3, "values": 1.0}}, "`where`|no Axis"),
         ({"class": "hhjax:Sum", "fields": {"parts": {"tuple": [1.0]}}}, "`parts` must be"),
         ({"class": "hhjax:Mean", "fields": {"fn": LEAK, "start": 0.0}}, "`fn` must be"),
         ({"class": "hhjax:SpikeTimes", "fields": {"max_spikes": -3}}, "max_spikes"),
-        ({"class": "hhjax:Step", "fields": {"amplitude": 1.0, "start": 5.0, "stop": 1.0}}, "no Step that can be"),
+        ({"class": "hhjax:Step", "fields": {"amplitude": 1.0, "start": 5.0, "stop": 1.0}},
+        "no Step that can be"),
+        ({"class": "hhjax:Axis", "fields": {"where": {"tuple": []}, "values": 1.0}}, "no Axis that can be"),
+        ({"class": "hhjax:Nudging", "fields": {"rates": {"tuple": [-1.0]}, "steps": 3}}, "positive numbers"),
         ({"class": "hhjax:Neuron", "fields": 3}, "must hold a dict"),
         ({"class": 3, "fields": {}}, "must hold a str"),
         ({"class": "hhjax:Neuron"}, "fields"),
@@ -301,9 +333,11 @@ def damaged(tmp_path, path):
 @pytest.mark.parametrize(
     "change",
     [
-        {"version": "1"}, {"version": None}, {"version": True}, {"version": 0}, {"version": 1.5}, {"version": [1]},
+        {"version": "1"}, {"version": None}, {"version": True}, {"version": 0}, {"version": 1.5},
+        {"version": [1]},
         {"versions": None}, {"versions": []}, {"versions": {}}, {"versions": {"hhjax": 3}}, {"notes": []},
-        {"notes": 3}, {"saved": None}, {"saved": 3}, {"format": None}, {"format": ["hhjax"]}, {"version": 10**30},
+        {"notes": 3}, {"saved": None}, {"saved": 3}, {"format": None}, {"format": ["hhjax"]},
+        {"version": 10**30},
         *({key: ...} for key in ("format", "version", "versions", "saved", "thing", "notes")),
     ],
     ids=str,
@@ -328,11 +362,15 @@ def test_headers_that_are_none(tmp_path, text):
 @pytest.mark.parametrize(
     "thing",
     [
-        [], [1], {}, {"list": 3}, {"list": {}}, {"dict": []}, {"dict": 3}, {"tuple": "ab"}, {"float": {}}, {"float": "x"},
-        {"complex": [1]}, {"complex": ["a", "b"]}, {"unknown": 3}, {"array_of": 1.0}, {"array_of": [1, 2], "dtype": "float64"},
-        {"array_of": "x", "dtype": "float64"}, {"numpy_of": 1.0, "dtype": "S999999999999"}, {"numpy_of": 1.0, "dtype": "O"},
+        [], [1], {}, {"list": 3}, {"list": {}}, {"dict": []}, {"dict": 3}, {"tuple": "ab"}, {"float": {}},
+        {"float": "x"},
+        {"complex": [1]}, {"complex": ["a", "b"]}, {"unknown": 3}, {"array_of": 1.0},
+        {"array_of": [1, 2], "dtype": "float64"},
+        {"array_of": "x", "dtype": "float64"}, {"numpy_of": 1.0, "dtype": "S999999999999"},
+        {"numpy_of": 1.0, "dtype": "O"},
         {"numpy_of": 1.0, "dtype": "V8"}, {"numpy_of": 1.0, "dtype": 3}, {"numpy_of": 300, "dtype": "int8"},
-        {"array_of": 1.0, "dtype": "(1000000,1000000)f8"}, {"numpy_of": 1.0, "dtype": "f8,f8"}, {"numpy": "none"},
+        {"array_of": 1.0, "dtype": "(1000000,1000000)f8"}, {"numpy_of": 1.0, "dtype": "f8,f8"},
+        {"numpy": "none"},
         {"numpy": {}}, {"numpy": ["header"]}, {"numpy": "../header"}, {"key": "none", "impl": "fry"},
         {"function": 3}, {"function": {}}, {"class": "hhjax:Leak", "fields": {}, "more": 1},
         {"class": "hhjax:Leak", "fields": {"g": 1.0, "E": 1.0, "__class__": 3}},
@@ -355,6 +393,8 @@ def test_deep_nesting(tmp_path):
 
 
 X = {"numpy": "x"}
+
+
 MEMBERS = {
     "terabytes": npy([1.0], shape=(10**12,)),
     "more than 64 bits": npy([1.0], shape=(10**30,)),
@@ -368,6 +408,9 @@ MEMBERS = {
     "void": npy(np.zeros(1), descr="|V8"),
     "no header": b"\x93NUMPY\x01\x00",
     "other version": b"\x93NUMPY\x09\x00" + npy([1.0])[8:],
+    "no truth values": npy(np.zeros(3, "u1"), descr="|b1").replace(b"\0\0\0", b"\0\1\2"),
+    "no characters": npy(np.full(2, 0x110000, "u4"), descr="<U1"),
+    "no characters here": npy(np.full(2, 0x110000, ">u4"), descr=">U1"),
     "no npy": b"hello",
     "empty": b"",
     "long header": b"\x93NUMPY\x02\x00\xff\xff\xff\xff{}",
