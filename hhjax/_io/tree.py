@@ -172,7 +172,8 @@ class Reader:
             dtype = np.dtype(_check_is(str, node["dtype"], path))
             if isinstance(value, (dict, list)) or dtype.kind not in "biuf" or dtype.itemsize > 8:
                 raise Misfit(f"{_where(path)} must be a number, got {value!r:.80} as {dtype}.")
-            values = np.array(value, dtype)
+            with np.errstate(over="raise"):
+                values = np.array(value, dtype)
         else:
             values = self.array(value)
             if "dtype" in node:

@@ -365,6 +365,7 @@ def test_headers_that_are_none(tmp_path, text):
         [], [1], {}, {"list": 3}, {"list": {}}, {"dict": []}, {"dict": 3}, {"tuple": "ab"}, {"float": {}},
         {"float": "x"},
         {"complex": [1]}, {"complex": ["a", "b"]}, {"unknown": 3}, {"array_of": 1.0},
+        {"array_of": 1e300, "dtype": "float32"},
         {"array_of": [1, 2], "dtype": "float64"},
         {"array_of": "x", "dtype": "float64"}, {"numpy_of": 1.0, "dtype": "S999999999999"},
         {"numpy_of": 1.0, "dtype": "O"},
