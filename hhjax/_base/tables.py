@@ -9,6 +9,7 @@ import numpy as np
 
 from .host import table
 from .parameters import is_concrete
+from .placeholder import NotLoaded
 
 _MOST_SIGNS = 100  # of a cell
 
@@ -66,10 +67,16 @@ class Printed:
         raise NotImplementedError
 
     def __str__(self) -> str:
-        return "\n\n".join(one.text() for one in self._tables() if one.rows or one.title)
+        try:
+            return "\n\n".join(one.text() for one in self._tables() if one.rows or one.title)
+        except NotLoaded:  # a class of the user's own, not given to hh.load
+            return repr(self)
 
     def _repr_html_(self) -> str:
-        return "".join(one.html() for one in self._tables())
+        try:
+            return "".join(one.html() for one in self._tables())
+        except NotLoaded:
+            return f"<pre>{html.escape(repr(self))}</pre>"
 
 
 def is_known(x: Any) -> bool:

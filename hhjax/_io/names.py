@@ -1,16 +1,29 @@
 """Classes and functions by the names under which a file knows them, `module:name`."""
 
 import dataclasses
-import importlib
 import json
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import equinox as eqx
+from .._base.placeholder import Placeholder
 
-TRUSTED = ("hhjax", "jax", "equinox", "diffrax", "optimistix", "lineax", "optax")
-"""Packages that a file may name: they are imported if need be, their functions are taken."""
+CLASSES_OF = (
+    *(f"hhjax.{name}" for name in ("analysis", "channels", "connect", "losses", "recordings", "steppers")),
+    *(f"hhjax.{name}" for name in ("stimuli", "synapses", "_fit", "_model", "_noise", "_run")),
+    "diffrax._saveat",
+)
+"""Where the classes of modules, of dataclasses and of named tuples are defined that a file may hold."""
+
+
+FUNCTIONS_OF = (
+    *(f"hhjax.{name}" for name in ("channels", "connect", "features", "losses", "neurons", "steppers")),
+    *(f"hhjax._base.{name}" for name in ("math", "parameters", "random")),
+    *(f"hhjax._model.{name}" for name in ("network", "noise")),
+    *(f"hhjax._run.{name}" for name in ("currents:save_currents", "simulate:save_V", "spikes")),
+)
+"""Where the public functions are defined that a file may hold: they make arrays or models of what they
+are given. None reads, writes, draws or runs. Of the others `voltage` alone, a default, is taken."""
 
 
 _PUBLIC = (
@@ -23,6 +36,7 @@ _PUBLIC = (
             "connect",
             "features",
             "losses",
+            "neurons",
             "stimuli",
             "steppers",
             "synapses",
@@ -74,6 +88,8 @@ def _neuron(fields: dict[str, Any], written: dict[str, Any]) -> None:
     for ion in fields["ions"].values() if "pools" in written else ():
         for name in ion.carriers if ion.nernst else ():
             channel = fields["channels"][name]
+            if isinstance(channel, Placeholder):
+                continue
             object.__setattr__(getattr(channel, "channel", channel), "E", None)
 
 
@@ -108,12 +124,8 @@ CHANGED: dict[str, Callable[[dict[str, Any], dict[str, Any]], None]] = {  # fiel
 """What is to be done with the fields that were read, given those that were written."""
 
 
-def _package(module: str) -> str:
-    return module.partition(".")[0]
-
-
 def _look_up(module: str, name: str) -> Any:
-    """What a module holds under a dotted name, `None` if nothing."""
+    """What an imported module holds under a dotted name, `None` if nothing."""
     found = sys.modules.get(module)
     for part in name.split("."):
         found = getattr(found, part, None)
@@ -126,48 +138,62 @@ def name_of(x: Any) -> str | None:
     if module is None or name is None:
         return None
     # Public names stay when the files of the library are rearranged.
-    places = (*_PUBLIC, module) if _package(module) == "hhjax" else (module,)
+    places = (*_PUBLIC, module) if module.partition(".")[0] == "hhjax" else (module,)
     return next((f"{place}:{name}" for place in places if _look_up(place, name) is x), None)
 
 
-def find(name: str, allow: Sequence[Any], wanted_by: str) -> Any:
-    """The class or function of that name: one of `allow`, of a trusted package or, a class
-    alone, of a module that the program has imported. Nothing else is imported.
+def find(kind: str, name: str, allow: Sequence[Any], file: str) -> Any:
+    """The class or function of that name: one of `allow`, or one that every file may hold.
 
-    **Raises:** `ValueError` that says what is missing or refused.
+    Nothing is imported, and nothing is called to find it.
+
+    **Arguments:** `kind`: "class" or "function"; `file`: where it is named, for messages.
+
+    **Returns:** it, or a `Placeholder`.
     """
+    if not isinstance(name, str):
+        raise ValueError(f"the name of a {kind} must be a string, got {name!r:.80}.")
     module, _, qualname = name.partition(":")
-    module = MOVED.get(module, module)
-    for x in allow:
-        if qualname == getattr(x, "__qualname__", None) or name == name_of(x):
-            return x
-    trusted = _package(module) in TRUSTED
-    if trusted:
-        try:
-            importlib.import_module(module)
-        except ImportError:
-            pass  # told below, as what is not there
-    found = _look_up(module, qualname)
-    if found is None:
-        if trusted or module in sys.modules:
-            hint = f"{module} has no {qualname}: pass its successor to hh.load as allow=[...]."
-        else:
-            hint = f"`import {module}` before hh.load, or pass it as allow=[{qualname}]."
-        raise ValueError(f"{wanted_by} needs {qualname} of {module!r}, which is not there. {hint}")
-    if not _harmless(found, trusted):
-        raise ValueError(
-            f"{wanted_by} names {qualname} of {module!r}, which is no equinox module and of none of the "
-            f"packages {', '.join(TRUSTED)}. If you trust it, pass it to hh.load as allow=[{qualname}]."
-        )
-    return found
+    moved = f"{MOVED.get(module, module)}:{qualname}"
+    is_same = lambda x: name_of(x) in (name, moved)
+    for fits in (is_same, lambda x: qualname == getattr(x, "__qualname__", None)):
+        for x in allow:
+            if fits(x) and isinstance(x, type) == (kind == "class"):
+                return x
+    found = _held(*moved.split(":", 1))
+    if (_is_own_class if kind == "class" else _is_own_function)(found):
+        return found
+    shown = "".join(c if c.isprintable() else "?" for c in name[:100])
+    return Placeholder(kind, shown, file)
 
 
-def _harmless(x: Any, trusted: bool) -> bool:
-    if not trusted:
-        return isinstance(x, type) and issubclass(x, eqx.Module)
-    # What a trusted package merely imported, such as `os`, is not its own.
-    own = _package(getattr(x, "__module__", None) or "") in TRUSTED
-    return own and (is_record(x) or (callable(x) and not isinstance(x, type)))
+def _held(module: str, name: str) -> Any:
+    """What an imported module of hhjax or diffrax holds, `None` if nothing.
+
+    Not by `getattr`, since a package may import what it is asked for.
+    """
+    there = module.partition(".")[0] in ("hhjax", "diffrax") and module in sys.modules
+    return vars(sys.modules[module]).get(name) if there else None
+
+
+def _is_own_class(x: Any) -> bool:
+    return is_record(x) and _is_of(CLASSES_OF, x)
+
+
+def _is_own_function(x: Any) -> bool:
+    if not callable(x) or isinstance(x, type) or not isinstance(getattr(x, "__name__", None), str):
+        return False
+    name = name_of(x)
+    is_public = name is not None and name.partition(":")[0] in _PUBLIC and not x.__name__.startswith("_")
+    return name == "hhjax._run.reducers:voltage" or (is_public and _is_of(FUNCTIONS_OF, x))
+
+
+def _is_of(places: Sequence[str], x: Any) -> bool:
+    """Whether x is defined at the top level of one of these modules, or of one inside of them."""
+    module, name = x.__module__, x.__name__
+    return _held(module, name) is x and any(
+        module == place or module.startswith(f"{place}.") or f"{module}:{name}" == place for place in places
+    )
 
 
 def is_record(x: Any) -> bool:

@@ -10,7 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
+from .._base.placeholder import Placeholder
 from .._base.random import FAST, fast_key
+from .check import fault, misfit
 from .names import CHANGED, CLASSES, find, GONE, is_record, name_of, RENAMED
 
 
@@ -37,6 +39,8 @@ class Writer:
         below = lambda name, y: self.write(y, (*path, str(name)))
         if x is None or type(x) in (bool, int, str):
             return x
+        if isinstance(x, Placeholder):
+            raise TypeError(f"{_where(path)} cannot be saved: {x.told()}")
         if type(x) is float:
             return x if math.isfinite(x) else {"float": repr(x)}
         if type(x) is complex:
@@ -52,10 +56,14 @@ class Writer:
         if is_record(type(x)):
             fields = _field_names(type(x))
             there = {name: getattr(x, name) for name in fields if hasattr(x, name)}
-            return {
+            if said := misfit(x):
+                raise TypeError(f"{_where(path)} cannot be saved: {type(x).__name__}.{said}")
+            node = {
                 "class": self._named(type(x), path),
                 "fields": {name: below(name, y) for name, y in there.items()},
             }
+            # Such as the derivatives by the parameters of a model.
+            return node | ({"unchecked": True} if fault(x) else {})
         if callable(x) and not isinstance(x, type):
             return {"function": self._named(x, path)}
         raise TypeError(f"{_where(path)} cannot be saved: it is of {type(x)}, {x!r}.")
@@ -77,68 +85,134 @@ class Writer:
             impl = FAST if FAST in impl or impl == str(jax.random.key_impl(fast_key(0))) else impl
             return {"key": self._keep(np.asarray(jax.random.key_data(x)), path), "impl": impl}
         kind = "array" if isinstance(x, jax.Array) else "scalar" if isinstance(x, np.generic) else "numpy"
+        if isinstance(x, np.ndarray) and type(x) not in (np.ndarray, np.memmap):
+            raise TypeError(
+                f"{_where(path)} cannot be saved: it is of {type(x)}. Give np.asarray of it, or of a masked "
+                "array x.filled(np.nan)."
+            )
         values = np.asarray(x)
         more: dict[str, Any] = {"read_only": True} if kind == "numpy" and not values.flags.writeable else {}
-        if values.ndim == 0 and values.dtype.kind in "biuf" and values.itemsize <= 8 and not np.isnan(values):
+        if values.ndim == 0 and values.dtype.kind in "biuf" and _is_plain(values):
             # In the header, where a reader finds the parameters of a model.
             number = values.item()
             number = number if math.isfinite(number) else repr(number)
             return {f"{kind}_of": number, "dtype": values.dtype.name} | more
         if values.dtype.kind not in "biufcSUMm":  # such as bfloat16, which .npy files do not know
-            if values.dtype.hasobject or values.dtype.names or values.dtype.itemsize > 8:
+            if values.dtype.type.__module__ != "ml_dtypes":
                 raise TypeError(f"{_where(path)} cannot be saved: it is an array of {values.dtype}.")
             more["dtype"] = values.dtype.name
             values = values.view(f"u{values.dtype.itemsize}")
         return {kind: self._keep(values, path)} | more
 
 
-def read(node: Any, array: Callable[[str], np.ndarray], allow: Sequence[Any], path: tuple = ()) -> Any:
-    """The tree that a `Writer` wrote.
+def _is_plain(x: np.ndarray) -> bool:
+    """Whether a number and the name of its type say all of it."""
+    return x.itemsize <= 8 and x.dtype.isnative and not np.isnan(x)
 
-    **Arguments:** `array`: from the name of an array to its values; `allow`: classes and
-    functions that may be taken besides those that always may.
-    """
-    if not isinstance(node, dict):
-        return node
-    below = lambda name, x: read(x, array, allow, (*path, str(name)))
-    (kind, value), *more = node.items()
-    more = dict(more)
-    if kind == "float":
-        return float(value)
-    if kind == "complex":
-        return complex(*(below(kind, x) for x in value))
-    if kind in ("list", "tuple"):
-        return {"list": list, "tuple": tuple}[kind](below(i, x) for i, x in enumerate(value))
-    if kind == "dict":
-        return {key: below(key, x) for key, x in value.items()}
-    if kind == "key":
-        impl = jax.random.key_impl(fast_key(0)) if more["impl"] == FAST else more["impl"]
-        return jax.random.wrap_key_data(jnp.asarray(array(value)), impl=impl)
-    if kind in ("array_of", "scalar_of", "numpy_of", "array", "scalar", "numpy"):
+
+class Misfit(ValueError):
+    """The file is whole, but what it holds is not what it should be."""
+
+
+_NODES = {
+    **{kind: {kind} for kind in ("float", "complex", "list", "tuple", "dict", "function")},
+    "class": {"class", "fields", "unchecked"},
+    "key": {"key", "impl"},
+    **{kind: {kind, "dtype", "read_only"} for kind in ("array", "scalar", "numpy")},
+    **{f"{kind}_of": {f"{kind}_of", "dtype", "read_only"} for kind in ("array", "scalar", "numpy")},
+}
+"""The keys that may stand in the JSON of each kind of thing."""
+
+
+class Reader:
+    """Turns what a `Writer` wrote into the tree again. Raises anything at all for what it did not write."""
+
+    def __init__(
+        self, file: str, array: Callable[[str], np.ndarray], allow: Sequence[Any], checked: bool
+    ) -> None:
+        """`file`: its name; `array`: from the name of an array to its values; `allow`: classes and functions
+        that may be taken besides those that always may; `checked`: whether it says of objects that they
+        fail their own checks, as it does since 0.2.0."""
+        self.file, self.array, self.allow, self.checked = file, array, tuple(allow), checked
+
+    def read(self, node: Any, path: tuple[str, ...] = ()) -> Any:
+        below = lambda name, x: self.read(x, (*path, str(name)))
+        if node is None or type(node) in (bool, int, float, str):
+            return node
+        kind = next(iter(node), "nothing") if type(node) is dict else node
+        if type(kind) is not str or kind not in _NODES:
+            raise Misfit(f"{_where(path)} is of a kind that this version does not know, {kind!r:.80}.")
+        if unknown := set(node) - _NODES[kind]:
+            raise Misfit(f"{_where(path)} is {kind} with {', '.join(map(repr, sorted(unknown))):.80}.")
+        value = node[kind]
+        if kind == "float":
+            return float(value)
+        if kind == "complex":
+            real, imag = (below(kind, x) for x in value)
+            return complex(real, imag)
+        if kind in ("list", "tuple"):
+            _check_is(list, value, path)
+            return {"list": list, "tuple": tuple}[kind]([below(i, x) for i, x in enumerate(value)])
+        if kind == "dict":
+            return {key: below(key, x) for key, x in value.items()}
+        if kind == "function":
+            return find(kind, value, self.allow, self.file)
+        if kind == "class":
+            return self._object(node, path)
+        return self._values(kind, node, path)
+
+    def _values(self, kind: str, node: dict[str, Any], path: tuple[str, ...]) -> Any:
+        value = node[kind]
+        if kind == "key":
+            _check_is(str, node["impl"], path)
+            impl = jax.random.key_impl(fast_key(0)) if node["impl"] == FAST else node["impl"]
+            return jax.random.wrap_key_data(jnp.asarray(self.array(value)), impl=impl)
         if kind.endswith("_of"):
-            values = np.array(value, more["dtype"])
+            kind = kind.removesuffix("_of")
+            dtype = np.dtype(_check_is(str, node["dtype"], path))
+            if isinstance(value, (dict, list)) or dtype.kind not in "biuf" or dtype.itemsize > 8:
+                raise Misfit(f"{_where(path)} must be a number, got {value!r:.80} as {dtype}.")
+            with np.errstate(over="raise"):
+                values = np.array(value, dtype)
         else:
-            values = array(value)
-            values = values.view(jnp.dtype(more["dtype"])) if "dtype" in more else values
-        kind = kind.removesuffix("_of")
+            values = self.array(value)
+            if "dtype" in node:
+                dtype = jnp.dtype(_check_is(str, node["dtype"], path))
+                if dtype.type.__module__ != "ml_dtypes":
+                    raise Misfit(f"{_where(path)} must be of a type of JAX's own, got {dtype}.")
+                values = values.view(dtype)
         if kind == "array":
             return jnp.asarray(values)
-        values.flags.writeable = not more.get("read_only", False)
-        return values[()] if kind == "scalar" else values
-    if kind == "function":
-        return find(value, allow, _where(path))
-    if kind == "class":
-        cls = find(str(CLASSES.get(value, value)), allow, _where(path))
-        if not is_record(cls):
-            raise ValueError(f"{_where(path)} is an object of {cls!r}, which is no equinox module.")
-        gone, renamed = GONE.get(value, ()), RENAMED.get(value, {})
-        fields: dict[str, Any] = more["fields"]
-        there = {renamed.get(name, name): x for name, x in fields.items() if name not in gone}
-        there = {name: below(name, x) for name, x in there.items()}
-        if value in CHANGED:
-            CHANGED[value](there, fields)
-        return _rebuild(cls, there, _where(path))
-    raise ValueError(f"{_where(path)} is of a kind that this version does not know, {kind!r}.")
+        if kind == "scalar":
+            if values.ndim:
+                raise Misfit(f"{_where(path)} must be one number, got shape {values.shape}.")
+            return values[()]
+        values.flags.writeable = not node.get("read_only", False)
+        return values
+
+    def _object(self, node: dict[str, Any], path: tuple[str, ...]) -> Any:
+        name: str = _check_is(str, node["class"], path)
+        written: dict[str, Any] = _check_is(dict, node["fields"], path)
+        found = find("class", CLASSES.get(name, name), self.allow, self.file)
+        if isinstance(found, Placeholder):
+            return found
+        if not is_record(found):
+            raise Misfit(f"{_where(path)} is an object of {found!r}, which is no equinox module.")
+        gone, renamed = GONE.get(name, ()), RENAMED.get(name, {})
+        there = {renamed.get(field, field): x for field, x in written.items() if field not in gone}
+        there = {field: self.read(x, (*path, field)) for field, x in there.items()}
+        if name in CHANGED:
+            CHANGED[name](there, written)
+        made = _rebuild(found, there, _where(path))
+        if said := misfit(made) or (self.checked and not node.get("unchecked") and fault(made)):
+            raise Misfit(f"{_where(path)} is no {found.__name__} that can be: {said}")
+        return made
+
+
+def _check_is(kind: type, x: Any, path: tuple[str, ...]) -> Any:
+    if type(x) is not kind:
+        raise Misfit(f"{_where(path)} must hold a {kind.__name__} in the file, got {x!r:.80}.")
+    return x
 
 
 def _field_names(cls: Any) -> list[str]:
@@ -153,11 +227,11 @@ def _rebuild(cls: type, fields: dict[str, Any], where: str) -> Any:
     is_tuple = issubclass(cls, tuple)
     known = _field_names(cls)
     if unknown := sorted(set(fields) - set(known)):
-        raise ValueError(f"{where} has {', '.join(unknown)}, which {cls.__name__} does not have here.")
+        raise Misfit(f"{where} has {', '.join(unknown)}, which {cls.__name__} does not have here.")
     new = [name for name in known if name not in fields]
     defaults = {} if is_tuple else {f.name: f for f in dataclasses.fields(cls) if _has_default(f)}
     if missing := [name for name in new if name not in defaults]:
-        raise ValueError(f"{where} lacks {', '.join(missing)}, which {cls.__name__} has here.")
+        raise Misfit(f"{where} lacks {', '.join(missing)}, which {cls.__name__} has here.")
     fields = fields | {name: _default(defaults[name]) for name in new}
     if is_tuple:
         return tuple.__new__(cls, [fields[name] for name in known])
