@@ -228,7 +228,7 @@ class Network(Printed, eqx.Module):
                 )
 
     def init(self, v0: Float[ArrayLike, "..."] = -65.0) -> State:
-        """The state with all gates and the coupling at rest for membrane potential `v0`.
+        """The state with gates, concentrations and the coupling at rest for membrane potential `v0`.
 
         **Arguments:** `v0`: mV, scalar or shape (n,).
         """

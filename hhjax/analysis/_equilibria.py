@@ -25,7 +25,8 @@ class Equilibrium(eqx.Module):
     - `current`: the constant current, µA/cm², scalar or shape (n,).
     - `eigenvalues`: of the Jacobian, 1/ms, shape (state variables,), the one with the greatest
         real part first.
-    - `residual`: the largest net current left in any neuron, µA/cm².
+    - `residual`: the largest net current left in any neuron, µA/cm²; infinite where a concentration
+        has no rest at this V.
     """
 
     state: State
@@ -61,6 +62,9 @@ class Equilibrium(eqx.Module):
 def _describe(system: System, V: Float[Array, " n"]) -> Equilibrium:
     state = system.network.init(V)
     left = jnp.abs(system.unbalanced(V)).max()
+    slope = system.slope(state).concentrations
+    moves = jax.tree.map(lambda dc, c: (jnp.abs(dc) > 1e-4 * c).any(), slope, state.concentrations)
+    left = jnp.where(jnp.array(jax.tree.leaves(moves), bool).any(), jnp.inf, left)
     return Equilibrium(state, system.current, system.eigenvalues(state), left)
 
 

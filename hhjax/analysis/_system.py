@@ -6,10 +6,11 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Complex, Float
 
-from .._base.parameters import as_float_array, cast_floats, check_parameters, run_dtype
+from .._base.parameters import as_float_array, cast_floats, check_parameters, is_concrete, run_dtype
 from .._model.network import Network, vector_field
 from .._model.neuron import Neuron, State
 from .._noise.channels import AbstractNoisyChannel
@@ -91,6 +92,12 @@ def prepare(network: Any, stimulus: Any) -> System:
             "`network` has synapses driven by detected spikes, which its vector field does not show; take "
             "smooth ones such as hh.GradedSynapse or hh.synapses.AMPA."
         )
+    for _, neuron in network.kinds:
+        for name, ion in neuron.moving_ions.items():
+            if is_concrete(ion.tau) and np.isinf(np.asarray(ion.tau)).any():
+                raise ValueError(
+                    f"`network` has no rest: nothing removes ion {name!r}, whose `tau` is infinite."
+                )
     stimulus = as_stimulus(stimulus)
     if not isinstance(stimulus, Constant):
         raise TypeError(f"`stimulus` must be constant, a number or shape (n,) in µA/cm², got {stimulus!r}.")

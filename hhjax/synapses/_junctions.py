@@ -79,7 +79,12 @@ def _iterated(times: Callable[[Array], Array], diagonal: Array, d: Array, b: Arr
     # No residual is smaller than the rounding of `times` in what d alone moves.
     tol = jnp.maximum(precise, 4 * jnp.finfo(b.dtype).eps * diagonal.max() / d.min())
     x, _ = jax.scipy.sparse.linalg.bicgstab(
-        times, b, x0=b / diagonal, tol=tol, maxiter=1000, M=lambda r: r / diagonal
+        times,
+        b,
+        x0=b / diagonal,
+        tol=tol,
+        maxiter=1000,
+        M=lambda r: r / diagonal,  # pyright: ignore
     )
     norm = lambda r: jnp.sqrt((r * r).sum())
     good = (norm(times(x) - b) <= 10 * tol * norm(b)) & (tol < 1e-2)
