@@ -22,9 +22,6 @@ import jax.numpy as jnp
 
 from .._base.host import known_are
 from .._base.parameters import as_float_array, check_parameters, check_value, is_concrete
-from ..stimuli._base import Constant, Scaled
-from ..stimuli.sampled import Electrode
-from ..stimuli.shapes import Pulses, Ramp, Sine, Step
 
 HIDDEN = ("network", "neuron", "neurons", "channels", "channel", "ions", "parts")
 """Fields that are left out of names."""
@@ -98,9 +95,14 @@ def _fields(node: Any) -> Iterable[Any]:
 
 def _place(parts: Any, k: int) -> str:
     """What a member of a tuple is called; the only one needs no number."""
-    if len(parts) == 2 and isinstance(parts[1], Electrode):
-        return ("", "electrode")[k]
+    if len(parts) == 2 and (second := _called(parts[1])):
+        return ("", second)[k]
     return str(k) if len(parts) > 1 else ""
+
+
+def _called(x: Any) -> str:
+    """What goes with a model calls itself by a name of its own, as an `hh.Electrode` does."""
+    return getattr(type(x), "beside_a_model", "")
 
 
 def find(root: Any, name: str) -> Leaf | None:
@@ -205,8 +207,8 @@ def _check_again(it: Any) -> None:
     elif isinstance(it, (list, tuple)):
         for part in it:
             _check_again(part)
-        if len(it) == 2 and isinstance(it[1], Electrode):
-            check_parameters(it[1], "electrode", getattr(it[0], "n", 1))
+        if len(it) == 2 and (called := _called(it[1])):
+            check_parameters(it[1], called, getattr(it[0], "n", 1))
     elif isinstance(it, eqx.Module):
         for field in _fields(it):
             _check_again(getattr(it, field.name))
@@ -235,16 +237,3 @@ def check_names(**parts: Iterable[str]) -> None:
                     f"({', '.join((*RESERVED, *HIDDEN))}), got {name!r}."
                 )
         taken |= set(names)
-
-
-def unit_of(network: Any, name: str) -> str:
-    """The unit of a parameter named as for [`hh.sweep`][], "" if it has none or is not known."""
-    first, *rest = name.split(".")
-    if first == "v0":
-        return "mV"
-    if first != "stimulus":
-        leaf = find(network, name)
-        return "" if leaf is None else leaf.unit
-    fields = (f for kind in (Step, Constant, Pulses, Ramp, Sine, Scaled) for f in dataclasses.fields(kind))
-    wanted = rest[-1] if rest else "amplitude"
-    return next((f.metadata.get("unit", "") for f in fields if f.name == wanted), "")

@@ -8,10 +8,11 @@ import equinox as eqx
 import jax
 import numpy as np
 
-from .._model.names import look_up, unit_of
+from .._model.names import find, look_up
 from .._model.network import Network
 from .._model.neuron import Neuron, Populations
-from ..stimuli._base import Stimulus
+from ..stimuli._base import Constant, Scaled, Stimulus
+from ..stimuli.shapes import Pulses, Ramp, Sine, Step
 from ..synapses._coupling import AbstractCoupling
 
 
@@ -148,3 +149,16 @@ def coordinates(network: Network | None, axes: Mapping[str, Any], parameters: An
             shown = names
         found[axis] = [(part, unit_of(network, name)) for part, name in zip(shown, names)]
     return found
+
+
+def unit_of(network: Any, name: str) -> str:
+    """The unit of a parameter named as for [`hh.sweep`][], "" if it has none or is not known."""
+    first, *rest = name.split(".")
+    if first == "v0":
+        return "mV"
+    if first != "stimulus":
+        leaf = find(network, name)
+        return "" if leaf is None else leaf.unit
+    fields = (f for kind in (Step, Constant, Pulses, Ramp, Sine, Scaled) for f in dataclasses.fields(kind))
+    wanted = rest[-1] if rest else "amplitude"
+    return next((f.metadata.get("unit", "") for f in fields if f.name == wanted), "")

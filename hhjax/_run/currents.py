@@ -1,7 +1,7 @@
 """The currents of a run."""
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, ClassVar
 
 import diffrax
@@ -18,8 +18,6 @@ from .._model.currents import currents
 from .._model.network import Network
 from .._model.neuron import Neuron, State
 from ..stimuli._base import as_stimulus, check_stimulus, Stimulus
-from .loop import compiled
-from .run import Run
 
 _SIGNS = "outward, of the stimulus inward"
 
@@ -122,9 +120,12 @@ _WHOLE = diffrax.SubSaveAt(t1=True).fn
 _LAST = ("coupling", "noise", "stimulus")  # after the channels
 
 
-def remember(solution: Any, run: Run, start: Any) -> Any:
-    """The solution, which itself, but none made of it, knows from now on what was run from where."""
-    object.__setattr__(solution, "_again", (run, start))
+def remember(solution: Any, run: Any, again: Callable[[Any], Any]) -> Any:
+    """The solution, which itself, but none made of it, knows from now on what was run.
+
+    **Arguments:** `run`: with `network`, `stimulus` and `save`; `again`: makes one like it.
+    """
+    object.__setattr__(solution, "_again", (run, again))
     return solution
 
 
@@ -140,13 +141,12 @@ def currents_of(solution: Any, network: Any, stimulus: Any) -> Currents:
             "stimulus); else ask before that, or run with saveat=diffrax.SaveAt(..., fn=hh.save_currents)."
         )
     else:
-        run, start = solution._again
+        run, again = solution._again
         network = run.network
         if run.save is _WHOLE:
             found = _of_states(solution.ts, _in_memory(solution.ys), network, run.stimulus)
         else:
-            again = dataclasses.replace(run, save=save_currents, reduce=None)
-            found = compiled(again, start, diffrax.RecursiveCheckpointAdjoint(), diffrax.NoProgressMeter()).ys
+            found = again(dataclasses.replace(run, save=save_currents, reduce=None)).ys
     names = tuple(sorted(found, key=lambda name: (name.split(".")[0] in _LAST, name)))
     populations = tuple((name, at.start, at.stop) for name, at in network.ranges.items())
     return Currents(solution.ts, names, tuple(found[name] for name in names), populations)

@@ -11,7 +11,6 @@ from jaxtyping import Array
 
 from .._base.devices import in_shard_map
 from .._model.neuron import State
-from ..steppers.solvers import as_stepper, default_solver
 from .loop import compiled
 from .run import Plan, Result, Run
 from .solution import NonFiniteError
@@ -26,10 +25,10 @@ def finite_or_error(out: Result, message: str) -> Result:
     return jax.tree.map(lambda x: x + zero.astype(x.dtype) if eqx.is_inexact_array(x) else x, out)
 
 
-def hint_for(solver: Any, stepper: Any, dt: float, noisy: bool) -> str:
+def hint_for(solver: Any, dt: float, calm: str, is_calm: bool) -> str:
+    """What helps: `calm` is a solver that stays bounded, `is_calm` whether it is the one taken."""
     name = solver if isinstance(solver, str) else type(solver).__name__
-    calm = default_solver(noisy)
-    if type(stepper) is type(as_stepper(calm)):
+    if is_calm:
         advice = "may have met a stimulus or rates that are not finite: look at these, or take a smaller dt"
     else:
         advice = f"may be unstable: take a smaller dt, or a solver that stays bounded, such as {calm!r}"

@@ -163,7 +163,8 @@ class Prepared(NamedTuple):
         name, total = type(self.stepper).__name__, int(self.run.total)
         progress = Progress(out.end.z, name, self.t0, self.dt, total, self.whole)
         made = Solution(jnp.asarray(self.ts), out.ys, out.final, out.finite, out.reduced, progress)
-        return remember(made, self.run, self.start)
+        quiet = diffrax.RecursiveCheckpointAdjoint(), diffrax.NoProgressMeter()
+        return remember(made, self.run, lambda run: compiled(run, self.start, *quiet))
 
 
 def prepare(
@@ -227,7 +228,8 @@ def prepare(
         plan=plan,
     )
     ts = np.where(indices == total, t1, t0 + indices * dt).astype(dtype)
-    hint = hint_for(solver, stepper, dt, noisy)
+    calm = default_solver(noisy)
+    hint = hint_for(solver, dt, calm, type(stepper) is type(as_stepper(calm)))
     return Prepared(run, start, stepper, t0, t1, dt, last_dt == dt, indices, ts, hint)
 
 

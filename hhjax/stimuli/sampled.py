@@ -1,6 +1,6 @@
 """Recorded currents, voltage clamps, and the electrode between amplifier and cell."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 import equinox as eqx
 import jax
@@ -168,6 +168,9 @@ class Electrode(eqx.Module):
         metadata={"param": True, "unit": "µm²", "minimum": None, "positive": True},
     )
     offset: Parameter = param(0.0, unit="µA/cm²")
+
+    beside_a_model: ClassVar[str] = "electrode"
+    """What names of parameters call it in a pair with a model."""
 
     def stimulus(self, current: Stimulus) -> Stimulus:
         """The recorded `current` (pA, or µA/cm² without an area) as a stimulus in µA/cm²."""

@@ -82,9 +82,9 @@ def _iterated(times: Callable[[Array], Array], diagonal: Array, d: Array, b: Arr
         times,
         b,
         x0=b / diagonal,
-        tol=tol,
+        tol=tol,  # pyright: ignore
         maxiter=1000,
-        M=lambda r: r / diagonal,  # pyright: ignore
+        M=lambda r: r / diagonal,
     )
     norm = lambda r: jnp.sqrt((r * r).sum())
     good = (norm(times(x) - b) <= 10 * tol * norm(b)) & (tol < 1e-2)

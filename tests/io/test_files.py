@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import hhjax as hh
-from hhjax._model.names import unit_of
+from hhjax._run.axes import unit_of
 
 S = hh.synapses
 RUN = dict(t1=1.0, dt=0.05)

@@ -13,7 +13,8 @@ import pytest
 import hhjax as hh
 from hhjax._cli._common import make_model
 from hhjax._fit._free import resolve
-from hhjax._model.names import parameters, unit_of
+from hhjax._model.names import parameters
+from hhjax._run.axes import unit_of
 
 AXON = hh.squid_axon()
 PAIR = (AXON, hh.Electrode(area=2000.0))

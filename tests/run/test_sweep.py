@@ -15,7 +15,8 @@ import pytest
 
 import hhjax as hh
 from hhjax._fit._free import resolve
-from hhjax._model.names import find, parameters, unit_of
+from hhjax._model.names import find, parameters
+from hhjax._run.axes import unit_of
 
 AXON = hh.squid_axon()
 RUN = dict(t1=30.0, dt=0.05)
