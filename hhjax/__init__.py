@@ -48,6 +48,7 @@ from ._noise.currents import (
 )
 from ._run.axes import Axis as Axis
 from ._run.currents import Currents as Currents, save_currents as save_currents
+from ._run.non_finite import NonFiniteError as NonFiniteError
 from ._run.reducers import (
     AbstractReducer as AbstractReducer,
     Extrema as Extrema,
@@ -60,7 +61,7 @@ from ._run.reducers import (
 )
 from ._run.reference import reference as reference
 from ._run.simulate import save_V as save_V, simulate as simulate
-from ._run.solution import NonFiniteError as NonFiniteError, Solution as Solution
+from ._run.solution import Solution as Solution
 from ._run.spikes import (
     coincidence_factor as coincidence_factor,
     firing_rate as firing_rate,

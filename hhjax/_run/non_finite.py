@@ -1,6 +1,7 @@
 """What is said of a run that turned infinite or NaN."""
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 import diffrax
@@ -11,9 +12,18 @@ from jaxtyping import Array
 
 from .._base.devices import in_shard_map
 from .._model.neuron import State
-from .loop import compiled
 from .run import Plan, Result, Run
-from .solution import NonFiniteError
+
+
+class NonFiniteError(FloatingPointError):
+    """A run that turned infinite or NaN.
+
+    **Attributes:** `time`: when it began, ms; `neuron`: the index of the neuron.
+    """
+
+    def __init__(self, message: str, time: float, neuron: int):
+        super().__init__(message)
+        self.time, self.neuron = time, neuron
 
 
 def finite_or_error(out: Result, message: str) -> Result:
@@ -40,11 +50,11 @@ def _save_finite(t: Array, y: State, args: Any) -> tuple[Array, Any]:
     return args[0].finite(y), None if coupling is None else coupling.missed(y.s)
 
 
-def raise_non_finite(run: Run, start: Any, hint: str) -> None:
-    """Run again, watching, and raise with the first bad time and neuron."""
+def raise_non_finite(run: Run, start: Any, hint: str, integrate: Callable[..., Result]) -> None:
+    """Run again by `integrate`, watching, and raise with the first bad time and neuron."""
     watch = Plan(run.plan.steps, 1, initial=False, last=False)
     watched = dataclasses.replace(run, plan=watch, save=_save_finite, reduce=None)
-    out = compiled(watched, start, diffrax.DirectAdjoint(), diffrax.NoProgressMeter())
+    out = integrate(watched, start, diffrax.DirectAdjoint(), diffrax.NoProgressMeter())
     finite, missed = out.ys
     step = int(jnp.argmin(finite.all(axis=1)))
     if missed is not None and missed[step]:

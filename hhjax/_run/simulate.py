@@ -317,5 +317,5 @@ def simulate(
     if throw and not is_concrete(out.finite):
         out = finite_or_error(out, f"The run turned infinite or NaN. {it.hint}")
     elif throw and not out.finite.all():
-        raise_non_finite(it.run, it.start, it.hint)
+        raise_non_finite(it.run, it.start, it.hint, compiled)
     return it.solution(out)

@@ -14,17 +14,6 @@ from .currents import Currents, currents_of
 from .spikes import spike_times
 
 
-class NonFiniteError(FloatingPointError):
-    """A run that turned infinite or NaN.
-
-    **Attributes:** `time`: when it began, ms; `neuron`: the index of the neuron.
-    """
-
-    def __init__(self, message: str, time: float, neuron: int):
-        super().__init__(message)
-        self.time, self.neuron = time, neuron
-
-
 class Progress(eqx.Module):
     """Where a run stands on its grid, for another to go on from to the last bit.
 

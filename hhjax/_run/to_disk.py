@@ -74,7 +74,7 @@ def simulate_to(
         raise ValueError(f"`chunk` must be a whole number of steps of at least 1, got {chunk!r}.")
     given = dict(stimulus=stimulus, solver=solver, y0=y0, v0=v0, saveat=saveat, reduce=reduce, key=key)
     it = prepare(network, t0, t1, dt, **given)
-    fail = functools.partial(raise_non_finite, hint=it.hint) if throw else None
+    fail = functools.partial(raise_non_finite, hint=it.hint, integrate=compiled) if throw else None
     done = int(steps_done(it.start))
     place: dict[str, Any] = dict(folder=folder, chunk=chunk, indices=it.indices - done, ts=it.ts)
     out = integrate_to_disk(it.run, it.start, progress_meter, **place, attrs=it.attrs, fail=fail)
