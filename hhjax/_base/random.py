@@ -1,5 +1,7 @@
 """Random numbers for runs with noise: normal ones, and a cheap generator for keys."""
 
+import functools
+import hashlib
 import math
 from typing import Any
 
@@ -174,6 +176,20 @@ def step_keys(key: Array, first: Any, count: int) -> Array:
         return jax.random.wrap_key_data(jnp.stack(words, axis=-1), impl=_PCG3D)
     # jax's keys are split by their numbers, as they are folded in.
     return jax.vmap(jax.random.fold_in, (None, 0))(key, numbers)
+
+
+_INPUTS = np.uint32(0xFFFFFFFF)  # the number of no step
+
+
+def input_key(key: Array) -> Array:
+    """The key for what a run draws besides its noise, whose keys are those of its steps."""
+    return jax.random.fold_in(key, _INPUTS)
+
+
+def fold_in_name(key: Array, name: str) -> Array:
+    """The key made of a key and a name."""
+    words = np.frombuffer(hashlib.sha256(name.encode()).digest(), "<u4")[:2]  # as many as a key has
+    return functools.reduce(jax.random.fold_in, words.astype(np.uint32), key)
 
 
 def fast_key(seed: int) -> Array:

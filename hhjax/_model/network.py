@@ -12,7 +12,8 @@ from jaxtyping import Array, Bool, Float
 
 from .._base.math import relax_by
 from .._base.operators import AbstractOperator
-from .._base.parameters import as_float_array, check_parameters, check_size, is_concrete, run_dtype
+from .._base.parameters import as_float_array, check_parameters, check_size, is_concrete, put, run_dtype
+from .._base.random import input_key
 from .._base.tables import Printed, Table
 from .._noise.channels import AbstractNoisyChannel
 from .._noise.currents import AbstractNoise
@@ -176,6 +177,15 @@ class Network(Printed, eqx.Module):
     def has_events(self) -> bool:
         """Whether something happens at the end of a step, see `after_step`."""
         return self.coupling is not None and self.coupling.has_events
+
+    def with_keys(self, key: Array | None) -> "Network":
+        """The network with random keys for a run, made from the run's `key`, where inputs have none.
+
+        **Raises:** `ValueError` where `key` is `None` and an input needs one.
+        """
+        if self.coupling is None:
+            return self
+        return put(self, coupling=self.coupling.with_keys(None if key is None else input_key(key)))
 
     def after_step(self, t: Array, end: Array, dt: Array, before: State, after: State) -> State:
         """What spikes within a step do at its end, which the vector field does not show.

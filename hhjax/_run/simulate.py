@@ -205,6 +205,7 @@ def prepare(
             f"`key` is missing: solver {type(stepper).__name__} is stochastic. "
             "Pass key=jax.random.key(0), for example."
         )
+    network = network.with_keys(key)
     steps, last_dt = count_steps(t0, t1, dt)
     if saveat is None:
         saveat = _SAVE_V if reduce is None else _SAVE_LAST_V
@@ -300,8 +301,9 @@ def simulate(
         states, and half of those from one of them to the next. `diffrax.DirectAdjoint()` keeps
         everything. `diffrax.ForwardMode()` is for `jax.jvp` and `jax.jacfwd`, which agree under all three.
     - `progress_meter`: one of diffrax's, such as `diffrax.TqdmProgressMeter()`.
-    - `key`: a `jax.random.key`, needed for noise. The noise of a step depends on the key and
-        the number of the step alone, however long the run.
+    - `key`: a `jax.random.key`, needed for noise and for an [`hh.synapses.Poisson`][] without a key of
+        its own. What is drawn in a step depends on the key and the number of the step alone, however
+        long the run.
     - `throw`: whether a run that turns non-finite raises. If not, look at
         `solution.finite`. Inside `jit` or `vmap` the error cannot tell the time.
 

@@ -164,7 +164,7 @@ def sweep(
         list of parameter sets or a random draw. Any other name goes with an [`hh.Axis`][].
     - `reduce`: what to gather, see [`hh.simulate`][]; by default [`hh.SpikeCount`][].
     - `saveat`: what to save besides, by default nothing.
-    - `key`: a `jax.random.key`, for noise, which differs from point to point.
+    - `key`: a `jax.random.key`, for noise and Poisson inputs, which differ from point to point.
     - `chunk`: points in one launch; by default as many as keep it below 256 MB.
     - `progress_meter`: one of diffrax's, told after each chunk.
 

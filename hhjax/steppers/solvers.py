@@ -62,6 +62,7 @@ class _AsDiffrax(diffrax.AbstractSolver):
     def init(self, terms: Any, t0: Any, t1: Any, y0: State, args: Any) -> Any:
         y0 = _check_term(terms, y0)
         network, stimulus = args
+        network.with_keys(None)
         return self.stepper.init(network, t0, t1 - t0, y0, as_stimulus(stimulus))
 
     def step(
@@ -104,6 +105,7 @@ class _AsDiffraxSDE(diffrax.AbstractItoSolver):
                 f"diffrax.ControlTerm(hh.diffusion, path))` and nothing else, got {noise!r}."
             )
         args[0].check_diffusive()
+        args[0].with_keys(None)
 
     def step(
         self, terms: Any, t0: Any, t1: Any, y0: State, args: Any, solver_state: Any, made_jump: Any
@@ -225,7 +227,8 @@ def as_diffrax(solver: str | AbstractStepper) -> diffrax.AbstractSolver:
     diffrax works out the step as t1 − t0 and so, in float32, not exactly; on step sizes
     that are powers of two the result equals that of [`hh.simulate`][].
 
-    A stepper for noise takes two terms, see [`hh.diffusion`][], and is an Itô solver.
+    A stepper for noise takes two terms, see [`hh.diffusion`][], and is an Itô solver. diffrax hands on
+    no key: an [`hh.synapses.Poisson`][] needs one of its own.
 
     **Arguments:** `solver`: a name (see [`hh.simulate`][]) or a stepper.
     """

@@ -7,7 +7,8 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from .._base.parameters import check_parameters
+from .._base.parameters import check_parameters, put
+from .._base.random import fold_in_name
 from ..connect import Weights
 
 
@@ -76,6 +77,13 @@ class AbstractCoupling(eqx.Module):
         `after`: V of the sending neurons at its start and end, mV; `s`: the state at its end.
         """
         return s
+
+    def with_keys(self, key: Array | None) -> "AbstractCoupling":
+        """The coupling with random keys for a run, made from `key`, where it needs some and has none.
+
+        **Raises:** `ValueError` where `key` is `None` and the coupling needs one.
+        """
+        return self
 
     def missed(self, s: Any) -> Bool[Array, ""]:
         """Whether the state is not finite because `after_step` could not hold a spike."""
@@ -168,6 +176,10 @@ class Couplings(AbstractCoupling):
             return part.after_step(t, end, dt, before[pre], after[pre], s[name])
 
         return {name: each(name, part) for name, part in self.parts.items()}
+
+    def with_keys(self, key: Array | None) -> AbstractCoupling:
+        own = lambda name: None if key is None else fold_in_name(key, name)
+        return put(self, parts={name: part.with_keys(own(name)) for name, part in self.parts.items()})
 
     def missed(self, s: Any) -> Bool[Array, ""]:
         return jnp.stack([part.missed(s[name]) for name, part in self.parts.items()]).any()

@@ -1,6 +1,7 @@
 """Spikes from outside the network."""
 
 import abc
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -8,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from .._base.parameters import as_float_array, is_concrete, param, Parameter
+from .._base.parameters import as_float_array, is_concrete, param, Parameter, put
 from .._base.random import check_key
 
 _GOLDEN = (5**0.5 - 1) / 2
@@ -24,6 +25,13 @@ class AbstractInput(eqx.Module):
 
     def check_delay(self, delay: Array) -> None:
         """Refuse a delay for which `spikes` has no answer."""
+
+    def with_key(self, key: Array | None) -> "AbstractInput":
+        """The input with a random key of its own, for a run: this one unless it has none and needs one.
+
+        **Raises:** `ValueError` where `key` is `None` and the input needs one.
+        """
+        return self
 
     @abc.abstractmethod
     def spikes(self, t: Array, end: Array, dt: Array) -> Float[Array, " n"]:
@@ -41,19 +49,23 @@ def _as_threefry(key: Array) -> Array:
 
 
 class Poisson(AbstractInput):
-    """Independent Poisson trains, the same for the same key, start and dt.
+    """Independent Poisson trains.
+
+    They are drawn from the `key` of the run, for every coupling others, which depend on its name in a
+    dict of couplings and on no other coupling. With a `key` of its own an input has the same trains in
+    every run, and so have all inputs with this key.
 
     The number of spikes in a step depends on the key and on the number of the step, counted from
     t = 0, alone: with a delay, spikes arrive as well that were sent before the start of a run. Not
     differentiable in the rate: numbers of spikes are whole.
 
-    **Fields:** `n`: how many trains; `rate`: Hz, a number or shape (n,); `key`: a
-    `jax.random.key` or [`hh.fast_key`][].
+    **Fields:** `n`: how many trains; `rate`: Hz, a number or shape (n,); `key`: `None` for the run's, or
+    a `jax.random.key` or [`hh.fast_key`][] other than the run's.
     """
 
     n: int = eqx.field(static=True)
     rate: Parameter = param(unit="Hz", minimum=0.0)
-    key: Array  # pyright: ignore[reportGeneralTypeIssues]  # `rate` has no default
+    key: Array | None = None
 
     def __check_init__(self) -> None:
         if not isinstance(self.n, int) or self.n < 1:
@@ -71,11 +83,23 @@ class Poisson(AbstractInput):
                 f"got shape {delay.shape}."
             )
 
+    def with_key(self, key: Array | None) -> "AbstractInput":
+        if self.key is not None:
+            return self
+        if key is None:
+            raise ValueError(
+                "`key` is missing: an hh.synapses.Poisson without a key draws from the run's. Pass "
+                "key=jax.random.key(0) to hh.simulate or hh.sweep, for example, or to the Poisson "
+                "for trains that are always the same."
+            )
+        return put(self, key=key)
+
     def spikes(self, t: Array, end: Array, dt: Array) -> Float[Array, " n"]:
         # Whatever simple fraction of a step a grid begins at, no rounding error moves to the next number.
         step = jnp.floor(jnp.reshape(t, ()) / dt + _GOLDEN).astype(jnp.int32)
         mean = jnp.broadcast_to(self.rate * dt / 1000, (self.n,))
-        key = _as_threefry(jax.random.fold_in(self.key, step))
+        own: Any = self.with_key(None)
+        key = _as_threefry(jax.random.fold_in(own.key, step))
         count = jax.random.poisson(key, jax.lax.stop_gradient(mean))
         return count.astype(mean.dtype)
 

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
-from .._base.parameters import as_float_array, is_concrete, param, Parameter
+from .._base.parameters import as_float_array, is_concrete, param, Parameter, put
 from ..connect import as_weights, check_weights, sum_over_few, Weights
 from ._coupling import AbstractCoupling
 from .inputs import AbstractInput
@@ -164,6 +164,9 @@ class SpikeSynapse(AbstractCoupling):
         check_weights(self.weights, n, senders)
         if self.input is not None and self.delay is not None:
             self.input.check_delay(self.delay)
+
+    def with_keys(self, key: Array | None) -> AbstractCoupling:
+        return self if self.input is None else put(self, input=self.input.with_key(key))
 
     def sizes(self, n: int, pre: int) -> tuple[int, ...]:
         return (n, pre if self.input is None else self.input.n)
