@@ -2,8 +2,10 @@
 
 import os
 import warnings
+from typing import Any
 
 import jax
+import jax.numpy as jnp
 
 
 def on_gpu() -> bool:
@@ -17,6 +19,17 @@ def on_gpu() -> bool:
 def in_shard_map() -> bool:
     """Whether a `jax.shard_map` is being traced."""
     return bool(jax.sharding.get_abstract_mesh().manual_axes)
+
+
+def as_varying(tree: Any, inputs: Any) -> Any:
+    """Arrays which within a `jax.shard_map` differ from shard to shard if any of the inputs does."""
+    if not in_shard_map():
+        return tree
+    leaves = [x for x in jax.tree.leaves(inputs) if isinstance(x, jax.Array) and x.size]
+    is_key = lambda x: jnp.issubdtype(x.dtype, jax.dtypes.prng_key)
+    numbers = [jnp.ravel(jax.random.key_data(x) if is_key(x) else x)[0] for x in leaves]
+    any_of_them = jnp.isnan(jnp.stack([x.astype(float) for x in numbers])).any()
+    return jax.tree.map(lambda x: jnp.where(any_of_them, x, x), tree)
 
 
 _SMALL_LOOPS = "xla_cpu_small_while_loop_byte_threshold"

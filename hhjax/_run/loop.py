@@ -10,7 +10,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-from .._base.devices import in_shard_map
+from .._base.devices import as_varying
 from .._base.random import step_keys
 from .._model.network import Network
 from .._model.neuron import Neuron
@@ -50,7 +50,7 @@ def integrate(
             carry, _ = scan(step, carry, xs, plan.stride, within)
         return carry, run.row(carry[0])
 
-    carry = _as_varying((begin, meter.init()), (run, begin))
+    carry = as_varying((begin, meter.init()), (run, begin))
     within = _kept(adjoint, plan.steps, begin.z)
     of_rows = within if plan.stride == 1 else within.of_rows(plan.stride)
     rows, rest = divmod(plan.steps, plan.stride)
@@ -155,15 +155,6 @@ def _near_divisor(length: int, chunk: int) -> int:
     """
     divisors = (k for k in range(chunk, chunk // 2, -1) if length % k == 0)
     return next(divisors, chunk)
-
-
-def _as_varying(carry: Any, inputs: Any) -> Any:
-    """The carry, which within a `jax.shard_map` differs from shard to shard if any of the inputs does."""
-    if not in_shard_map():
-        return carry
-    numbers = [jnp.ravel(x)[0] for x in jax.tree.leaves(inputs) if eqx.is_inexact_array(x) and x.size]
-    any_of_them = jnp.isnan(jnp.stack([x.astype(float) for x in numbers])).any()
-    return jax.tree.map(lambda x: jnp.where(any_of_them, x, x), carry)
 
 
 def spread(network: Network) -> Network:

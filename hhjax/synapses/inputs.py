@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from .._base.devices import as_varying
 from .._base.parameters import as_float_array, is_concrete, param, Parameter, put
 from .._base.random import check_key
 
@@ -100,7 +101,7 @@ class Poisson(AbstractInput):
         mean = jnp.broadcast_to(self.rate * dt / 1000, (self.n,))
         own: Any = self.with_key(None)
         key = _as_threefry(jax.random.fold_in(own.key, step))
-        count = jax.random.poisson(key, jax.lax.stop_gradient(mean))
+        count = jax.random.poisson(key, as_varying(jax.lax.stop_gradient(mean), key))
         return count.astype(mean.dtype)
 
 

@@ -102,6 +102,21 @@ def test_in_a_shard_map():
         sharded(jnp.array([5.0, jnp.inf]))
 
 
+def test_a_key_for_each_shard():
+    """Noise and Poisson inputs, where nothing else differs from shard to shard."""
+    mesh = jax.make_mesh((1,), ("x",), axis_types=(jax.sharding.AxisType.Auto,))
+    by_x = jax.sharding.PartitionSpec("x")
+    weights = jnp.array([[0.1]])
+    drive = hh.synapses.ExponentialSynapse(weights, input=hh.synapses.Poisson(1, 2000.0))
+    for network in (hh.Network(AXON, noise=hh.CurrentNoise(1.0)), hh.Network(AXON, coupling=drive)):
+        run = jax.vmap(lambda key: hh.simulate(network, t1=2.0, dt=0.05, key=key).V)
+        sharded = jax.jit(jax.shard_map(run, mesh=mesh, in_specs=by_x, out_specs=by_x))
+        keys = jax.random.split(jax.random.key(0), 2)
+        want = run(keys)
+        assert np.abs(want[0] - want[1]).max() > 0.01  # mV
+        np.testing.assert_allclose(sharded(keys), want, rtol=1e-12)
+
+
 @pytest.mark.parametrize("solver", [*hh.steppers.by_name, diffrax.Tsit5()])
 def test_gradients_equal_central_differences(solver):
     """For every parameter, the stimulus and the initial state, along random directions."""
