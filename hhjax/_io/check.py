@@ -99,8 +99,13 @@ def _fits(x: Any, hint: Any) -> bool:
     if is_record(hint) or hint is str:
         return isinstance(x, hint)
     if isinstance(hint, type) and issubclass(hint, (*_LEAVES, AbstractArray)):
-        return not (isinstance(x, (dict, list, tuple)) or is_record(type(x)) or callable(x))
+        return is_on_disk(x) or not (isinstance(x, (dict, list, tuple)) or is_record(type(x)) or callable(x))
     return True
+
+
+def is_on_disk(x: Any) -> bool:
+    """Whether it is an array that a run or a sweep left on disk."""
+    return type(x).__module__.partition(".")[0] in ("zarr", "h5py") and hasattr(x, "shape")
 
 
 def _shown(hint: Any) -> str:

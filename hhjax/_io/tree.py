@@ -12,7 +12,7 @@ from jax.core import Tracer
 
 from .._base.placeholder import Placeholder
 from .._base.random import FAST, fast_key
-from .check import fault, misfit
+from .check import fault, is_on_disk, misfit
 from .names import CHANGED, CLASSES, find, GONE, is_record, name_of, RENAMED
 
 
@@ -51,7 +51,7 @@ class Writer:
             return {type(x).__name__: [below(i, y) for i, y in enumerate(x)]}
         if type(x) is dict and all(type(key) is str for key in x):
             return {"dict": {key: below(key, y) for key, y in x.items()}}
-        if type(x).__module__.partition(".")[0] in ("zarr", "h5py") and hasattr(x, "shape"):
+        if is_on_disk(x):
             return self._array(np.asarray(x), path)  # what a run or a sweep left on disk
         if is_record(type(x)):
             fields = _field_names(type(x))
