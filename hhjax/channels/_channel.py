@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
-from .._base.math import relax_by
+from .._base.math import once, relax_by
 from .._base.parameters import OptionalParameter, param, Parameter, settle
 from ._ion import Ion, Ions
 from ._kinetics import Instantaneous, Kinetics
@@ -70,7 +70,7 @@ class AbstractChannel(eqx.Module):
 
     def flow(self, V: Float[ArrayLike, "*s"], states: States, ions: Ions, dt: Array) -> States:
         """The states after `dt` (ms) with V and ions held: each by itself, exactly."""
-        drive, rate = self.linear_form(V, states, ions)
+        drive, rate = once(self.linear_form(V, states, ions))
         return {name: relax_by(x, (drive[name], rate[name]), dt) for name, x in states.items()}
 
     def current(self, V: Float[ArrayLike, "*s"], states: States, ions: Ions = NO_IONS) -> Array:

@@ -38,8 +38,9 @@ class MarkovChannel(AbstractOhmicChannel):
             }
     ```
 
-    `flow` is the exponential of the matrix of rates, by its [3/4] Padé approximant in two halves. That
-    keeps the sum of the occupancies at 1, is exact to order 7 and off by 0.002 at most.
+    `flow` is the exponential of the matrix of rates, by its [3/4] Padé approximant in two halves. It
+    keeps the sum of the occupancies at 1 and is exact to order 7. With real eigenvalues, as in detailed
+    balance, it is off by 0.003 at most, whatever dt.
 
     **Fields:**
 

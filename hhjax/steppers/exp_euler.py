@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from .._base.math import once, relax
+from .._base.math import once
 from .._base.rational import Complex, fractions
 from .._model.network import Network, vector_field
 from .._model.neuron import Neuron, State
@@ -199,8 +199,5 @@ class IndExpEuler(AbstractStepper):
     takes_operator: ClassVar[float] = math.inf
 
     def step(self, network, t, dt, z, stimulus, key):
-        middle, markov = t + dt / 2, any(neuron.markov_channels for _, neuron in network.kinds)
-        if markov or network.V_operator() is not None:
-            return network.flow(z, dt).replace(V=flow_V(network, middle, dt, z, z.V, stimulus))
-        drive, rate = once(network.linear_form(middle, z, stimulus))  # together: worked out once
-        return jax.tree.map(lambda x, b, a: relax(x, b, a, dt), z, drive, rate)
+        moved = once(network.flow(z, dt))  # apart from V, so that rates are worked out once
+        return moved.replace(V=flow_V(network, t + dt / 2, dt, z, z.V, stimulus))

@@ -66,10 +66,10 @@ class GapJunction(AbstractCoupling):
     r"""Gap junctions: current $\sum_j W_{ij} (V_j - V_i)$ into neuron i.
 
     They join neurons of one population, or of the whole network, and have no state of their own. They
-    may be as strong as you like: `strang`, `staggered`, `strang4` (of order 3 then), `crank_nicolson`,
-    `backward_euler`, `ind_exp_euler`, `strang_maruyama`, `exp_euler_maruyama` and implicit solvers of
-    Diffrax solve the V of all neurons together, up to 256 by elimination, beyond by iteration. The other
-    solvers refuse a dt for which they are too strong.
+    may be as strong as you like for `strang`, `staggered`, `strang4` (then of order 3), `crank_nicolson`,
+    `backward_euler`, `ind_exp_euler`, `strang_maruyama` and `exp_euler_maruyama`, which solve for the V of
+    all neurons together: up to 256 by elimination, beyond by iteration. Implicit solvers of Diffrax take
+    them too. The others refuse a dt that is too long for them.
 
     **Fields:** `weights`: W, mS/cm², at least 0, shape (n, n), dense or from [`hh.connect`][], by nature
     symmetric; `pre`, `post`: the population, by name, twice the same.
