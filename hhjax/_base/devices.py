@@ -4,6 +4,7 @@ import os
 import warnings
 from typing import Any
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 
@@ -30,6 +31,15 @@ def as_varying(tree: Any, inputs: Any) -> Any:
     numbers = [jnp.ravel(jax.random.key_data(x) if is_key(x) else x)[0] for x in leaves]
     any_of_them = jnp.isnan(jnp.stack([x.astype(float) for x in numbers])).any()
     return jax.tree.map(lambda x: jnp.where(any_of_them, x, x), tree)
+
+
+def error_if(tree: Any, bad: Any, message: str) -> Any:
+    """The same arrays, which as they are worked out raise an error if anything is `bad`."""
+    if not in_shard_map():
+        return eqx.error_if(tree, bad, message)
+    # In a `jax.shard_map` equinox takes only what is the same in all shards.
+    zero = eqx.error_if(jnp.zeros(()), jnp.any(bad), message)
+    return jax.tree.map(lambda x: x + zero.astype(x.dtype) if eqx.is_inexact_array(x) else x, tree)
 
 
 _SMALL_LOOPS = "xla_cpu_small_while_loop_byte_threshold"

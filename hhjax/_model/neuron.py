@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from .._base.devices import as_varying
 from .._base.math import relax_by
 from .._base.parameters import (
     as_float_array,
@@ -103,11 +104,10 @@ class Neuron(Printed, eqx.Module):
 
     def __check_init__(self) -> None:
         for name, ion in self.ions.items():
-            missing = set(ion.carriers) - set(self.channels)
-            if missing or name in self.channels:
+            if set(ion.carriers) - set(self.channels):
                 raise ValueError(
-                    f"`Neuron.ions[{name!r}].carriers` must be names of channels, and its own name must "
-                    f"not, got {list(ion.carriers)} for channels {sorted(self.channels)}."
+                    f"`Neuron.ions[{name!r}].carriers` must be names of channels, got {list(ion.carriers)} "
+                    f"for channels {sorted(self.channels)}."
                 )
         for name, channel in self.channels.items():
             needed = {*channel.senses, *({channel.carries} - {None})}
@@ -305,8 +305,7 @@ def _at_rest(neuron: Neuron, V: Float[Array, " n"]) -> State:
         return log_c - jnp.clip(step, -1.0, 1.0), None
 
     start = jnp.log(jnp.stack(list(inside.values())))
-    start = start + 0 * jnp.nan_to_num(excess(start))  # which in a `shard_map` varies as the loop does
-    found = jax.lax.scan(improved, start, None, length=40)[0]
+    found = jax.lax.scan(improved, as_varying(start, (neuron, V)), None, length=40)[0]
     good = jnp.isfinite(found) & (jnp.abs(excess(found)) < 1e-3)
     c = jnp.where(good, jnp.exp(found), jnp.exp(start))
     return at(dict(zip(ions, c)))

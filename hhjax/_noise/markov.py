@@ -84,12 +84,10 @@ class MarkovConductanceNoise(_OfMarkov, AbstractLangevinChannel):
     def move(self, V, gates, ions, dt, dW):
         # Exact without noise: half a step, all the noise, half a step.
         half = lambda p: self.channel.propagate(V, p, ions, dt / 2)
-        mean = [gates[name] for name in self.channel.states]
-        middle = half(mean)
+        middle = half([gates[name] for name in self.channel.states])
         kick = self._kick(V, dict(zip(self.channel.states, middle)), ions, dW)
-        moved = self.channel.flow(V, self._mean(gates), ions, dt)
         deviations = list(map(jnp.add, half([gates[name] for name in self._names]), kick))
-        return moved | dict(zip(self._names, half(deviations)))
+        return self.channel.whole(half(middle)) | dict(zip(self._names, half(deviations)))
 
 
 class _CountedMarkov(_OfMarkov, AbstractCountedChannel):
@@ -131,7 +129,7 @@ class MarkovTauLeap(_CountedMarkov, AbstractTauLeap):
 
 
 class MarkovExactChain(_CountedMarkov, AbstractExactChain):
-    """The Markov chain itself, event by event, `model="exact"`; as that of gates."""
+    """The Markov chain itself, event by event, `model="exact"`, followed as the chain of gates is."""
 
     @property
     def ends(self):

@@ -5,12 +5,9 @@ from collections.abc import Callable
 from typing import Any
 
 import diffrax
-import equinox as eqx
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from .._base.devices import in_shard_map
 from .._model.neuron import State
 from .run import Plan, Result, Run
 
@@ -24,15 +21,6 @@ class NonFiniteError(FloatingPointError):
     def __init__(self, message: str, time: float, neuron: int):
         super().__init__(message)
         self.time, self.neuron = time, neuron
-
-
-def finite_or_error(out: Result, message: str) -> Result:
-    """The same result, which as it is worked out raises an error if it is not finite."""
-    if not in_shard_map():
-        return eqx.error_if(out, ~out.finite, message)
-    # In a `jax.shard_map` equinox takes only what is the same in all shards.
-    zero = eqx.error_if(jnp.zeros(()), ~out.finite.all(), message)
-    return jax.tree.map(lambda x: x + zero.astype(x.dtype) if eqx.is_inexact_array(x) else x, out)
 
 
 def hint_for(solver: Any, dt: float, calm: str, is_calm: bool) -> str:

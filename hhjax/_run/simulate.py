@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
+from .._base.devices import error_if
 from .._base.parameters import as_float_array, cast_floats, check_parameters, is_concrete, run_dtype
 from .._base.random import check_key
 from .._base.renames import GONE, renamed
@@ -21,7 +22,7 @@ from ..steppers.solvers import as_stepper, default_solver, solver_name, stochast
 from ..stimuli._base import as_stimulus, check_stimulus, Stimulus
 from .currents import remember
 from .loop import compiled
-from .non_finite import finite_or_error, hint_for, raise_non_finite
+from .non_finite import hint_for, raise_non_finite
 from .reducers import check_reducers
 from .run import count_steps, make_plan, Result, Run, RunState
 from .solution import Progress, Solution
@@ -317,7 +318,7 @@ def simulate(
     it = prepare(network, t0, t1, dt, **given)
     out = compiled(it.run, it.start, adjoint, progress_meter)
     if throw and not is_concrete(out.finite):
-        out = finite_or_error(out, f"The run turned infinite or NaN. {it.hint}")
+        out = error_if(out, ~out.finite, f"The run turned infinite or NaN. {it.hint}")
     elif throw and not out.finite.all():
         raise_non_finite(it.run, it.start, it.hint, compiled)
     return it.solution(out)

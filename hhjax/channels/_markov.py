@@ -101,9 +101,12 @@ class MarkovChannel(AbstractOhmicChannel):
         return drive, rate
 
     def flow(self, V: Float[ArrayLike, "*s"], states: States, ions: Ions, dt: Array) -> States:
-        moved = self.propagate(V, [states[name] for name in self.states], ions, dt)
-        total = sum(moved)
-        return {name: x / total for name, x in zip(self.states, moved)}
+        return self.whole(self.propagate(V, [states[name] for name in self.states], ions, dt))
+
+    def whole(self, p: list[Array]) -> States:
+        """The occupancies by name, brought back to a sum of 1."""
+        total = sum(p)
+        return {name: x / total for name, x in zip(self.states, p)}
 
     def propagate(self, V: Float[ArrayLike, "*s"], p: list[Array], ions: Ions, dt: Array) -> list[Array]:
         """e^(dt·Q) p for the matrix Q of rates, in the order of `states`."""

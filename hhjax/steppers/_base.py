@@ -5,15 +5,13 @@ import math
 from typing import Any, ClassVar
 
 import equinox as eqx
-import jax
-import jax.numpy as jnp
 from jax.typing import ArrayLike
 from jaxtyping import Array
 
-from .._base.devices import in_shard_map
+from .._base.devices import error_if
 from .._base.math import relax
 from .._base.operators import tr_bdf2
-from .._base.parameters import is_concrete, put
+from .._base.parameters import is_concrete
 from .._model.network import Network
 from .._model.neuron import State
 from ..stimuli._base import Stimulus
@@ -107,8 +105,7 @@ def flow_V(
 def within_reach(stepper: AbstractStepper, network: Network, dt: Any) -> Network:
     """The network, whose V is joined weakly enough for a step of `dt` (ms).
 
-    **Raises:** `ValueError` that names the largest dt; under `jit` an error when it runs, in a
-    `shard_map` a run of NaN.
+    **Raises:** `ValueError` that names the largest dt; under `jit` an error when it runs.
     """
     L, most = network.V_operator(), stepper.takes_operator
     if L is None or math.isinf(most):
@@ -124,7 +121,4 @@ def within_reach(stepper: AbstractStepper, network: Network, dt: Any) -> Network
                 f"{message}, or dt = {most / float(L.bound()):.3g} ms, got dt = {float(dt):g} ms."
             )
         return network
-    if in_shard_map():
-        spoilt = lambda x: jnp.where(reach <= most, x, jnp.nan) if eqx.is_inexact_array(x) else x
-        return put(network, coupling=jax.tree.map(spoilt, network.coupling))
-    return eqx.error_if(network, ~(reach <= most), f"{message}.")
+    return error_if(network, ~(reach <= most), f"{message}.")
