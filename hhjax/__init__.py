@@ -1,6 +1,6 @@
 """Hodgkin-Huxley neurons in JAX: simulate, sweep and fit.
 
-Units, everywhere: ms, mV, µA/cm², mS/cm², µF/cm², mM, °C.
+Units, everywhere: ms, mV, µA/cm², mS/cm², µF/cm², mM, °C; cells add µm, Ω·cm, nA.
 """
 
 import importlib
@@ -8,6 +8,7 @@ from typing import Any
 
 from . import (
     analysis as analysis,
+    cells as cells,
     channels as channels,
     connect as connect,
     features as features,
@@ -33,6 +34,7 @@ from ._fit import (
 )
 from ._io.files import load as load, load_notes as load_notes, save as save
 from ._io.saved import open as open, Saved as Saved
+from ._model.cell import Cable as Cable, Cell as Cell
 from ._model.names import get as get, replace as replace
 from ._model.network import Network as Network, vector_field as vector_field
 from ._model.neuron import Neuron as Neuron, State as State
@@ -111,6 +113,7 @@ from .stimuli import (
     Stimulus as Stimulus,
     Sum as Sum,
 )
+from .stimuli._base import PointCurrent as PointCurrent
 from .stimuli.sampled import Electrode as Electrode
 from .synapses._coupling import AbstractCoupling as AbstractCoupling
 from .synapses._synapse import Synapse as Synapse

@@ -3,8 +3,10 @@
 import abc
 import math
 from collections.abc import Callable
+from typing import ClassVar
 
 import equinox as eqx
+import numpy as np
 from jaxtyping import Array, Float
 
 Solve = Callable[[Array], Array]
@@ -12,6 +14,14 @@ Solve = Callable[[Array], Array]
 
 class AbstractOperator(eqx.Module):
     """A linear operator L, in 1/ms, so that dV/dt = drive − rate·V − L·V."""
+
+    smooth: ClassVar[bool] = False
+    """Whether V hardly differs between points that are joined strongly, as along a cable."""
+
+    @property
+    def joined(self) -> np.ndarray | None:
+        """Which points are joined to others, `None` for all."""
+        return None
 
     @abc.abstractmethod
     def times(self, V: Float[Array, " n"]) -> Float[Array, " n"]:
@@ -29,12 +39,23 @@ class AbstractOperator(eqx.Module):
 GAMMA = 2 - math.sqrt(2)
 
 
+ORIGIN = -65.0
+"""From where (mV) V is counted in a solve, so that float32 keeps more digits of a V near rest."""
+
+
 def tr_bdf2(V: Array, drive: Array, rate: Array, L: AbstractOperator, dt: Array) -> Array:
     """V after `dt` (ms) by dV/dt = drive − rate·V − L·V, of which all but V is constant.
 
-    Two steps of TR-BDF2 with γ = 2 − √2, of order 2 and L-stable; all stages have one matrix (M. E. Hosea
-    and L. F. Shampine, Appl. Numer. Math. 20 (1996) 21-37).
+    TR-BDF2 with γ = 2 − √2, of order 2 and L-stable; all stages have one matrix (M. E. Hosea
+    and L. F. Shampine, Appl. Numer. Math. 20 (1996) 21-37). Two steps where L is not `smooth`.
     """
+    if L.smooth:
+        h = GAMMA / 2 * dt
+        solve = L.solver(1 / h + rate)
+        drive, V = drive - rate * ORIGIN, V - ORIGIN
+        by_trapezium = 2 * solve(V / h + drive) - V
+        weight = 1 / (GAMMA * (2 - GAMMA))
+        return ORIGIN + solve((weight * by_trapezium + (1 - weight) * V) / h + drive)
     h = GAMMA / 2 * (dt / 2)
     solve = L.solver(1 / h + rate)
     for _ in range(2):  # for what is added to V, which float32 keeps more digits of
@@ -42,3 +63,17 @@ def tr_bdf2(V: Array, drive: Array, rate: Array, L: AbstractOperator, dt: Array)
         by_trapezium = 2 * solve(slope)  # over γ·dt/2
         V = V + solve(slope + by_trapezium / (GAMMA * (2 - GAMMA) * h))
     return V
+
+
+def trapezium(V: Array, drive: Array, rate: Array, L: AbstractOperator, dt: Array) -> Array:
+    """The same by the trapezium rule, of order 2."""
+    h = dt / 2
+    drive, V = drive - rate * ORIGIN, V - ORIGIN
+    return 2 * L.solver(1 / h + rate)(V / h + drive) - V + ORIGIN
+
+
+def backward_euler(V: Array, drive: Array, rate: Array, L: AbstractOperator, dt: Array) -> Array:
+    """The same by backward Euler, of order 1."""
+    if not L.smooth:
+        return V + L.solver(1 / dt + rate)(drive - rate * V - L.times(V))
+    return ORIGIN + L.solver(1 / dt + rate)((V - ORIGIN) / dt + (drive - rate * ORIGIN))

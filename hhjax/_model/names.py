@@ -23,11 +23,17 @@ import jax.numpy as jnp
 from .._base.host import known_are
 from .._base.parameters import as_float_array, check_parameters, check_value, is_concrete
 
-HIDDEN = ("network", "neuron", "neurons", "channels", "channel", "ions", "parts")
+HIDDEN = (
+    *("network", "neuron", "neurons", "channels", "channel", "ions", "parts"),
+    *("membranes", "geometry", "cells"),
+)
 """Fields that are left out of names."""
 
 
-RESERVED = ("C", "celsius", "coupling", "noise", "stimulus", "v0", "electrode")
+RESERVED = (
+    *("C", "celsius", "coupling", "noise", "stimulus", "v0", "electrode"),
+    *("length", "diameter", "resistivity"),
+)
 """First words of names, which no part of a model may have as its own."""
 
 

@@ -17,9 +17,11 @@ from .._base.random import input_key
 from .._base.tables import Printed, Table
 from .._noise.channels import AbstractNoisyChannel
 from .._noise.currents import AbstractNoise
+from ..cells._axial import Axial
 from ..stimuli._base import as_stimulus
 from ..synapses._coupling import AbstractCoupling, Couplings
 from ..synapses._junctions import Junctions
+from .cell import Cell, lay_out, Placed
 from .names import check_names
 from .neuron import Neuron, Populations, State
 from .tables import network_tables
@@ -44,8 +46,11 @@ class Network(Printed, eqx.Module):
     **Fields:**
 
     - `neuron`: the neuron, or a dict of neurons by the name of their population; each of its
-        parameters is a scalar or has one value for each neuron of the kind.
-    - `n`: how many there are; with several populations a dict, kept as the total.
+        parameters is a scalar or has one value for each neuron of the kind. An [`hh.Cell`][] stands for
+        neurons that are its compartments: regions are populations, in a population `pyr` such as
+        `pyr.dend`, with all cells' first compartments before their second ones.
+    - `n`: how many there are; with several populations a dict, kept as the total. Of cells it is kept as
+        the number of compartments.
     - `coupling`: how they act on each other: a coupling, a dict of couplings by name, or `None`
         for not at all.
     - `noise`: a noise such as [`hh.CurrentNoise`][], or a tuple of them; none by default.
@@ -56,16 +61,24 @@ class Network(Printed, eqx.Module):
     n: int = eqx.field(static=True)
     coupling: AbstractCoupling | None
     noise: tuple[AbstractNoise, ...]
+    cells: tuple[Placed, ...] = ()
 
     def __init__(self, neuron: Any, n: Any = 1, coupling: Any = None, noise: Any = ()):
-        if isinstance(neuron, Mapping):
-            neuron = _populations(neuron, n)
-        if isinstance(neuron, Populations):
+        self.cells = ()
+        if isinstance(neuron, Cell):
+            neuron, n, self.cells = _of_cells({"": neuron}, {"": check_size("n", n)})
+        elif isinstance(neuron, Mapping):
+            neuron, n, self.cells = _populations(neuron, n)
+        elif isinstance(neuron, Populations):
             n = sum(size for _, size in neuron.sizes)
         if isinstance(coupling, Mapping):
             check_size("n", n)
             check_names(coupling=coupling)
             ranges = neuron.ranges if isinstance(neuron, Populations) else {}
+            for part in coupling.values():
+                for end in (getattr(part, "pre", None), getattr(part, "post", None)):
+                    if isinstance(end, str) and end not in ranges and (at := _place(self.cells, end)):
+                        ranges = ranges | {end: at}
             ranges = tuple((name, part.start, part.stop) for name, part in ranges.items())
             coupling = Couplings(dict(coupling), ranges, n)
         self.neuron, self.n, self.coupling = neuron, n, coupling
@@ -166,7 +179,10 @@ class Network(Printed, eqx.Module):
         return coupled and all(neuron.flow_is_exact for _, neuron in self.kinds)
 
     def V_operator(self) -> AbstractOperator | None:
-        """V's own linear operator L, which couples the V of neurons: that of gap junctions, if any."""
+        """V's own linear operator L, of the axial currents in cells and of gap junctions, if any."""
+        trees = [] if not self.cells else [cell.tree(self.capacitance) for cell in self.cells]
+        if any(trees):
+            return Axial(tuple(tree for tree in trees if tree), self.n)
         joined = [] if self.coupling is None else self.coupling.junctions(self.n)
         if not joined:
             return None
@@ -292,6 +308,8 @@ class Network(Printed, eqx.Module):
         """
         stimulus = as_stimulus(stimulus)
         current, conductance = jnp.asarray(stimulus(t), y.V.dtype), stimulus.conductance()
+        for place, injected in stimulus.points(t):
+            current = current + self._density(place, injected)
         if self.coupling is not None:
             driven, conducted = self.coupling.linear_current(y.V, y.s)
             current, conductance = current + driven, conductance + conducted
@@ -299,6 +317,32 @@ class Network(Printed, eqx.Module):
             driven, conducted = noise.linear_current(x)
             current, conductance = current + driven, conductance + conducted
         return jnp.broadcast_to(current, y.V.shape), jnp.broadcast_to(conductance, y.V.shape)
+
+    def index(self, place: str | int) -> slice:
+        """Where in V the compartments at a place of its cells are, one for each cell.
+
+        **Arguments:** `place`: such as `"dend(0.5)"`, or `"pyr.dend(0.5)"` in the population `pyr`, see
+        [`hh.cells.Morphology`][].
+
+        **Raises:** `ValueError` for a place that is none.
+        """
+        at = _place(self.cells, place)
+        if at is None:
+            known = [cell.name for cell in self.cells] or "none, as the network has no hh.Cell"
+            raise ValueError(f"`place` must be on a cell ({known}), got {place!r}.")
+        return at
+
+    def _density(self, place: str | int, injected: Array) -> Float[Array, " n"]:
+        """The density (µA/cm²) of a current (nA) that is injected at a place."""
+        at = self.index(place)
+        cell = next(cell for cell in self.cells if cell.start <= at.start < cell.start + cell.n)
+        area = cell.area[(at.start - cell.start) // cell.count]
+        here = (np.arange(self.n) >= at.start) & (np.arange(self.n) < at.stop)
+        return jnp.where(here, 1e5 * injected / area, 0.0)
+
+    def settled(self) -> "Network":
+        """The network with what does not change in a run worked out."""
+        return put(self, cells=tuple(cell.settled() for cell in self.cells)) if self.cells else self
 
     def others_form(self, y: State) -> tuple[State, State]:
         """The `linear_form` of all but V, for which the two states hold V itself."""
@@ -330,18 +374,45 @@ class Network(Printed, eqx.Module):
         return y.replace(s=s)
 
 
-def _populations(neurons: Mapping, n: Any) -> Populations:
+def _populations(neurons: Mapping, n: Any) -> tuple[Any, int, tuple[Placed, ...]]:
     for name, neuron in neurons.items():
-        if not isinstance(neuron, Neuron):
-            raise TypeError(f"`neuron[{name!r}]` must be an hh.Neuron, got {neuron!r}.")
+        if not isinstance(neuron, Neuron | Cell):
+            raise TypeError(f"`neuron[{name!r}]` must be an hh.Neuron or an hh.Cell, got {neuron!r}.")
     if not isinstance(n, Mapping) or set(n) != set(neurons) or not neurons:
         raise ValueError(
             f"`n` must be a dict with a number for each of the populations {list(neurons)}, got {n!r}."
         )
     check_names(neuron=neurons)
-    for name, size in n.items():
-        check_size(f"n[{name!r}]", size)
-    return Populations(dict(neurons), tuple((name, int(n[name])) for name in neurons))
+    return _of_cells(neurons, {name: check_size(f"n[{name!r}]", n[name]) for name in neurons})
+
+
+def _of_cells(
+    neurons: Mapping[str, Neuron | Cell], counts: Mapping[str, int]
+) -> tuple[Neuron | Populations, int, tuple[Placed, ...]]:
+    """The neurons of a network, how many V there are, and where its cells are."""
+    parts: dict[str, tuple[Neuron, int]] = {}
+    cells, n = [], 0
+    for name, neuron in neurons.items():
+        if isinstance(neuron, Cell):
+            more, placed = lay_out(neuron, name, n, counts[name])
+            cells.append(placed)
+        else:
+            more = {name: (neuron, counts[name])}
+        parts |= more
+        n += sum(size for _, size in more.values())
+    if list(parts) == [""]:
+        return parts[""][0], n, tuple(cells)
+    sizes = tuple((name, size) for name, (_, size) in parts.items())
+    return Populations({name: neuron for name, (neuron, _) in parts.items()}, sizes), n, tuple(cells)
+
+
+def _place(cells: tuple[Placed, ...], name: str | int) -> slice | None:
+    """Where in V a place is, such as `"dend(0.5)"`, with the name of the population before it if there is one."""
+    for cell in cells:
+        before = f"{cell.name}." if cell.name else ""
+        if not before or (isinstance(name, str) and name.startswith(before)):
+            return cell.index(name[len(before) :] if isinstance(name, str) else name)
+    return None
 
 
 def vector_field(t: ArrayLike, y: State, args: tuple[Network, Any]) -> State:

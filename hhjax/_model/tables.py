@@ -22,6 +22,10 @@ def neuron_tables(neuron: Any) -> list[Table]:
     return [_parameter_table(neuron, f"Neuron: {named}")]
 
 
+def cell_tables(cell: Any) -> list[Table]:
+    return [_parameter_table(cell)]
+
+
 def populations_tables(populations: Any) -> list[Table]:
     sizes = {name: str(size) for name, size in populations.sizes}
     return [facts("Populations", sizes), _parameter_table(populations)]

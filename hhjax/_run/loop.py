@@ -31,6 +31,7 @@ def integrate(
     run: Run, start: Any, adjoint: diffrax.AbstractAdjoint, meter: diffrax.AbstractProgressMeter
 ) -> Result:
     """Take the steps of a run from `start`, see `Run.begin`."""
+    run = eqx.tree_at(lambda it: it.network, run, run.network.settled())
     if not isinstance(adjoint, diffrax.ForwardMode):  # whose directions would all be as large
         run = eqx.tree_at(lambda it: it.network, run, spread(run.network))
     plan, first = run.plan, jnp.asarray(steps_done(start), jnp.int32)

@@ -15,6 +15,7 @@ from .._base.parameters import as_float_array, cast_floats, check_parameters, is
 from .._base.random import check_key
 from .._base.renames import GONE, renamed
 from .._io.labels import run_attrs
+from .._model.cell import Cell
 from .._model.network import Network
 from .._model.neuron import Neuron, State
 from ..steppers._base import AbstractStepper, within_reach
@@ -74,7 +75,7 @@ class Problem(NamedTuple):
 
 def check_run(network: Any, stimulus: Any, t0: Any, t1: Any, dt: Any, y0: Any, v0: Any) -> Problem:
     """Refuse what cannot be run, and give the rest one float type."""
-    if isinstance(network, Neuron):
+    if isinstance(network, Neuron | Cell):
         network = Network(network)
     if not isinstance(network, Network):
         raise TypeError(f"`network` must be an hh.Network or hh.Neuron, got {network!r}.")
@@ -183,7 +184,7 @@ def prepare(
     key: Any,
 ) -> Prepared:
     """Refuse what [`hh.simulate`][] cannot run, and make ready what it can."""
-    network = Network(network) if isinstance(network, Neuron) else network
+    network = Network(network) if isinstance(network, Neuron | Cell) else network
     noisy = isinstance(network, Network) and network.is_noisy
     solver = default_solver(noisy) if solver is None else solver
     stepper = as_stepper(solver, noisy)

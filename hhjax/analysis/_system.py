@@ -80,7 +80,7 @@ def prepare(network: Any, stimulus: Any) -> System:
 
     **Raises:** `TypeError` and `ValueError` for what is no smooth autonomous system, or too large.
     """
-    if isinstance(network, Neuron):
+    if isinstance(network, Neuron | Cell):
         network = Network(network)
     if not isinstance(network, Network):
         raise TypeError(f"`network` must be an hh.Network or hh.Neuron, got {network!r}.")

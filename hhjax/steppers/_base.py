@@ -2,15 +2,17 @@
 
 import abc
 import math
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import equinox as eqx
+import jax.numpy as jnp
 from jax.typing import ArrayLike
 from jaxtyping import Array
 
 from .._base.devices import error_if
 from .._base.math import relax
-from .._base.operators import tr_bdf2
+from .._base.operators import AbstractOperator, tr_bdf2
 from .._base.parameters import is_concrete
 from .._model.network import Network
 from .._model.neuron import State
@@ -94,12 +96,20 @@ def flow_V(
 ) -> Array:
     """V after `dt` (ms) by its own equation, with the coefficients that it has at `t` and `y`.
 
-    Exactly, but for the order 2 of `tr_bdf2` where the V of neurons are joined by an operator. `extra`
+    Exactly, but for the order 2 of `tr_bdf2` where the V of points are joined by an operator. `extra`
     is more drive, mV/ms.
     """
     drive, rate = network.V_form(t, y, stimulus)
-    L = network.V_operator()
-    return relax(V, drive + extra, rate, dt) if L is None else tr_bdf2(V, drive + extra, rate, L, dt)
+    drive, L = drive + extra, network.V_operator()
+    joined = lambda: tr_bdf2(V, drive, rate, L, dt)
+    return where_joined(L, joined, lambda: relax(V, drive, rate, dt))
+
+
+def where_joined(L: AbstractOperator | None, joined: Callable[[], Array], alone: Callable[[], Array]) -> Array:
+    """V by `joined` where L joins points, elsewhere by `alone`."""
+    if L is None:
+        return alone()
+    return joined() if L.joined is None else jnp.where(L.joined, joined(), alone())
 
 
 def within_reach(stepper: AbstractStepper, network: Network, dt: Any) -> Network:
@@ -111,9 +121,10 @@ def within_reach(stepper: AbstractStepper, network: Network, dt: Any) -> Network
     if L is None or math.isinf(most):
         return network
     reach = dt * L.bound()
+    what = "`cell` has compartments" if L.smooth else "`coupling` has gap junctions"
     message = (
-        f"`coupling` has gap junctions too strong for this solver at this `dt`: it takes twice their sum on "
-        f"one neuron, times dt/C, up to {most:g}. Take solver='strang'"
+        f"{what} joined too strongly for this solver at this `dt`: it takes twice the sum of conductances "
+        f"to one neighbours, times dt/C, up to {most:g}. Take solver='strang'"
     )
     if is_concrete(reach):
         if not reach <= most:

@@ -10,10 +10,11 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from .._base.math import once
+from .._base.operators import backward_euler, trapezium
 from .._model.network import Network
 from .._model.neuron import State
 from ..stimuli._base import Stimulus
-from ._base import AbstractStepper, flow_V
+from ._base import AbstractStepper, flow_V, where_joined
 
 
 def _relax_gates(network: Network, dt: Array, y: State) -> State:
@@ -58,7 +59,8 @@ class _AbstractStaggered(AbstractStepper):
 
     def step(self, network, t, dt, z, stimulus, key):
         middle = t + dt / 2
-        if network.V_operator() is not None:  # V first, which may change at once
+        L = network.V_operator()
+        if L is not None and not L.smooth:  # V first, which may change at once
             y = self._moved_V(network, middle, dt / 2, z.y, stimulus)
             y = self._moved_V(network, middle, dt / 2, _relax_gates(network, dt, y), stimulus)
             return _Lagging(y, z.lag, z.lag_s)
@@ -125,10 +127,12 @@ class CrankNicolson(_AbstractStaggered):
     """
 
     def step_V(self, network, t, dt, y, V, stimulus):
-        if network.V_operator() is not None:
+        L = network.V_operator()
+        if L is not None and not L.smooth:
             return flow_V(network, t, dt, y, V, stimulus)
         drive, rate = network.V_form(t, y, stimulus)
-        return (V * (1 - rate * dt / 2) + dt * drive) / (1 + rate * dt / 2)
+        alone = lambda: (V * (1 - rate * dt / 2) + dt * drive) / (1 + rate * dt / 2)
+        return where_joined(L, lambda: trapezium(V, drive, rate, L, dt), alone)
 
 
 class BackwardEuler(AbstractStepper):
@@ -145,10 +149,8 @@ class BackwardEuler(AbstractStepper):
     def step(self, network, t, dt, z, stimulus, key):
         drive, rate = network.V_form(t + dt / 2, z, stimulus)
         L = network.V_operator()
-        if L is None:
-            V = (z.V + dt * drive) / (1 + dt * rate)
-        else:
-            V = z.V + L.solver(1 / dt + rate)(drive - rate * z.V - L.times(z.V))
+        joined = lambda: backward_euler(z.V, drive, rate, L, dt)
+        V = where_joined(L, joined, lambda: (z.V + dt * drive) / (1 + dt * rate))
         return _relax_gates(network, dt, z.replace(V=V))
 
 

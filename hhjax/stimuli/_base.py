@@ -17,7 +17,7 @@ import numpy as np
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
-from .._base.parameters import check_parameters, is_concrete, param, Parameter, run_dtype
+from .._base.parameters import check_parameters, is_concrete, param, Parameter, put, run_dtype
 
 
 class Stimulus(eqx.Module):
@@ -37,6 +37,10 @@ class Stimulus(eqx.Module):
     def conductance(self) -> Array | float:
         """What falls off the current as V rises, mS/cm²: the neuron gets I(t) − conductance·V."""
         return 0.0
+
+    def points(self, t: ArrayLike) -> list[tuple[Any, Array]]:
+        """Currents (nA) into places of a cell at time `t` (ms): pairs of a place and a current."""
+        return []
 
     def table(self, edges: Float[Array, " edges"]) -> Any:
         """What is worked out once for all steps of a run: arrays with one row for each step.
@@ -125,6 +129,9 @@ class Sum(Stimulus):
     def conductance(self) -> Array | float:
         return sum(part.conductance() for part in self.parts)
 
+    def points(self, t: ArrayLike) -> list[tuple[Any, Array]]:
+        return [point for part in self.parts for point in part.points(t)]
+
     def within(self, t: Array, dt: Array, end: Array, row: Any = None) -> Stimulus:
         rows = [None] * len(self.parts) if row is None else row
         return Sum(tuple(part.within(t, dt, end, own) for part, own in zip(self.parts, rows)))
@@ -154,6 +161,9 @@ class Scaled(Stimulus):
     def conductance(self) -> Array | float:
         return self.factor * self.stimulus.conductance()
 
+    def points(self, t: ArrayLike) -> list[tuple[Any, Array]]:
+        return [(place, self.factor * current) for place, current in self.stimulus.points(t)]
+
     def within(self, t: Array, dt: Array, end: Array, row: Any = None) -> Stimulus:
         return Scaled(self.stimulus.within(t, dt, end, row), self.factor)
 
@@ -162,6 +172,35 @@ class Scaled(Stimulus):
 
     def edges(self, t0: float, t1: float) -> Array:
         return self.stimulus.edges(t0, t1)
+
+
+class PointCurrent(Stimulus):
+    """A current into one place of a cell: `hh.PointCurrent(hh.Step(0.5, 5.0, 55.0), at="soma")`.
+
+    **Fields:** `current`: a number or a stimulus, in nA in place of µA/cm²; `at`: the place, see
+    `Network.index`.
+    """
+
+    current: Stimulus = eqx.field(converter=lambda x: as_stimulus(x))
+    at: str | int = eqx.field(static=True)
+
+    def check(self) -> None:
+        self.current.check()
+
+    def __call__(self, t: ArrayLike) -> Array:
+        return jnp.zeros(())
+
+    def points(self, t: ArrayLike) -> list[tuple[Any, Array]]:
+        return [(self.at, self.current(t))]
+
+    def within(self, t: Array, dt: Array, end: Array, row: Any = None) -> Stimulus:
+        return put(self, current=self.current.within(t, dt, end, row))
+
+    def table(self, edges: Array) -> Any:
+        return self.current.table(edges)
+
+    def edges(self, t0: float, t1: float) -> Array:
+        return self.current.edges(t0, t1)
 
 
 class _Function(Stimulus):

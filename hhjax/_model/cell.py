@@ -1,0 +1,220 @@
+"""A neuron with dendrites and axon: membranes on a tree of compartments."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.typing import ArrayLike
+from jaxtyping import Array, Float
+
+from .._base.parameters import param, Parameter, put
+from .._base.tables import Printed, Table
+from ..cells._axial import Tree
+from ..cells._morphology import Morphology, Section
+from .neuron import Neuron
+from .tables import cell_tables
+
+Membrane = Neuron | Callable[[np.ndarray], Neuron]
+
+
+class Geometry(eqx.Module):
+    """What of the shape of a cell is a parameter.
+
+    **Fields:**
+
+    - `length`, `diameter`: of each compartment, µm, shape (compartments,); the diameter of a tapering one is
+        that of the cylinder of its area.
+    - `resistivity`: of the axoplasm, Ω·cm, scalar or one for each compartment.
+    - `morphology`: how the compartments are joined.
+    """
+
+    length: Parameter = param(unit="µm", positive=True)
+    diameter: Parameter = param(unit="µm", positive=True)
+    resistivity: Parameter = param(unit="Ω·cm", positive=True)
+    morphology: Morphology = eqx.field(static=True)
+
+    @property
+    def area(self) -> Float[Array, " compartments"]:
+        """Of the membrane, µm²."""
+        return jnp.pi * self.diameter * self.length
+
+    def conductance(self) -> Float[Array, " links"]:
+        """Of each link between compartments or branch points, µS.
+
+        Its resistance is Σ R·∫dx/(πr²) over the halves of compartments between two nodes.
+        """
+        shape = self.morphology
+        # A half beyond a tip of radius 0 has none, and no link.
+        halves = np.where(np.isfinite(shape.halves), shape.halves, 0.0)
+        of_cylinder = self.resistivity * (self.length / 2) / (jnp.pi * self.diameter**2 / 4)
+        resistance = jnp.append((0.01 * of_cylinder[:, None] * halves).ravel(), 0.0)  # MΩ
+        return 1 / resistance[shape.link_halves].sum(axis=1)
+
+
+class Cell(Printed, eqx.Module):
+    r"""A neuron of many compartments, each with the membrane of a [`hh.Neuron`][].
+
+    $C_i\,dV_i/dt = I_i - \sum_k I_{k,i} + \sum_j G_{ij} (V_j - V_i)/A_i$ over the neighbours j, with the
+    axial conductances G and the areas A (W. Rall, Exp. Neurol. 1 (1959) 491-527).
+
+    ```python
+    sections = {"soma": hh.cells.Section(20, 20), "dend": hh.cells.Section(500, 2, parent="soma", at=0.5)}
+    cell = hh.Cell(sections, {"soma": hh.squid_axon(), "dend": passive}, resistivity=150)
+    ```
+
+    It stands where a neuron does, in [`hh.simulate`][], in [`hh.Network`][] and so on; V, and what has one
+    value for each neuron, then has one for each compartment, numbered as in [`hh.cells.Morphology`][].
+
+    **Arguments:**
+
+    - `morphology`: a [`hh.cells.Morphology`][], or sections of which to make one.
+    - `membranes`: a neuron for all of it, or one by each region. Its parameters are scalars or have one
+        value for each compartment of the region. A function is called with the way of each from the
+        middle of the root section (µm), and returns such a neuron.
+    - `resistivity`: Ω·cm, scalar or one for each compartment.
+
+    **Raises:** `ValueError` for regions without a membrane, and membranes without a region.
+    """
+
+    membranes: Neuron | dict[str, Neuron]
+    geometry: Geometry
+
+    def __init__(
+        self,
+        morphology: Morphology | Mapping[str, Section],
+        membranes: Membrane | Mapping[str, Membrane],
+        *,
+        resistivity: ArrayLike = 100.0,
+    ):
+        if isinstance(morphology, Mapping):
+            morphology = Morphology(morphology, resistivity=float(np.mean(np.asarray(resistivity))))
+        if not isinstance(morphology, Morphology):
+            raise TypeError(
+                f"`morphology` must be an hh.cells.Morphology, or a dict of sections, got {morphology!r}."
+            )
+        self.geometry = Geometry(morphology.length, morphology.diameter, resistivity, morphology)
+        if isinstance(membranes, Mapping):
+            if set(membranes) != set(morphology.regions):
+                raise ValueError(
+                    f"`membranes` must have a neuron for each of the regions {list(morphology.regions)}, "
+                    f"got {list(membranes)}."
+                )
+            at = lambda region: morphology.distance[morphology.region == region]
+            self.membranes = {k: _membrane(membranes[k], at(k), k) for k in morphology.regions}
+        else:
+            self.membranes = _membrane(membranes, morphology.distance, None)
+
+    @property
+    def morphology(self) -> Morphology:
+        return self.geometry.morphology
+
+    @property
+    def n(self) -> int:
+        """How many compartments there are."""
+        return self.morphology.n
+
+    @property
+    def area(self) -> Float[Array, " compartments"]:
+        """Membrane area of each compartment, µm²."""
+        return self.geometry.area
+
+    def index(self, place: str | int) -> int:
+        """The number of the compartment at a place, see [`hh.cells.Morphology`][]."""
+        return self.morphology.index(place)
+
+    def _tables(self) -> list[Table]:
+        return [*self.morphology._tables(), *cell_tables(self)]
+
+
+class Cable(Cell):
+    """An unbranched cell of one membrane: its only section is `"cable"`.
+
+    ```python
+    hh.Cable(hh.squid_axon(celsius=18.5), length=30_000, diameter=476, resistivity=35.4, n=300)
+    ```
+
+    **Arguments:** `membrane`: see [`hh.Cell`][]; `length`, `diameter`: µm; `resistivity`: Ω·cm; `n`: the
+    number of compartments, by default so many that each is a tenth of the space constant at 100 Hz.
+    """
+
+    def __init__(
+        self,
+        membrane: Membrane,
+        length: float,
+        diameter: Any,
+        *,
+        resistivity: ArrayLike = 100.0,
+        n: int | None = None,
+    ):
+        super().__init__({"cable": Section(length, diameter, n=n)}, membrane, resistivity=resistivity)
+
+
+def _membrane(membrane: Any, distance: np.ndarray, region: str | None) -> Neuron:
+    made = membrane if isinstance(membrane, Neuron) or not callable(membrane) else membrane(distance)
+    if not isinstance(made, Neuron):
+        name = "membranes" if region is None else f"membranes[{region!r}]"
+        raise TypeError(f"`{name}` must be an hh.Neuron, or a function that returns one, got {made!r}.")
+    return made
+
+
+class Placed(eqx.Module):
+    """Equal cells in a network: V has `count` of each compartment in turn, from `start` on.
+
+    **Fields:** `name`: of their population, empty for the only one; `conductance`, `area`: those of the
+    geometry once they are worked out.
+    """
+
+    geometry: Geometry
+    name: str = eqx.field(static=True)
+    start: int = eqx.field(static=True)
+    count: int = eqx.field(static=True)
+    known: tuple[Array, Array] | None = None
+
+    @property
+    def n(self) -> int:
+        return self.geometry.morphology.n * self.count
+
+    def settled(self) -> "Placed":
+        """The same with what does not change in a run worked out."""
+        return put(self, known=(self.geometry.conductance(), self.geometry.area))
+
+    @property
+    def area(self) -> Array:
+        return self.geometry.area if self.known is None else self.known[1]
+
+    def tree(self, C: Float[Array, " n"]) -> Tree | None:
+        """How they are joined, for capacitances C (µF/cm²) of a whole network; `None` for one compartment."""
+        shape = self.geometry.morphology
+        if shape.n == 1:
+            return None
+        capacity = 1e-5 * self.area[:, None] * C[self.start : self.start + self.n].reshape(shape.n, self.count)
+        conductance = self.geometry.conductance() if self.known is None else self.known[0]
+        return Tree(shape.links, conductance, capacity, self.start)
+
+    def index(self, place: str | int) -> slice:
+        """Where in V the compartments at a place are, one for each cell."""
+        first = self.start + self.geometry.morphology.index(place) * self.count
+        return slice(first, first + self.count)
+
+
+def lay_out(cell: Cell, name: str, start: int, count: int) -> tuple[dict[str, tuple[Neuron, int]], Placed]:
+    """The membranes of equal cells by region, each with the number of compartments, and where they are."""
+    shape = cell.morphology
+    parts = {"": cell.membranes} if isinstance(cell.membranes, Neuron) else cell.membranes
+    sizes = shape.regions if isinstance(cell.membranes, dict) else {"": shape.n}
+
+    def over(x: Any, n: int) -> Any:
+        if not eqx.is_array(x) or x.ndim == 0 or count == 1 and x.shape == (n,):
+            return x
+        by_compartment = x if x.ndim == 2 else x[:, None]
+        return jnp.broadcast_to(by_compartment, (n, count)).reshape(-1)
+
+    found = {}
+    for region, neuron in parts.items():
+        whole = ".".join(part for part in (name, region) if part)
+        spread = jax.tree.map(lambda x, n=sizes[region]: over(x, n), neuron)
+        found[whole] = spread, sizes[region] * count
+    return found, Placed(cell.geometry, name, start, count)

@@ -1,0 +1,325 @@
+"""The shape of a cell: sections, cut into compartments, and how these are joined."""
+
+import dataclasses
+import functools
+import hashlib
+import math
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from .._base.host import known_are
+from .._base.parameters import check_size
+from .._base.tables import Printed, Table
+from ._axial import Links, order_links
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Section:
+    """An unbranched piece of a cell, a cylinder or a row of frusta.
+
+    **Fields:**
+
+    - `length`: µm; for several frusta the length of each.
+    - `diameter`: µm; a number for a cylinder, else one for each end of a frustum, in order.
+    - `parent`: the section on which it stands, by name; `None` for the one at the root.
+    - `at`: where on the parent, from 0 at its start to 1 at its end. Between these it stands on the middle
+        of the nearest compartment.
+    - `n`: into how many compartments it is cut, of equal length; by default the rule of the
+        [`hh.cells.Morphology`][] decides.
+    - `region`: the name of its region; by default that of the section, up to a number in brackets.
+    - `points`: the places of the ends of the frusta, µm, shape (frusta + 1, 3), for pictures.
+    """
+
+    length: Any
+    diameter: Any
+    parent: str | None = None
+    at: float = 1.0
+    n: int | None = None
+    region: str | None = None
+    points: Any = None
+
+    def __post_init__(self) -> None:
+        for name in ("length", "diameter"):
+            try:
+                value = np.atleast_1d(np.asarray(getattr(self, name), float))
+            except (TypeError, ValueError):
+                value = np.array([np.nan])
+            if value.ndim != 1 or not np.isfinite(value).all():
+                raise ValueError(f"`{name}` must be finite numbers in µm, got {getattr(self, name)!r}.")
+            object.__setattr__(self, name, value)
+        if not (self.length >= 0).all() or not self.length.sum() > 0:
+            raise ValueError(f"`length` must be positive (µm), got {self.length}.")
+        if self.diameter.size == 1:
+            object.__setattr__(self, "diameter", np.full(self.length.size + 1, self.diameter[0]))
+        if self.diameter.size != self.length.size + 1:
+            raise ValueError(
+                f"`diameter` must be one number or {self.length.size + 1}, one for each end of the "
+                f"{self.length.size} frusta, got {self.diameter.size}."
+            )
+        if not (self.diameter[:-1] > 0).all() or self.diameter[-1] < 0:
+            raise ValueError(f"`diameter` must be positive (µm), but for a tip, got {self.diameter.min()}.")
+        if not 0 <= self.at <= 1:
+            raise ValueError(f"`at` must be between 0 and 1, got {self.at!r}.")
+        if self.n is not None:
+            check_size("n", self.n)
+
+    def lambda_100(self, resistivity: float, C: float) -> float:
+        """How many space constants at 100 Hz it is long, by the rule of NEURON."""
+        d = self.diameter
+        parts = np.sum(self.length / np.sqrt(d[:-1] + d[1:])) * math.sqrt(2)
+        return parts * 1e-5 * math.sqrt(4 * math.pi * 100 * resistivity * C)
+
+    def cut(self, n: int) -> "_Cut":
+        """Its n compartments; what a frustum adds to each half of one is integrated exactly."""
+        ends = np.concatenate([[0.0], np.cumsum(self.length)])
+        halves = np.linspace(0.0, ends[-1], 2 * n + 1)
+        stops = np.unique(np.concatenate([ends, halves]))
+        apart = np.diff(stops) > 0
+        a, b = stops[:-1][apart], stops[1:][apart]
+        piece = np.clip(np.searchsorted(ends, (a + b) / 2, side="right") - 1, 0, self.length.size - 1)
+        rising = self.length > 0
+        slope = np.divide(np.diff(self.diameter), self.length, out=np.zeros(self.length.size), where=rising)
+        radius = lambda x: (self.diameter[piece] + slope[piece] * (x - ends[piece])) / 2
+        h, r0, r1 = b - a, radius(a), radius(b)
+        area = np.pi * (r0 + r1) * np.hypot(h, r1 - r0)
+        with np.errstate(divide="ignore"):
+            resistance = h / (np.pi * r0 * r1)
+        half = np.clip(np.searchsorted(halves, (a + b) / 2, side="right") - 1, 0, 2 * n - 1)
+        areas = np.bincount(half, area, 2 * n).reshape(n, 2).sum(axis=1)
+        return _Cut(ends[-1] / n, areas, np.bincount(half, resistance, 2 * n).reshape(n, 2))
+
+
+class _Cut(NamedTuple):
+    """The compartments of a section: `length` of each, µm; `area`, µm², shape (n,); `resistance` of each
+    half, per resistivity, 1/µm, shape (n, 2)."""
+
+    length: float
+    area: np.ndarray
+    resistance: np.ndarray
+
+
+def _region(name: str) -> str:
+    return re.sub(r"\[\d+\]$", "", name)
+
+
+class Place(NamedTuple):
+    """A place on a cell: a section and how far along it, from 0 to 1."""
+
+    section: str
+    along: float
+
+
+_PLACE = re.compile(r"(?P<section>.+?)(\((?P<along>[^()]*)\))?$")
+
+
+class Morphology(Printed):
+    """The compartments of a cell, region after region, and the tree that they make.
+
+    ```python
+    hh.cells.Morphology({
+        "soma": hh.cells.Section(20, 20),
+        "dend[0]": hh.cells.Section(300, [3, 1], parent="soma", at=0.5),
+    })
+    ```
+
+    A place is written as in NEURON: `"dend[0](0.25)"` is a quarter of the way along, `"dend[0]"` its
+    middle. The compartments are numbered along each section, the sections in their order, but those of
+    one region together.
+
+    **Arguments:**
+
+    - `sections`: [`hh.cells.Section`][]s by name, of which each stands on another, but for one.
+    - `max_length`: the longest compartment, µm, where a section says no `n`.
+    - `d_lambda`: where neither is given: the longest compartment in space constants at 100 Hz, for which
+        `resistivity` (Ω·cm) and `C` (µF/cm²) count. The numbers of compartments are then odd (M. L. Hines
+        and N. T. Carnevale, Neuroscientist 7 (2001) 123-135).
+    - `notes`: what was found when it was read.
+
+    **Fields:** `regions`: the number of compartments by region; `region`, `section`, `along`, `length`,
+    `diameter`, `distance`: of each compartment its region, section, place on it (0 to 1), length and
+    diameter (µm) and the way from the middle of the root section (µm), shape (n,); `area`: µm²;
+    `links`: of the tree.
+
+    **Raises:** `ValueError` for sections that make no tree.
+    """
+
+    def __init__(
+        self,
+        sections: Mapping[str, Section],
+        *,
+        max_length: float | None = None,
+        d_lambda: float = 0.1,
+        resistivity: float = 100.0,
+        C: float = 1.0,
+        notes: Sequence[str] = (),
+    ):
+        self.sections, self.notes = dict(sections), tuple(notes)
+        order = _from_root(self.sections)
+        sizes = {k: _size(s, max_length, d_lambda, resistivity, C) for k, s in self.sections.items()}
+        of_region: dict[str, list[str]] = {}
+        for name, section in self.sections.items():
+            of_region.setdefault(section.region or _region(name), []).append(name)
+        cuts = {name: self.sections[name].cut(sizes[name]) for names in of_region.values() for name in names}
+        self._first = dict(zip(cuts, np.cumsum([0, *(sizes[name] for name in cuts)]).tolist()))
+        self._sizes = sizes
+        self.n = sum(sizes.values())
+        self.regions = {region: sum(sizes[name] for name in names) for region, names in of_region.items()}
+        middles = lambda name: (np.arange(sizes[name]) + 0.5) / sizes[name]
+        each = lambda of: np.concatenate([np.broadcast_to(of(name), (sizes[name],)) for name in cuts])
+        self.region = np.repeat(list(self.regions), list(self.regions.values()))
+        self.section = each(lambda name: np.asarray(name))
+        self.along = each(middles)
+        self.length = each(lambda name: np.asarray(cuts[name].length))
+        self.area = each(lambda name: cuts[name].area)
+        self.diameter = self.area / (np.pi * self.length)
+        resistance = np.concatenate([cuts[name].resistance for name in cuts])
+        # In those of a cylinder of that length and diameter.
+        self.halves = resistance * (np.pi * self.diameter**2 / 2 / self.length)[:, None]
+        self._join(order)
+        self._starts: dict[str, float] = {}
+        for name in order:
+            section = self.sections[name]
+            self._starts[name] = 0.0 if section.parent is None else self._way(section.parent, section.at)
+        self.distance = each(lambda name: self._way(name, middles(name)))
+
+    def _join(self, order: list[str]) -> None:
+        """The tree of compartments, and of branch points where more than two meet.
+
+        The resistance of a link is that of up to two halves of compartments, of which the number is
+        2·compartment + side; 2·n stands for none.
+        """
+        none = 2 * self.n
+        ends, halves = [], []
+        joints: dict[tuple[str, int], list[int]] = {}  # the halves that meet at the end of a section
+        starts: dict[str, int | tuple[str, int]] = {}  # the node or the joint that a section stands on
+
+        def link(half: int, other: int, node: int | None = None) -> None:
+            ends.append((half // 2, other // 2 if node is None else node))
+            halves.append((half, other if node is None else none))
+
+        for name in order:
+            section, first, last = self.sections[name], self._first[name], self._last(name)
+            if section.parent is None:
+                starts[name] = (name, 0)
+            elif 0 < section.at < 1:
+                starts[name] = self._nearest(section.parent, section.at)
+            else:
+                starts[name] = (section.parent, 1) if section.at else starts[section.parent]
+            start = starts[name]
+            if isinstance(start, int):
+                link(2 * first, none, start)
+            else:
+                joints.setdefault(start, []).append(2 * first)
+            joints[name, 1] = [2 * last + 1]
+            for c in range(first, last):
+                link(2 * c + 1, 2 * c + 2)
+        nodes = self.n
+        for members in joints.values():
+            if len(members) == 2:
+                link(*members)
+            elif len(members) > 2:
+                for half in members:
+                    link(half, none, nodes)
+                nodes += 1
+        self.links: Links = order_links(np.array(ends, int).reshape(-1, 2), nodes)
+        self.link_halves = np.array(halves, int).reshape(-1, 2)[self.links.place]
+
+    def _last(self, name: str) -> int:
+        return self._first[name] + self._sizes[name] - 1
+
+    def _nearest(self, name: str, along: float) -> int:
+        size = self._sizes[name]
+        return self._first[name] + min(int(along * size), size - 1)
+
+    def _way(self, name: str, along: Any) -> Any:
+        """From the middle of the root section to a place, µm."""
+        length = self.sections[name].length.sum()
+        if self.sections[name].parent is None:
+            return np.abs(along - 0.5) * length
+        return self._starts[name] + along * length
+
+    def index(self, place: "str | int") -> int:
+        """The number of the compartment at a place, such as `"dend[0](0.25)"`, or that number itself.
+
+        **Raises:** `ValueError` for a place that is none, with the sections that are.
+        """
+        if isinstance(place, (int, np.integer)) and not isinstance(place, bool):
+            if not -self.n <= place < self.n:
+                raise ValueError(f"`place` must be a number from 0 to {self.n - 1}, got {place}.")
+            return int(place) % self.n
+        if not isinstance(place, str):
+            raise TypeError(f"`place` must be such as 'dend(0.5)' or a compartment's number, got {place!r}.")
+        name, along = place, 0.5
+        if name not in self.sections and (found := _PLACE.match(place)):
+            name, given = found["section"], found["along"]
+            try:
+                along = 0.5 if given is None else float(given)
+            except ValueError:
+                along = math.nan
+        if name not in self.sections:
+            known = known_are(name, list(self.sections))
+            raise ValueError(f"`place` must be on a section, got {place!r}.{known}")
+        if not 0 <= along <= 1:
+            raise ValueError(f"`place` must be from 0 to 1 along a section, got {place!r}.")
+        return self._nearest(name, along)
+
+    @functools.cached_property
+    def _digest(self) -> bytes:
+        arrays = (self.length, self.diameter, self.area, self.halves, *self.links[:3], self.link_halves)
+        told = hashlib.sha256(repr((self._first, self._sizes, self.regions)).encode())
+        for x in arrays:
+            told.update(np.ascontiguousarray(x).tobytes())
+        return told.digest()
+
+    def __eq__(self, other: object) -> bool:
+        return self is other or (isinstance(other, Morphology) and self._digest == other._digest)
+
+    def __hash__(self) -> int:
+        return hash(self._digest)
+
+    def __repr__(self) -> str:
+        return f"<Morphology of {len(self.sections)} sections, {self.n} compartments>"
+
+    def _tables(self) -> list[Table]:
+        rows = []
+        for region, n in self.regions.items():
+            at = self.region == region
+            count = len(dict.fromkeys(self.section[at]))
+            numbers = (self.length[at].sum(), self.area[at].sum(), self.distance[at].max())
+            rows.append((region, str(count), str(n), *(f"{x:.6g}" for x in numbers)))
+        headers = ("region", "sections", "compartments", "length (µm)", "area (µm²)", "farthest (µm)")
+        return [Table(headers, rows, f"Morphology: {self.n} compartments", self.notes)]
+
+
+def _size(section: Section, max_length: Any, d_lambda: float, resistivity: float, C: float) -> int:
+    if section.n is not None:
+        return section.n
+    if max_length is not None:
+        return max(1, math.ceil(section.length.sum() / max_length - 1e-9))
+    return int((section.lambda_100(resistivity, C) / d_lambda + 0.9) / 2) * 2 + 1
+
+
+def _from_root(sections: dict[str, Section]) -> list[str]:
+    """The names of sections, each after the one that it stands on."""
+    for name, section in sections.items():
+        if not isinstance(section, Section):
+            raise TypeError(f"`sections[{name!r}]` must be an hh.cells.Section, got {section!r}.")
+        if section.parent is not None and section.parent not in sections:
+            known = known_are(section.parent, list(sections))
+            raise ValueError(f"`sections[{name!r}].parent` must be a section, got {section.parent!r}.{known}")
+    roots = [name for name, section in sections.items() if section.parent is None]
+    if len(roots) != 1:
+        raise ValueError(f"`sections` must have one without a parent, at the root, got {roots}.")
+    on: dict[str, list[str]] = {}
+    for name, section in sections.items():
+        on.setdefault(section.parent or "", []).append(name)
+    found = roots
+    for name in found:
+        found.extend(on.get(name, ()))
+    if len(found) < len(sections):
+        rest = [name for name in sections if name not in found]
+        raise ValueError(f"`sections` must hang together: {rest[:5]} stand on each other in a circle.")
+    return found
