@@ -28,8 +28,8 @@ class AbstractOperator(eqx.Module):
         """L·V, in mV/ms."""
 
     @abc.abstractmethod
-    def solver(self, d: Float[Array, " n"]) -> Solve:
-        """The function from b to the x with (d + L)·x = b, for d > 0 (1/ms)."""
+    def solve(self, d: Float[Array, " n"], b: Float[Array, " n"]) -> tuple[Float[Array, " n"], Solve]:
+        """The x with (d + L)·x = b for d > 0 (1/ms), and the function from another b to its x."""
 
     @abc.abstractmethod
     def bound(self) -> Float[Array, ""]:
@@ -51,17 +51,20 @@ def tr_bdf2(V: Array, drive: Array, rate: Array, L: AbstractOperator, dt: Array)
     """
     if L.smooth:
         h = GAMMA / 2 * dt
-        solve = L.solver(1 / h + rate)
         drive, V = drive - rate * ORIGIN, V - ORIGIN
-        by_trapezium = 2 * solve(V / h + drive) - V
+        half, solve = L.solve(1 / h + rate, V / h + drive)
+        by_trapezium = 2 * half - V
         weight = 1 / (GAMMA * (2 - GAMMA))
         return ORIGIN + solve((weight * by_trapezium + (1 - weight) * V) / h + drive)
     h = GAMMA / 2 * (dt / 2)
-    solve = L.solver(1 / h + rate)
+    solve = None
     for _ in range(2):  # for what is added to V, which float32 keeps more digits of
         slope = drive - rate * V - L.times(V)
-        by_trapezium = 2 * solve(slope)  # over γ·dt/2
-        V = V + solve(slope + by_trapezium / (GAMMA * (2 - GAMMA) * h))
+        if solve is None:
+            half, solve = L.solve(1 / h + rate, slope)
+        else:
+            half = solve(slope)
+        V = V + solve(slope + 2 * half / (GAMMA * (2 - GAMMA) * h))  # 2·half over γ·dt/2
     return V
 
 
@@ -69,11 +72,11 @@ def trapezium(V: Array, drive: Array, rate: Array, L: AbstractOperator, dt: Arra
     """The same by the trapezium rule, of order 2."""
     h = dt / 2
     drive, V = drive - rate * ORIGIN, V - ORIGIN
-    return 2 * L.solver(1 / h + rate)(V / h + drive) - V + ORIGIN
+    return 2 * L.solve(1 / h + rate, V / h + drive)[0] - V + ORIGIN
 
 
 def backward_euler(V: Array, drive: Array, rate: Array, L: AbstractOperator, dt: Array) -> Array:
     """The same by backward Euler, of order 1."""
     if not L.smooth:
-        return V + L.solver(1 / dt + rate)(drive - rate * V - L.times(V))
-    return ORIGIN + L.solver(1 / dt + rate)((V - ORIGIN) / dt + (drive - rate * ORIGIN))
+        return V + L.solve(1 / dt + rate, drive - rate * V - L.times(V))[0]
+    return ORIGIN + L.solve(1 / dt + rate, (V - ORIGIN) / dt + (drive - rate * ORIGIN))[0]

@@ -179,18 +179,20 @@ class Placed(eqx.Module):
 
     def settled(self) -> "Placed":
         """The same with what does not change in a run worked out."""
-        return put(self, known=(self.geometry.conductance(), self.geometry.area))
+        return put(self, known=(self.geometry.conductance(), self.area))
 
     @property
-    def area(self) -> Array:
-        return self.geometry.area if self.known is None else self.known[1]
+    def area(self) -> Float[Array, " n"]:
+        """Membrane area of each compartment of all cells, µm²."""
+        # One for each cell, so that a gradient adds up over the cells once, after the loop.
+        return jnp.repeat(self.geometry.area, self.count) if self.known is None else self.known[1]
 
     def tree(self, C: Float[Array, " n"]) -> Tree | None:
         """How they are joined, for capacitances C (µF/cm²) of a whole network; `None` for one compartment."""
         shape = self.geometry.morphology
         if shape.n == 1:
             return None
-        capacity = 1e-5 * self.area[:, None] * C[self.start : self.start + self.n].reshape(shape.n, self.count)
+        capacity = (1e-5 * self.area * C[self.start : self.start + self.n]).reshape(shape.n, self.count)
         conductance = self.geometry.conductance() if self.known is None else self.known[0]
         return Tree(shape.links, conductance, capacity, self.start)
 

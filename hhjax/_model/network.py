@@ -336,9 +336,12 @@ class Network(Printed, eqx.Module):
         """The density (µA/cm²) of a current (nA) that is injected at a place."""
         at = self.index(place)
         cell = next(cell for cell in self.cells if cell.start <= at.start < cell.start + cell.n)
-        area = cell.area[(at.start - cell.start) // cell.count]
-        here = (np.arange(self.n) >= at.start) & (np.arange(self.n) < at.stop)
-        return jnp.where(here, 1e5 * injected / area, 0.0)
+        at = slice(at.start - cell.start, at.stop - cell.start)
+        here = np.zeros(cell.n)
+        here[at] = 1e5
+        # For all compartments, as a gradient by the area of one would make a vector of zeros at every step.
+        density = here.astype(cell.area.dtype) / cell.area * jnp.tile(injected, cell.n // jnp.size(injected))
+        return density if cell.n == self.n else jnp.zeros(self.n).at[cell.start : cell.start + cell.n].set(density)
 
     def settled(self) -> "Network":
         """The network with what does not change in a run worked out."""

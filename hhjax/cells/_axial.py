@@ -1,6 +1,7 @@
 """The currents along a tree of compartments, and the solution of V's equations on it."""
 
-from collections.abc import Callable, Sequence
+import functools
+from collections.abc import Sequence
 from typing import ClassVar, NamedTuple
 
 import jax
@@ -100,18 +101,21 @@ class Tree(NamedTuple):
             x = jnp.where(jnp.arange(self.nodes)[:, None] < size, x, mean / jnp.where(weight > 0, weight, 1.0))
         return self._from_nodes(_outflow(g, x, self.links)) / self.capacity.reshape(-1)
 
-    def solver(self, d: Array) -> Solve:
-        g = self.conductance[:, None]
-        leak = self._to_nodes(self.capacity.reshape(-1) * d)
+    def solve(self, d: Array, b: Array) -> tuple[Array, Solve]:
+        """See `AbstractOperator.solve`."""
+        capacity = self.capacity.reshape(-1)
+        g, leak = self.conductance[:, None], self._to_nodes(capacity * d)
         into = lambda x: leak * x + _outflow(g, x, self.links)
-        known = _eliminated(*jax.lax.stop_gradient((leak, g)), self.links)
+        known = jax.lax.stop_gradient((leak, g))
+        solve = functools.partial(jax.lax.custom_linear_solve, into, symmetric=True)
+        first = lambda _, b: _solved(*known, b, self.links)
+        x, eliminated = solve(self._to_nodes(capacity * b), first, has_aux=True)
 
-        def solve(b: Array) -> Array:
-            b = self._to_nodes(self.capacity.reshape(-1) * b)
-            found = lambda _, b: _substituted(known, b, self.links)
-            return self._from_nodes(jax.lax.custom_linear_solve(into, b, found, symmetric=True))
+        def again(b: Array) -> Array:
+            next = lambda _, b: _solved_again(eliminated, known[1], b, self.links)
+            return self._from_nodes(solve(self._to_nodes(capacity * b), next))
 
-        return solve
+        return self._from_nodes(x), again
 
     def bound(self) -> Array:
         out = jnp.zeros((self.nodes, 1), self.conductance.dtype)
@@ -120,59 +124,86 @@ class Tree(NamedTuple):
         return 2 * (out[: self.capacity.shape[0]] / self.capacity).max()
 
 
+WIDE = 8
+"""From so many cells side by side on, a loop over links is faster than to gather all rows at once."""
+
+
 def _outflow(g: Array, x: Array, links: Links) -> Array:
     """The current that flows out of each node, for potentials x, shape (nodes, count)."""
-    along = g * (x[links.child] - x[links.parent])
-    return jnp.zeros_like(x).at[links.child].add(along).at[links.parent].add(-along)
+    out = jnp.zeros_like(x)
+    if x.shape[1] < WIDE:
+        rows = lambda at: x.at[at].get(mode="promise_in_bounds")
+        along = g * (rows(links.child) - rows(links.parent))
+        out = out.at[links.child].set(along, mode="promise_in_bounds", unique_indices=True)
+        return out.at[links.parent].add(-along, mode="promise_in_bounds")
+
+    def add(out: Array, link: tuple) -> tuple[Array, None]:
+        g, child, parent = link
+        along = (g * (_row(x, child) - _row(x, parent)))[0]
+        return out.at[child].add(along).at[parent].add(-along), None
+
+    return jax.lax.scan(add, out, (g, links.child, links.parent))[0]
 
 
 class _Eliminated(NamedTuple):
-    """A tree of which every node but the root was eliminated, shapes (nodes, count).
+    """A tree of which every node but the root was eliminated.
 
-    **Fields:** `share`: of the current into a node, what its parent gets; `pivot`: the inverse of the
-    conductance from a node to ground and parent.
+    **Fields:** `share`: of the current into the child of a link, what goes on to its parent, shape (links,
+    count); `root`: the conductance from the root to ground, µS, shape (1, count).
     """
 
     share: Array
-    pivot: Array
+    root: Array
 
 
-def _eliminated(leak: Array, g: Array, links: Links) -> _Eliminated:
-    """M. Hines, Int. J. Biomed. Comput. 15 (1984) 69-76, in conductances.
+def _row(x: Array, at: Array | int) -> Array:
+    return jax.lax.dynamic_slice_in_dim(x, at, 1)
 
-    What lies behind a link to ground is its conductance in series with that of the link: no number is
-    a difference, so that float32 loses no digit however strong the links are.
+
+def _with_row(x: Array, at: Array, row: Array) -> Array:
+    return jax.lax.dynamic_update_slice_in_dim(x, row, at, 0)
+
+
+def _solved(leak: Array, g: Array, b: Array, links: Links) -> tuple[Array, _Eliminated]:
+    """The potentials at which the currents b (nA) leave through `leak` (µS), and what else was found.
+
+    M. Hines, Int. J. Biomed. Comput. 15 (1984) 69-76, in conductances: what lies behind a link is, to
+    ground, in series with it. No number is a difference, so that float32 loses no digit however strong
+    the links are.
     """
-    child, parent = jnp.asarray(links.child), jnp.asarray(links.parent)
-    row = lambda x, at: jax.lax.dynamic_slice_in_dim(x, at, 1)
+    count = b.shape[1]
 
-    def add_child(k: Array, leak: Array) -> Array:
-        own, link = row(leak, child[k]), row(g, k)
-        behind = own * (link / (own + link))
-        return jax.lax.dynamic_update_slice_in_dim(leak, row(leak, parent[k]) + behind, parent[k], 0)
+    def to_parent(both: Array, link: tuple) -> tuple[Array, Array]:
+        g, child, parent = link
+        own = _row(both, child)
+        share = g / (own[:, :count] + g)
+        sent = own * jnp.concatenate([share, share], axis=1)
+        return _with_row(both, parent, _row(both, parent) + sent), share[0]
 
-    leak = jax.lax.fori_loop(0, len(links.child), add_child, leak)
-    to_parent = jnp.zeros((leak.shape[0], 1), leak.dtype).at[links.child].set(g, unique_indices=True)
-    pivot = 1 / (leak + to_parent)
-    return _Eliminated(to_parent * pivot, pivot)
+    both = jnp.concatenate([leak, b], axis=1)
+    both, share = jax.lax.scan(to_parent, both, (g, links.child, links.parent))
+    found = _Eliminated(share, both[links.root, None, :count])
+    return _back(found, g, both[:, count:], links), found
 
 
-def _substituted(known: _Eliminated, b: Array, links: Links) -> Array:
-    child, parent = jnp.asarray(links.child), jnp.asarray(links.parent)
-    share, last = known.share, len(links.child) - 1
-    row = lambda x, at: jax.lax.dynamic_slice_in_dim(x, at, 1)
-    put = jax.lax.dynamic_update_slice_in_dim
+def _solved_again(known: _Eliminated, g: Array, b: Array, links: Links) -> Array:
+    def to_parent(b: Array, link: tuple) -> tuple[Array, None]:
+        share, child, parent = link
+        return _with_row(b, parent, _row(b, parent) + _row(b, child) * share), None
 
-    def to_parent(k: Array, b: Array) -> Array:
-        sent = row(b, child[k]) * row(share, child[k])
-        return put(b, row(b, parent[k]) + sent, parent[k], 0)
+    b, _ = jax.lax.scan(to_parent, b, (known.share, links.child, links.parent))
+    return _back(known, g, b, links)
 
-    def to_child(k: Array, x: Array) -> Array:
-        at, above = child[last - k], parent[last - k]
-        return put(x, row(x, at) + row(share, at) * row(x, above), at, 0)
 
-    b = jax.lax.fori_loop(0, last + 1, to_parent, b)
-    return jax.lax.fori_loop(0, last + 1, to_child, b * known.pivot)
+def _back(known: _Eliminated, g: Array, b: Array, links: Links) -> Array:
+    """From the root back to its children, for the currents b with what came from these."""
+
+    def to_child(x: Array, link: tuple) -> tuple[Array, None]:
+        share, resistance, child, parent = link
+        return _with_row(x, child, share * (_row(x, parent) + resistance * _row(x, child))), None
+
+    x = b.at[links.root].divide(known.root[0])
+    return jax.lax.scan(to_child, x, (known.share, 1 / g, links.child, links.parent), reverse=True)[0]
 
 
 class Axial(AbstractOperator):
@@ -195,19 +226,20 @@ class Axial(AbstractOperator):
         return None if joined.all() else joined
 
     def times(self, V: Float[Array, " n"]) -> Float[Array, " n"]:
-        return self._each(V, [tree.times for tree in self.trees], jnp.zeros_like(V))
+        return self._each([tree.times(V[tree.part]) for tree in self.trees], jnp.zeros_like(V))
 
-    def solver(self, d: Float[Array, " n"]) -> Solve:
-        solves = [tree.solver(d[tree.part]) for tree in self.trees]
-        return lambda b: self._each(b, solves, b / d)
+    def solve(self, d: Float[Array, " n"], b: Float[Array, " n"]) -> tuple[Float[Array, " n"], Solve]:
+        if len(self.trees) == 1 and self.joined is None:
+            return self.trees[0].solve(d, b)
+        found = [tree.solve(d[tree.part], b[tree.part]) for tree in self.trees]
+        again = lambda b: self._each([of(b[t.part]) for t, (_, of) in zip(self.trees, found)], b / d)
+        return self._each([x for x, _ in found], b / d), again
 
     def bound(self) -> Float[Array, ""]:
         return jnp.stack([tree.bound() for tree in self.trees]).max()
 
-    def _each(self, x: Array, of: Sequence[Callable[[Array], Array]], rest: Array) -> Array:
-        """The vector of what each tree's function makes of its part of x, elsewhere `rest`."""
-        if len(of) == 1 and self.joined is None:
-            return of[0](x)
-        for tree, function in zip(self.trees, of):
-            rest = rest.at[tree.part].set(function(x[tree.part]))
+    def _each(self, parts: Sequence[Array], rest: Array) -> Array:
+        """The vector of a part for each tree, elsewhere `rest`."""
+        for tree, part in zip(self.trees, parts):
+            rest = rest.at[tree.part].set(part)
         return rest

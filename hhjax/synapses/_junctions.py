@@ -29,7 +29,11 @@ class Junctions(AbstractOperator):
         V = V - V.mean()  # of a constant V nothing flows; of a small one less is lost
         return self._out() * V - self._into(V)
 
-    def solver(self, d: Float[Array, " n"]) -> Solve:
+    def solve(self, d: Float[Array, " n"], b: Float[Array, " n"]) -> tuple[Float[Array, " n"], Solve]:
+        again = self._solver(d)
+        return again(b), again
+
+    def _solver(self, d: Float[Array, " n"]) -> Solve:
         n = self.C.size
         d = jnp.broadcast_to(d, (n,))
         diagonal = d + self._out()
