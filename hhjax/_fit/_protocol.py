@@ -13,8 +13,7 @@ import numpy as np
 from jaxtyping import Array
 
 from .._base.parameters import cast_floats, check_parameters, run_dtype
-from .._model.cell import Cell
-from .._model.network import Network
+from .._model.network import as_network, Network
 from .._model.neuron import Neuron
 from .._run.simulate import save_V, simulate
 from ..recordings import Recording
@@ -93,7 +92,7 @@ def _table(ts: Array, values: Array, stride: int, held: bool) -> tuple[Array, Ar
 def split(model: Any) -> tuple[Network, Electrode]:
     """The network and the electrode of what a user fits."""
     network, electrode = model if isinstance(model, tuple) else (model, None)
-    network = Network(network) if isinstance(network, Neuron | Cell) else network
+    network = as_network(network)
     return network, cast_floats(Electrode(), run_dtype(network)) if electrode is None else electrode
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
-from .._base.parameters import param, Parameter, put
+from .._base.parameters import check_parameters, param, Parameter, put
 from .._base.tables import Printed, Table
 from ..cells._axial import Tree
 from ..cells._morphology import Morphology, Section
@@ -25,16 +25,19 @@ class Geometry(eqx.Module):
 
     **Fields:**
 
+    - `morphology`: how the compartments are joined.
     - `length`, `diameter`: of each compartment, µm, shape (compartments,); the diameter of a tapering one is
         that of the cylinder of its area.
     - `resistivity`: of the axoplasm, Ω·cm, scalar or one for each compartment.
-    - `morphology`: how the compartments are joined.
     """
 
+    morphology: Morphology = eqx.field(static=True)
     length: Parameter = param(unit="µm", positive=True)
     diameter: Parameter = param(unit="µm", positive=True)
     resistivity: Parameter = param(unit="Ω·cm", positive=True)
-    morphology: Morphology = eqx.field(static=True)
+
+    def __check_init__(self) -> None:
+        check_parameters(self, "cell", self.morphology.n)
 
     @property
     def area(self) -> Float[Array, " compartments"]:
@@ -46,12 +49,12 @@ class Geometry(eqx.Module):
 
         Its resistance is Σ R·∫dx/(πr²) over the halves of compartments between two nodes.
         """
-        shape = self.morphology
+        joints = self.morphology.joints
         # A half beyond a tip of radius 0 has none, and no link.
-        halves = np.where(np.isfinite(shape.halves), shape.halves, 0.0)
+        halves = np.where(np.isfinite(joints.halves), joints.halves, 0.0)
         of_cylinder = self.resistivity * (self.length / 2) / (jnp.pi * self.diameter**2 / 4)
         resistance = jnp.append((0.01 * of_cylinder[:, None] * halves).ravel(), 0.0)  # MΩ
-        return 1 / resistance[shape.link_halves].sum(axis=1)
+        return 1 / (resistance[joints.of_links[:, 0]] + resistance[joints.of_links[:, 1]])
 
 
 class Cell(Printed, eqx.Module):
@@ -95,17 +98,18 @@ class Cell(Printed, eqx.Module):
             raise TypeError(
                 f"`morphology` must be an hh.cells.Morphology, or a dict of sections, got {morphology!r}."
             )
-        self.geometry = Geometry(morphology.length, morphology.diameter, resistivity, morphology)
+        of = morphology.compartments
+        self.geometry = Geometry(morphology, of.length, of.diameter, resistivity)
         if isinstance(membranes, Mapping):
             if set(membranes) != set(morphology.regions):
                 raise ValueError(
                     f"`membranes` must have a neuron for each of the regions {list(morphology.regions)}, "
                     f"got {list(membranes)}."
                 )
-            at = lambda region: morphology.distance[morphology.region == region]
+            at = lambda region: of.distance[of.region == region]
             self.membranes = {k: _membrane(membranes[k], at(k), k) for k in morphology.regions}
         else:
-            self.membranes = _membrane(membranes, morphology.distance, None)
+            self.membranes = _membrane(membranes, of.distance, None)
 
     @property
     def morphology(self) -> Morphology:
@@ -143,7 +147,7 @@ class Cable(Cell):
     def __init__(
         self,
         membrane: Membrane,
-        length: float,
+        length: ArrayLike,
         diameter: Any,
         *,
         resistivity: ArrayLike = 100.0,
@@ -163,12 +167,10 @@ def _membrane(membrane: Any, distance: np.ndarray, region: str | None) -> Neuron
 class Placed(eqx.Module):
     """Equal cells in a network: V has `count` of each compartment in turn, from `start` on.
 
-    **Fields:** `name`: of their population, empty for the only one; `conductance`, `area`: those of the
-    geometry once they are worked out.
+    **Fields:** `known`: conductances of links and areas of compartments, once they are worked out.
     """
 
     geometry: Geometry
-    name: str = eqx.field(static=True)
     start: int = eqx.field(static=True)
     count: int = eqx.field(static=True)
     known: tuple[Array, Array] | None = None
@@ -194,7 +196,7 @@ class Placed(eqx.Module):
             return None
         capacity = (1e-5 * self.area * C[self.start : self.start + self.n]).reshape(shape.n, self.count)
         conductance = self.geometry.conductance() if self.known is None else self.known[0]
-        return Tree(shape.links, conductance, capacity, self.start)
+        return Tree(shape.joints.links, conductance, capacity, self.start)
 
     def index(self, place: str | int) -> slice:
         """Where in V the compartments at a place are, one for each cell."""
@@ -219,4 +221,4 @@ def lay_out(cell: Cell, name: str, start: int, count: int) -> tuple[dict[str, tu
         whole = ".".join(part for part in (name, region) if part)
         spread = jax.tree.map(lambda x, n=sizes[region]: over(x, n), neuron)
         found[whole] = spread, sizes[region] * count
-    return found, Placed(cell.geometry, name, start, count)
+    return found, Placed(cell.geometry, start, count)

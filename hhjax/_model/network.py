@@ -20,7 +20,7 @@ from .._noise.currents import AbstractNoise
 from ..cells._axial import Axial
 from ..stimuli._base import as_stimulus
 from ..synapses._coupling import AbstractCoupling, Couplings
-from ..synapses._junctions import Junctions
+from ..synapses._junctions import Junctions, OfCells
 from .cell import Cell, lay_out, Placed
 from .names import check_names
 from .neuron import Neuron, Populations, State
@@ -61,10 +61,10 @@ class Network(Printed, eqx.Module):
     n: int = eqx.field(static=True)
     coupling: AbstractCoupling | None
     noise: tuple[AbstractNoise, ...]
-    cells: tuple[Placed, ...] = ()
+    cells: dict[str, Placed] = eqx.field(default_factory=dict)
 
     def __init__(self, neuron: Any, n: Any = 1, coupling: Any = None, noise: Any = ()):
-        self.cells = ()
+        self.cells = {}
         if isinstance(neuron, Cell):
             neuron, n, self.cells = _of_cells({"": neuron}, {"": check_size("n", n)})
         elif isinstance(neuron, Mapping):
@@ -121,6 +121,8 @@ class Network(Printed, eqx.Module):
                 )
             self.coupling.check(self.n)
             check_parameters(self.coupling, "network.coupling", self.coupling.sizes(self.n, self.n))
+        for name, cell in self.cells.items():
+            check_parameters(cell.geometry, f"network.cells[{name!r}]", cell.geometry.morphology.n)
         check_parameters(self.noise, "network.noise", self.n)
         for noise in self.noise:
             noise.check(self.n)
@@ -180,14 +182,14 @@ class Network(Printed, eqx.Module):
 
     def V_operator(self) -> AbstractOperator | None:
         """V's own linear operator L, of the axial currents in cells and of gap junctions, if any."""
-        trees = [] if not self.cells else [cell.tree(self.capacitance) for cell in self.cells]
-        if any(trees):
-            return Axial(tuple(tree for tree in trees if tree), self.n)
+        trees = [tree for cell in self.cells.values() if (tree := cell.tree(self.capacitance))]
+        along = Axial(tuple(trees), self.n) if trees else None
         joined = [] if self.coupling is None else self.coupling.junctions(self.n)
         if not joined:
-            return None
+            return along
         groups = tuple((at.start, at.stop) for at, _ in joined)
-        return Junctions(tuple(weights for _, weights in joined), groups, self.capacitance)
+        through = Junctions(tuple(weights for _, weights in joined), groups, self.capacitance)
+        return through if along is None else OfCells(along, through)
 
     @property
     def has_events(self) -> bool:
@@ -328,24 +330,25 @@ class Network(Printed, eqx.Module):
         """
         at = _place(self.cells, place)
         if at is None:
-            known = [cell.name for cell in self.cells] or "none, as the network has no hh.Cell"
+            known = list(self.cells) or "none, as the network has no hh.Cell"
             raise ValueError(f"`place` must be on a cell ({known}), got {place!r}.")
         return at
 
     def _density(self, place: str | int, injected: Array) -> Float[Array, " n"]:
         """The density (µA/cm²) of a current (nA) that is injected at a place."""
         at = self.index(place)
-        cell = next(cell for cell in self.cells if cell.start <= at.start < cell.start + cell.n)
-        at = slice(at.start - cell.start, at.stop - cell.start)
+        cell = next(cell for cell in self.cells.values() if cell.start <= at.start < cell.start + cell.n)
         here = np.zeros(cell.n)
-        here[at] = 1e5
+        here[at.start - cell.start : at.stop - cell.start] = 1e5
         # For all compartments, as a gradient by the area of one would make a vector of zeros at every step.
-        density = here.astype(cell.area.dtype) / cell.area * jnp.tile(injected, cell.n // jnp.size(injected))
-        return density if cell.n == self.n else jnp.zeros(self.n).at[cell.start : cell.start + cell.n].set(density)
+        density = jnp.asarray(here, cell.area.dtype) / cell.area
+        density = density * jnp.tile(injected, cell.n // jnp.size(injected))
+        part = slice(cell.start, cell.start + cell.n)
+        return density if cell.n == self.n else jnp.zeros(self.n, density.dtype).at[part].set(density)
 
     def settled(self) -> "Network":
         """The network with what does not change in a run worked out."""
-        return put(self, cells=tuple(cell.settled() for cell in self.cells)) if self.cells else self
+        return put(self, cells={name: cell.settled() for name, cell in self.cells.items()})
 
     def others_form(self, y: State) -> tuple[State, State]:
         """The `linear_form` of all but V, for which the two states hold V itself."""
@@ -377,7 +380,16 @@ class Network(Printed, eqx.Module):
         return y.replace(s=s)
 
 
-def _populations(neurons: Mapping, n: Any) -> tuple[Any, int, tuple[Placed, ...]]:
+Model = Network | Neuron | Cell
+"""What a run takes."""
+
+
+def as_network(model: Any) -> Any:
+    """A neuron or a cell as a network of one; all else as it is."""
+    return Network(model) if isinstance(model, Neuron | Cell) else model
+
+
+def _populations(neurons: Mapping, n: Any) -> tuple[Any, int, dict[str, Placed]]:
     for name, neuron in neurons.items():
         if not isinstance(neuron, Neuron | Cell):
             raise TypeError(f"`neuron[{name!r}]` must be an hh.Neuron or an hh.Cell, got {neuron!r}.")
@@ -391,28 +403,27 @@ def _populations(neurons: Mapping, n: Any) -> tuple[Any, int, tuple[Placed, ...]
 
 def _of_cells(
     neurons: Mapping[str, Neuron | Cell], counts: Mapping[str, int]
-) -> tuple[Neuron | Populations, int, tuple[Placed, ...]]:
+) -> tuple[Neuron | Populations, int, dict[str, Placed]]:
     """The neurons of a network, how many V there are, and where its cells are."""
     parts: dict[str, tuple[Neuron, int]] = {}
-    cells, n = [], 0
+    cells, n = {}, 0
     for name, neuron in neurons.items():
         if isinstance(neuron, Cell):
-            more, placed = lay_out(neuron, name, n, counts[name])
-            cells.append(placed)
+            more, cells[name] = lay_out(neuron, name, n, counts[name])
         else:
             more = {name: (neuron, counts[name])}
         parts |= more
         n += sum(size for _, size in more.values())
     if list(parts) == [""]:
-        return parts[""][0], n, tuple(cells)
+        return parts[""][0], n, cells
     sizes = tuple((name, size) for name, (_, size) in parts.items())
-    return Populations({name: neuron for name, (neuron, _) in parts.items()}, sizes), n, tuple(cells)
+    return Populations({name: neuron for name, (neuron, _) in parts.items()}, sizes), n, cells
 
 
-def _place(cells: tuple[Placed, ...], name: str | int) -> slice | None:
-    """Where in V a place is, such as `"dend(0.5)"`, with the name of the population before it if there is one."""
-    for cell in cells:
-        before = f"{cell.name}." if cell.name else ""
+def _place(cells: Mapping[str, Placed], name: str | int) -> slice | None:
+    """Where in V a place is, such as `"dend(0.5)"`, behind the name of its population if that has one."""
+    for population, cell in cells.items():
+        before = f"{population}." if population else ""
         if not before or (isinstance(name, str) and name.startswith(before)):
             return cell.index(name[len(before) :] if isinstance(name, str) else name)
     return None

@@ -15,9 +15,8 @@ from .._base.parameters import cast_floats
 from .._base.tables import facts, is_known, Printed, shape, span, Table
 from .._io.labels import dataset, label_neurons, label_times, Labelled
 from .._model.currents import currents
-from .._model.cell import Cell
-from .._model.network import Network
-from .._model.neuron import Neuron, State
+from .._model.network import as_network, Network
+from .._model.neuron import State
 from ..stimuli._base import as_stimulus, check_stimulus, Stimulus
 
 _SIGNS = "outward, of the stimulus inward"
@@ -158,7 +157,7 @@ def _given(solution: Any, network: Any, stimulus: Any) -> tuple[Network, Stimulu
     if network is None or stimulus is None:
         missing, other = ("network", "stimulus") if network is None else ("stimulus", "network")
         raise ValueError(f"`{missing}` is missing: give what the run was given, as for `{other}`.")
-    network = Network(network) if isinstance(network, Neuron | Cell) else network
+    network = as_network(network)
     if not isinstance(network, Network):
         raise TypeError(f"`network` must be an hh.Network or hh.Neuron, got {network!r}.")
     shapes = lambda tree, lead: (jax.tree.structure(tree), [x.shape[lead:] for x in jax.tree.leaves(tree)])

@@ -8,15 +8,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from .._model.network import Network, vector_field
-from .._model.neuron import Neuron, State
+from .._model.network import Model, vector_field
+from .._model.neuron import State
 from .run import count_steps
 from .simulate import check_run, save_V
 from .solution import Solution
 
 
 def reference(
-    network: Network | Neuron,
+    network: Model,
     *,
     t1: float,
     dt: float = 0.01,

@@ -15,9 +15,8 @@ from .._base.parameters import as_float_array, cast_floats, check_parameters, is
 from .._base.random import check_key
 from .._base.renames import GONE, renamed
 from .._io.labels import run_attrs
-from .._model.cell import Cell
-from .._model.network import Network
-from .._model.neuron import Neuron, State
+from .._model.network import as_network, Model, Network
+from .._model.neuron import State
 from ..steppers._base import AbstractStepper, within_reach
 from ..steppers.solvers import as_stepper, default_solver, solver_name, stochastic_by_name
 from ..stimuli._base import as_stimulus, check_stimulus, Stimulus
@@ -75,8 +74,7 @@ class Problem(NamedTuple):
 
 def check_run(network: Any, stimulus: Any, t0: Any, t1: Any, dt: Any, y0: Any, v0: Any) -> Problem:
     """Refuse what cannot be run, and give the rest one float type."""
-    if isinstance(network, Neuron | Cell):
-        network = Network(network)
+    network = as_network(network)
     if not isinstance(network, Network):
         raise TypeError(f"`network` must be an hh.Network or hh.Neuron, got {network!r}.")
     dt, t0, t1 = _number("dt", dt, positive=True), _number("t0", t0), _number("t1", t1)
@@ -184,7 +182,7 @@ def prepare(
     key: Any,
 ) -> Prepared:
     """Refuse what [`hh.simulate`][] cannot run, and make ready what it can."""
-    network = Network(network) if isinstance(network, Neuron | Cell) else network
+    network = as_network(network)
     noisy = isinstance(network, Network) and network.is_noisy
     solver = default_solver(noisy) if solver is None else solver
     stepper = as_stepper(solver, noisy)
@@ -251,7 +249,7 @@ def _check_adjoint(adjoint: Any) -> None:
     chunk="hh.simulate_to(folder, ..., chunk=...)",
 )
 def simulate(
-    network: Network | Neuron,
+    network: Model,
     *,
     t1: float,
     dt: float,

@@ -25,8 +25,8 @@ from .._io.labels import (
     run_attrs,
 )
 from .._io.store import check_folder, fingerprint, open_points, PointsInMemory
-from .._model.network import Network
-from .._model.neuron import Neuron, State
+from .._model.network import Model, Network
+from .._model.neuron import State
 from .axes import coordinates
 from .points import lay_out, Points
 from .solution import counted
@@ -118,7 +118,7 @@ class Sweep(Printed, eqx.Module):
 
 @renamed(backend=GONE, folder="hh.sweep_to(folder, network, ...)")
 def sweep(
-    network: Network | Neuron,
+    network: Model,
     *,
     over: Mapping[Any, Any],
     t1: float,
@@ -183,7 +183,7 @@ def sweep(
 
 def sweep_to(
     folder: str | Path,
-    network: Network | Neuron,
+    network: Model,
     *,
     over: Mapping[Any, Any],
     t1: float,

@@ -15,8 +15,8 @@ from jaxtyping import Array
 from .._base.host import Progress
 from .._base.parameters import is_concrete
 from .._io.store import check_folder, fingerprint, RowsOnDisk
-from .._model.network import Network
-from .._model.neuron import Neuron, State
+from .._model.network import Model
+from .._model.neuron import State
 from .loop import begin, compiled, conclude
 from .non_finite import raise_non_finite
 from .run import nbytes, Plan, Result, Run, RunState, steps_done
@@ -31,7 +31,7 @@ _PARTS = 16  # at least, so that little is lost
 
 def simulate_to(
     folder: str | Path,
-    network: Network | Neuron,
+    network: Model,
     *,
     t1: float,
     dt: float,

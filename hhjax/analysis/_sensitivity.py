@@ -14,8 +14,7 @@ from .._base.host import number, Settings, table
 from .._base.parameters import as_float_array, cast_floats, run_dtype
 from .._fit._free import Free, resolve, Where
 from .._fit._protocol import check_model, split
-from .._model.network import Network
-from .._model.neuron import Neuron
+from .._model.network import Model as OneModel
 from .._run.simulate import simulate
 from ..stimuli._base import as_stimulus, check_stimulus
 from ..stimuli.sampled import Electrode
@@ -26,7 +25,7 @@ _MOST = 2000  # parameters, each of which takes a tangent
 _SHOWN = 8  # entries of a feature in a table
 
 
-Model = Neuron | Network | tuple[Neuron | Network, Electrode]
+Model = OneModel | tuple[OneModel, Electrode]
 
 
 class Sensitivity(eqx.Module):

@@ -11,7 +11,7 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Complex, Float
 
 from .._base.parameters import as_float_array, cast_floats, check_parameters, is_concrete, run_dtype
-from .._model.network import Network, vector_field
+from .._model.network import as_network, Network, vector_field
 from .._model.neuron import Neuron, State
 from .._noise.channels import AbstractNoisyChannel
 from ..channels._channel import AbstractChannel, NO_IONS
@@ -80,8 +80,7 @@ def prepare(network: Any, stimulus: Any) -> System:
 
     **Raises:** `TypeError` and `ValueError` for what is no smooth autonomous system, or too large.
     """
-    if isinstance(network, Neuron | Cell):
-        network = Network(network)
+    network = as_network(network)
     if not isinstance(network, Network):
         raise TypeError(f"`network` must be an hh.Network or hh.Neuron, got {network!r}.")
     network.check()

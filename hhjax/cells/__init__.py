@@ -1,5 +1,5 @@
 """Shapes of neurons with dendrites and axons."""
 
-from ._morphology import Morphology as Morphology, Section as Section
+from ._morphology import Compartments as Compartments, Morphology as Morphology, Section as Section
 
-__all__ = ["Morphology", "Section"]
+__all__ = ["Compartments", "Morphology", "Section"]

@@ -94,11 +94,13 @@ class Tree(NamedTuple):
         size = self.capacity.shape[0]
         x = self._to_nodes(V)
         if self.nodes > size:  # a branch point is at the mean of its neighbours
-            joint = lambda at: (at >= size)[:, None]
+            joint = lambda at: jnp.where((at >= size)[:, None], g, 0.0)
             total = lambda a, b: jnp.zeros_like(x).at[child].add(a).at[parent].add(b)
-            weight = total(g * joint(child), g * joint(parent))
-            mean = total(g * joint(child) * x[parent], g * joint(parent) * x[child])
-            x = jnp.where(jnp.arange(self.nodes)[:, None] < size, x, mean / jnp.where(weight > 0, weight, 1.0))
+            ones = jnp.ones_like(x[:1])
+            weight = total(joint(child) * ones, joint(parent) * ones)
+            mean = total(joint(child) * x[parent], joint(parent) * x[child])
+            mean = mean / jnp.where(weight > 0, weight, 1.0)
+            x = jnp.where((np.arange(self.nodes) < size)[:, None], x, mean)
         return self._from_nodes(_outflow(g, x, self.links)) / self.capacity.reshape(-1)
 
     def solve(self, d: Array, b: Array) -> tuple[Array, Solve]:
@@ -139,7 +141,7 @@ def _outflow(g: Array, x: Array, links: Links) -> Array:
 
     def add(out: Array, link: tuple) -> tuple[Array, None]:
         g, child, parent = link
-        along = (g * (_row(x, child) - _row(x, parent)))[0]
+        along = g * (_row(x, child) - _row(x, parent))
         return out.at[child].add(along).at[parent].add(-along), None
 
     return jax.lax.scan(add, out, (g, links.child, links.parent))[0]
@@ -157,11 +159,11 @@ class _Eliminated(NamedTuple):
 
 
 def _row(x: Array, at: Array | int) -> Array:
-    return jax.lax.dynamic_slice_in_dim(x, at, 1)
+    return jax.lax.dynamic_slice_in_dim(x, at, 1)[0]
 
 
 def _with_row(x: Array, at: Array, row: Array) -> Array:
-    return jax.lax.dynamic_update_slice_in_dim(x, row, at, 0)
+    return jax.lax.dynamic_update_slice_in_dim(x, row[None], at, 0)
 
 
 def _solved(leak: Array, g: Array, b: Array, links: Links) -> tuple[Array, _Eliminated]:
@@ -176,9 +178,9 @@ def _solved(leak: Array, g: Array, b: Array, links: Links) -> tuple[Array, _Elim
     def to_parent(both: Array, link: tuple) -> tuple[Array, Array]:
         g, child, parent = link
         own = _row(both, child)
-        share = g / (own[:, :count] + g)
-        sent = own * jnp.concatenate([share, share], axis=1)
-        return _with_row(both, parent, _row(both, parent) + sent), share[0]
+        share = g / (own[:count] + g)
+        sent = own * jnp.concatenate([share, share])
+        return _with_row(both, parent, _row(both, parent) + sent), share
 
     both = jnp.concatenate([leak, b], axis=1)
     both, share = jax.lax.scan(to_parent, both, (g, links.child, links.parent))

@@ -5,10 +5,11 @@ import functools
 import hashlib
 import math
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+from jax.typing import ArrayLike
 
 from .._base.host import known_are
 from .._base.parameters import check_size
@@ -36,7 +37,7 @@ class Section:
     length: Any
     diameter: Any
     parent: str | None = None
-    at: float = 1.0
+    at: Any = 1.0
     n: int | None = None
     region: str | None = None
     points: Any = None
@@ -61,12 +62,13 @@ class Section:
             )
         if not (self.diameter[:-1] > 0).all() or self.diameter[-1] < 0:
             raise ValueError(f"`diameter` must be positive (µm), but for a tip, got {self.diameter.min()}.")
-        if not 0 <= self.at <= 1:
+        if isinstance(self.at, (str, bool)) or not 0 <= self.at <= 1:
             raise ValueError(f"`at` must be between 0 and 1, got {self.at!r}.")
+        object.__setattr__(self, "at", float(self.at))
         if self.n is not None:
             check_size("n", self.n)
 
-    def lambda_100(self, resistivity: float, C: float) -> float:
+    def lambda_100(self, resistivity: Any, C: Any) -> float:
         """How many space constants at 100 Hz it is long, by the rule of NEURON."""
         d = self.diameter
         parts = np.sum(self.length / np.sqrt(d[:-1] + d[1:])) * math.sqrt(2)
@@ -115,8 +117,39 @@ class Place(NamedTuple):
 _PLACE = re.compile(r"(?P<section>.+?)(\((?P<along>[^()]*)\))?$")
 
 
+class Compartments(NamedTuple):
+    """The compartments of a cell, of which each field has one value, shape (n,).
+
+    **Fields:** `section`: its name; `region`: that of the section; `along`: the place of the middle on the
+    section, 0 to 1; `length`, µm; `diameter`: of the cylinder of the same area, µm; `area`, µm²; `distance`:
+    the way from the middle of the root section, µm.
+    """
+
+    section: np.ndarray
+    region: np.ndarray
+    along: np.ndarray
+    length: np.ndarray
+    diameter: np.ndarray
+    area: np.ndarray
+    distance: np.ndarray
+
+
+class Joints(NamedTuple):
+    """The tree that compartments and branch points make.
+
+    **Fields:** `links`; `halves`: the resistance of the two halves of each compartment in that of a half of
+    its cylinder, shape (n, 2); `of_links`: the numbers, 2·compartment + side, of the two halves that a link
+    consists of, shape (links, 2), where 2·n stands for none.
+    """
+
+    links: Links
+    halves: np.ndarray
+    of_links: np.ndarray
+
+
+@dataclasses.dataclass(frozen=True, eq=False, init=False, repr=False)
 class Morphology(Printed):
-    """The compartments of a cell, region after region, and the tree that they make.
+    """The compartments of a cell, and the tree that they make.
 
     ```python
     hh.cells.Morphology({
@@ -138,59 +171,92 @@ class Morphology(Printed):
         and N. T. Carnevale, Neuroscientist 7 (2001) 123-135).
     - `notes`: what was found when it was read.
 
-    **Fields:** `regions`: the number of compartments by region; `region`, `section`, `along`, `length`,
-    `diameter`, `distance`: of each compartment its region, section, place on it (0 to 1), length and
-    diameter (µm) and the way from the middle of the root section (µm), shape (n,); `area`: µm²;
-    `links`: of the tree.
+    **Fields:** `sections`; `sizes`: the number of compartments of each; `notes`.
 
     **Raises:** `ValueError` for sections that make no tree.
     """
+
+    sections: dict[str, Section]
+    sizes: dict[str, int]
+    notes: tuple[str, ...] = ()
 
     def __init__(
         self,
         sections: Mapping[str, Section],
         *,
-        max_length: float | None = None,
-        d_lambda: float = 0.1,
-        resistivity: float = 100.0,
-        C: float = 1.0,
+        max_length: ArrayLike | None = None,
+        d_lambda: ArrayLike = 0.1,
+        resistivity: ArrayLike = 100.0,
+        C: ArrayLike = 1.0,
         notes: Sequence[str] = (),
     ):
-        self.sections, self.notes = dict(sections), tuple(notes)
-        order = _from_root(self.sections)
-        sizes = {k: _size(s, max_length, d_lambda, resistivity, C) for k, s in self.sections.items()}
-        of_region: dict[str, list[str]] = {}
+        _from_root(dict(sections))
+        for name, value in (("max_length", max_length), ("d_lambda", d_lambda)):
+            if value is not None and not 0 < float(np.asarray(value)) < math.inf:
+                raise ValueError(f"`{name}` must be positive, got {value!r}.")
+        sizes = {k: _size(s, max_length, d_lambda, resistivity, C) for k, s in sections.items()}
+        for name, x in (("sections", dict(sections)), ("sizes", sizes), ("notes", tuple(notes))):
+            object.__setattr__(self, name, x)
+
+    @functools.cached_property
+    def _names(self) -> dict[str, list[str]]:
+        """The sections by region, in the order of compartments."""
+        found: dict[str, list[str]] = {}
         for name, section in self.sections.items():
-            of_region.setdefault(section.region or _region(name), []).append(name)
-        cuts = {name: self.sections[name].cut(sizes[name]) for names in of_region.values() for name in names}
-        self._first = dict(zip(cuts, np.cumsum([0, *(sizes[name] for name in cuts)]).tolist()))
-        self._sizes = sizes
-        self.n = sum(sizes.values())
-        self.regions = {region: sum(sizes[name] for name in names) for region, names in of_region.items()}
-        middles = lambda name: (np.arange(sizes[name]) + 0.5) / sizes[name]
-        each = lambda of: np.concatenate([np.broadcast_to(of(name), (sizes[name],)) for name in cuts])
-        self.region = np.repeat(list(self.regions), list(self.regions.values()))
-        self.section = each(lambda name: np.asarray(name))
-        self.along = each(middles)
-        self.length = each(lambda name: np.asarray(cuts[name].length))
-        self.area = each(lambda name: cuts[name].area)
-        self.diameter = self.area / (np.pi * self.length)
-        resistance = np.concatenate([cuts[name].resistance for name in cuts])
-        # In those of a cylinder of that length and diameter.
-        self.halves = resistance * (np.pi * self.diameter**2 / 2 / self.length)[:, None]
-        self._join(order)
-        self._starts: dict[str, float] = {}
-        for name in order:
-            section = self.sections[name]
-            self._starts[name] = 0.0 if section.parent is None else self._way(section.parent, section.at)
-        self.distance = each(lambda name: self._way(name, middles(name)))
+            found.setdefault(section.region or _region(name), []).append(name)
+        return found
 
-    def _join(self, order: list[str]) -> None:
-        """The tree of compartments, and of branch points where more than two meet.
+    @property
+    def n(self) -> int:
+        """How many compartments there are."""
+        return sum(self.sizes.values())
 
-        The resistance of a link is that of up to two halves of compartments, of which the number is
-        2·compartment + side; 2·n stands for none.
-        """
+    @property
+    def regions(self) -> dict[str, int]:
+        """The number of compartments of each region."""
+        return {region: sum(self.sizes[name] for name in names) for region, names in self._names.items()}
+
+    @functools.cached_property
+    def _cuts(self) -> dict[str, _Cut]:
+        return {k: self.sections[k].cut(self.sizes[k]) for names in self._names.values() for k in names}
+
+    @functools.cached_property
+    def _first(self) -> dict[str, int]:
+        """The first compartment of each section."""
+        sizes = [self.sizes[name] for name in self._cuts]
+        return dict(zip(self._cuts, np.cumsum([0, *sizes]).tolist()))
+
+    @functools.cached_property
+    def compartments(self) -> Compartments:
+        middles = lambda name: (np.arange(self.sizes[name]) + 0.5) / self.sizes[name]
+        each = lambda of: np.concatenate([np.broadcast_to(of(k), (self.sizes[k],)) for k in self._cuts])
+        length, area = each(lambda name: self._cuts[name].length), each(lambda name: self._cuts[name].area)
+        return Compartments(
+            each(np.asarray),
+            np.repeat(list(self.regions), list(self.regions.values())),
+            each(middles),
+            length,
+            area / (np.pi * length),
+            area,
+            each(lambda name: self._way(name, middles(name))),
+        )
+
+    @functools.cached_property
+    def _starts(self) -> dict[str, float]:
+        """The way from the middle of the root section to the start of each other one, µm."""
+        found: dict[str, float] = {}
+        for name in _from_root(self.sections):
+            if (parent := self.sections[name].parent) is not None:
+                length, at = self.sections[parent].length.sum(), self.sections[name].at
+                found[name] = found[parent] + at * length if parent in found else abs(at - 0.5) * length
+        return found
+
+    def _way(self, name: str, along: np.ndarray) -> np.ndarray:
+        length = self.sections[name].length.sum()
+        return self._starts[name] + along * length if name in self._starts else abs(along - 0.5) * length
+
+    @functools.cached_property
+    def joints(self) -> Joints:
         none = 2 * self.n
         ends, halves = [], []
         joints: dict[tuple[str, int], list[int]] = {}  # the halves that meet at the end of a section
@@ -200,7 +266,7 @@ class Morphology(Printed):
             ends.append((half // 2, other // 2 if node is None else node))
             halves.append((half, other if node is None else none))
 
-        for name in order:
+        for name in _from_root(self.sections):
             section, first, last = self.sections[name], self._first[name], self._last(name)
             if section.parent is None:
                 starts[name] = (name, 0)
@@ -224,22 +290,19 @@ class Morphology(Printed):
                 for half in members:
                     link(half, none, nodes)
                 nodes += 1
-        self.links: Links = order_links(np.array(ends, int).reshape(-1, 2), nodes)
-        self.link_halves = np.array(halves, int).reshape(-1, 2)[self.links.place]
+        links = order_links(np.array(ends, int).reshape(-1, 2), nodes)
+        resistance = np.concatenate([cut.resistance for cut in self._cuts.values()])
+        of_cylinder = self.compartments.length / 2 / (np.pi * self.compartments.diameter**2 / 4)
+        return Joints(
+            links, resistance / of_cylinder[:, None], np.array(halves, int).reshape(-1, 2)[links.place]
+        )
 
     def _last(self, name: str) -> int:
-        return self._first[name] + self._sizes[name] - 1
+        return self._first[name] + self.sizes[name] - 1
 
     def _nearest(self, name: str, along: float) -> int:
-        size = self._sizes[name]
+        size = self.sizes[name]
         return self._first[name] + min(int(along * size), size - 1)
-
-    def _way(self, name: str, along: Any) -> Any:
-        """From the middle of the root section to a place, µm."""
-        length = self.sections[name].length.sum()
-        if self.sections[name].parent is None:
-            return np.abs(along - 0.5) * length
-        return self._starts[name] + along * length
 
     def index(self, place: "str | int") -> int:
         """The number of the compartment at a place, such as `"dend[0](0.25)"`, or that number itself.
@@ -268,9 +331,8 @@ class Morphology(Printed):
 
     @functools.cached_property
     def _digest(self) -> bytes:
-        arrays = (self.length, self.diameter, self.area, self.halves, *self.links[:3], self.link_halves)
-        told = hashlib.sha256(repr((self._first, self._sizes, self.regions)).encode())
-        for x in arrays:
+        told = hashlib.sha256(repr((self.sizes, self.regions)).encode())
+        for x in (*self.compartments[3:], *self.joints.links[:3], *self.joints[1:]):
             told.update(np.ascontiguousarray(x).tobytes())
         return told.digest()
 
@@ -286,15 +348,14 @@ class Morphology(Printed):
     def _tables(self) -> list[Table]:
         rows = []
         for region, n in self.regions.items():
-            at = self.region == region
-            count = len(dict.fromkeys(self.section[at]))
-            numbers = (self.length[at].sum(), self.area[at].sum(), self.distance[at].max())
-            rows.append((region, str(count), str(n), *(f"{x:.6g}" for x in numbers)))
+            at, of = self.compartments.region == region, self.compartments
+            numbers = (of.length[at].sum(), of.area[at].sum(), of.distance[at].max())
+            rows.append((region, str(len(self._names[region])), str(n), *(f"{x:.6g}" for x in numbers)))
         headers = ("region", "sections", "compartments", "length (µm)", "area (µm²)", "farthest (µm)")
         return [Table(headers, rows, f"Morphology: {self.n} compartments", self.notes)]
 
 
-def _size(section: Section, max_length: Any, d_lambda: float, resistivity: float, C: float) -> int:
+def _size(section: Section, max_length: Any, d_lambda: Any, resistivity: Any, C: Any) -> int:
     if section.n is not None:
         return section.n
     if max_length is not None:

@@ -100,16 +100,23 @@ def flow_V(
     is more drive, mV/ms.
     """
     drive, rate = network.V_form(t, y, stimulus)
-    drive, L = drive + extra, network.V_operator()
-    joined = lambda: tr_bdf2(V, drive, rate, L, dt)
-    return where_joined(L, joined, lambda: relax(V, drive, rate, dt))
+    return by_rule(tr_bdf2, relax, network.V_operator(), V, drive + extra, rate, dt)
 
 
-def where_joined(L: AbstractOperator | None, joined: Callable[[], Array], alone: Callable[[], Array]) -> Array:
-    """V by `joined` where L joins points, elsewhere by `alone`."""
+def by_rule(
+    joined: Callable[..., Array],
+    alone: Callable[..., Array],
+    L: AbstractOperator | None,
+    V: Array,
+    drive: Array,
+    rate: Array,
+    dt: Any,
+) -> Array:
+    """V after `dt` (ms) by `joined(V, drive, rate, L, dt)` where L joins points, elsewhere by `alone`."""
     if L is None:
-        return alone()
-    return joined() if L.joined is None else jnp.where(L.joined, joined(), alone())
+        return alone(V, drive, rate, dt)
+    moved = joined(V, drive, rate, L, dt)
+    return moved if L.joined is None else jnp.where(L.joined, moved, alone(V, drive, rate, dt))
 
 
 def within_reach(stepper: AbstractStepper, network: Network, dt: Any) -> Network:
@@ -121,10 +128,10 @@ def within_reach(stepper: AbstractStepper, network: Network, dt: Any) -> Network
     if L is None or math.isinf(most):
         return network
     reach = dt * L.bound()
-    what = "`cell` has compartments" if L.smooth else "`coupling` has gap junctions"
+    links = "`network` has links of compartments" if network.cells else "`coupling` has gap junctions"
     message = (
-        f"{what} joined too strongly for this solver at this `dt`: it takes twice the sum of conductances "
-        f"to one neighbours, times dt/C, up to {most:g}. Take solver='strang'"
+        f"{links} too strong for this solver at this `dt`: it takes twice their sum on one neuron, times "
+        f"dt/C, up to {most:g}. Take solver='strang'"
     )
     if is_concrete(reach):
         if not reach <= most:

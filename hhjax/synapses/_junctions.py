@@ -27,7 +27,7 @@ class Junctions(AbstractOperator):
 
     def times(self, V: Float[Array, " n"]) -> Float[Array, " n"]:
         V = V - V.mean()  # of a constant V nothing flows; of a small one less is lost
-        return self._out() * V - self._into(V)
+        return self.out() * V - self._into(V)
 
     def solve(self, d: Float[Array, " n"], b: Float[Array, " n"]) -> tuple[Float[Array, " n"], Solve]:
         again = self._solver(d)
@@ -36,9 +36,11 @@ class Junctions(AbstractOperator):
     def _solver(self, d: Float[Array, " n"]) -> Solve:
         n = self.C.size
         d = jnp.broadcast_to(d, (n,))
-        diagonal = d + self._out()
+        diagonal = d + self.out()
         if n > DIRECT:
-            return lambda b: _iterated(lambda x: diagonal * x - self._into(x), diagonal, d, b)
+            return lambda b: _iterated(
+                lambda x: diagonal * x - self._into(x), lambda r: r / diagonal, diagonal, d, b
+            )
         factors = jax.scipy.linalg.lu_factor(jnp.diag(diagonal) - self._matrix())
         return lambda b: jax.scipy.linalg.lu_solve(factors, b)
 
@@ -53,7 +55,8 @@ class Junctions(AbstractOperator):
             total = total.at[start:stop].add(of(weights))
         return total / self.C
 
-    def _out(self) -> Array:
+    def out(self) -> Float[Array, " n"]:
+        """The diagonal of L, in 1/ms."""
         return self._each(lambda w: sum_over_pre(w, jnp.ones(w.shape[1], self.C.dtype)))
 
     def _into(self, V: Array) -> Array:
@@ -77,19 +80,39 @@ def _absolute(weights: Weights) -> Weights:
     return jnp.abs(weights)
 
 
-def _iterated(times: Callable[[Array], Array], diagonal: Array, d: Array, b: Array) -> Array:
-    """The solution by BiCGSTAB; NaN, which a run reports, where it did not converge."""
+class OfCells(AbstractOperator):
+    """What flows along cells, and through gap junctions between them.
+
+    **Fields:** `along`, `through`: the operator of each.
+    """
+
+    along: AbstractOperator
+    through: Junctions
+
+    def times(self, V: Float[Array, " n"]) -> Float[Array, " n"]:
+        return self.along.times(V) + self.through.times(V)
+
+    def solve(self, d: Float[Array, " n"], b: Float[Array, " n"]) -> tuple[Float[Array, " n"], Solve]:
+        diagonal = d + self.through.out()
+        _, along = self.along.solve(diagonal, b)
+        all_of = lambda x: d * x + self.times(x)
+        again = lambda b: _iterated(all_of, along, diagonal + self.along.bound(), d, b)
+        return again(b), again
+
+    def bound(self) -> Float[Array, ""]:
+        return self.along.bound() + self.through.bound()
+
+
+def _iterated(
+    times: Callable[[Array], Array], near: Callable[[Array], Array], diagonal: Array, d: Array, b: Array
+) -> Array:
+    """The solution by BiCGSTAB, started and preconditioned by `near`; NaN, which a run reports, where it did
+    not converge."""
     precise = 1e-12 if b.dtype == jnp.float64 else 1e-6
     # No residual is smaller than the rounding of `times` in what d alone moves.
     tol = jnp.maximum(precise, 4 * jnp.finfo(b.dtype).eps * diagonal.max() / d.min())
-    x, _ = jax.scipy.sparse.linalg.bicgstab(
-        times,
-        b,
-        x0=b / diagonal,
-        tol=tol,  # pyright: ignore
-        maxiter=1000,
-        M=lambda r: r / diagonal,
-    )
+    solved = jax.scipy.sparse.linalg.bicgstab
+    x, _ = solved(times, b, x0=near(b), tol=tol, maxiter=1000, M=near)  # pyright: ignore
     norm = lambda r: jnp.sqrt((r * r).sum())
     good = (norm(times(x) - b) <= 10 * tol * norm(b)) & (tol < 1e-2)
     return jnp.where(good, x, jnp.nan)
