@@ -1,5 +1,6 @@
 """Shapes of neurons with dendrites and axons."""
 
 from ._morphology import Morphology as Morphology, Section as Section
+from ._swc import load as load
 
-__all__ = ["Morphology", "Section"]
+__all__ = ["load", "Morphology", "Section"]

@@ -98,7 +98,9 @@ class Tree(NamedTuple):
             total = lambda a, b: jnp.zeros_like(x).at[child].add(a).at[parent].add(b)
             weight = total(g * joint(child), g * joint(parent))
             mean = total(g * joint(child) * x[parent], g * joint(parent) * x[child])
-            x = jnp.where(jnp.arange(self.nodes)[:, None] < size, x, mean / jnp.where(weight > 0, weight, 1.0))
+            x = jnp.where(
+                jnp.arange(self.nodes)[:, None] < size, x, mean / jnp.where(weight > 0, weight, 1.0)
+            )
         return self._from_nodes(_outflow(g, x, self.links)) / self.capacity.reshape(-1)
 
     def solve(self, d: Array, b: Array) -> tuple[Array, Solve]:

@@ -88,8 +88,12 @@ class Section:
         with np.errstate(divide="ignore"):
             resistance = h / (np.pi * r0 * r1)
         half = np.clip(np.searchsorted(halves, (a + b) / 2, side="right") - 1, 0, 2 * n - 1)
-        areas = np.bincount(half, area, 2 * n).reshape(n, 2).sum(axis=1)
-        return _Cut(ends[-1] / n, areas, np.bincount(half, resistance, 2 * n).reshape(n, 2))
+        areas = np.bincount(half, area, 2 * n)
+        rings = np.flatnonzero(~rising & (np.diff(self.diameter) != 0))  # frusta of no length
+        at = np.clip(np.searchsorted(halves, ends[rings]) - 1, 0, 2 * n - 1)
+        np.add.at(areas, at, np.pi / 4 * np.abs(np.diff(self.diameter**2))[rings])
+        resistances = np.bincount(half, resistance, 2 * n).reshape(n, 2)
+        return _Cut(ends[-1] / n, areas.reshape(n, 2).sum(axis=1), resistances)
 
 
 class _Cut(NamedTuple):
