@@ -37,9 +37,9 @@ class Notes:
 class Points:
     """The points of a traced cell, in the order of their ids.
 
-    **Fields:** `name`: of the file; `id`, `line`, `type`, `parent`: of each point, a negative parent being
-    none; `xyz`: µm, shape (points, 3); `radius`: µm, shape (points,); `body`: what stands for the soma where
-    the file has its outline.
+    **Fields:** `name`: of the file; `id`, `line` (0 for none), `type`, `parent`: of each point, a negative
+    parent being none; `xyz`: µm, shape (points, 3); `radius`: µm, shape (points,); `body`: what stands for
+    the soma where the file has its outline; `apart`: ids of the points to which no edge leads.
     """
 
     name: str
@@ -51,6 +51,7 @@ class Points:
     radius: np.ndarray
     notes: Notes
     body: Section | None = None
+    apart: frozenset[int] = frozenset()
 
     def __post_init__(self) -> None:
         order = sorted(range(len(self.id)), key=self.id.__getitem__)
@@ -60,11 +61,8 @@ class Points:
 
     def at(self, k: int) -> str:
         """Where a point stands in the file."""
-        return (
-            f"{self.name}, line {self.line[k]} (id {self.id[k]})"
-            if self.line
-            else f"{self.name}, point {self.id[k]}"
-        )
+        line = f"line {self.line[k]} (id {self.id[k]})" if self.line[k] else f"id {self.id[k]}"
+        return f"{self.name}, {line}"
 
     def ids(self, of: Sequence[int]) -> str:
         shown = ", ".join(str(self.id[k]) for k in of[:5])
@@ -280,9 +278,9 @@ class _Sections:
             round = max(abs(away.sum() / (2 * r[0]) - 1), abs(across / (2 * r[0]) - 1)) < _NEAR
             if not round:
                 raise ValueError(
-                    f"{points.at(others[0])}: in a soma of three points {points.ids(others)} must be at ± its "
-                    f"radius, {r[0]:g} µm, of {points.ids([top])}, got {away[0]:.6g} and {away[1]:.6g} µm. "
-                    "`soma='sphere'` takes it for a sphere of that radius, `soma='frusta'` for two cylinders."
+                    f"{points.at(others[0])}: in a soma of three points, {points.ids(others)} must be at ± "
+                    f"its radius, {r[0]:g} µm, got {away[0]:.6g} and {away[1]:.6g} µm. `soma='sphere'` takes "
+                    "it for a sphere of that radius, `soma='frusta'` for two cylinders."
                 )
         elif soma is None and fan:
             points.notes.add(f"the soma of three points ({points.ids(somata)}) has several radii", doubt=True)
@@ -301,8 +299,10 @@ class _Sections:
     def _cut(self) -> None:
         tree, in_body = self.tree, set(self.somata)
         self.wires = [k for k in tree.order[1:] if tree.parent[k] in in_body and k not in in_body]
-        loose = {*self.wires, *(self.somata if self.body else ()), tree.order[0]}  # no frustum leads to them
-        forks = [sum(k not in loose for k in kids) for kids in tree.kids]
+        whole = {*self.wires, *(self.somata if self.body else ())}
+        forks = [sum(k not in whole for k in kids) for kids in tree.kids]
+        # No frustum leads to these.
+        loose = {*whole, tree.order[0], *(k for k in tree.order if self.points.id[k] in self.points.apart)}
         self.paths: list[list[int]] = []
         self.of: dict[int, int] = {}  # the path that leads to a point
         for k in tree.order:
@@ -342,17 +342,20 @@ class _Sections:
         none = [path[1:][j] for path, h in zip(self.paths, self.lengths) for j in np.flatnonzero(h == 0)]
         if none:
             points.notes.add(f"edges of no length: {points.ids(sorted(none))}")
-        if points.body is not None or not self.wires:
+        if points.body is not None or not self.somata:
             return
-        largest = points.radius[self.somata].max()
-        on = [tree.parent[k] for k in self.wires]
-        gap = np.linalg.norm(points.xyz[self.wires] - points.xyz[on], axis=1) - points.radius[on]
-        far = [k for k, x in zip(self.wires, gap) if x > largest and k not in stubs]
+        off = {k: self._gap(k) for k in self.wires if tree.kids[k]}
+        far = [k for k in off if off[k] > points.radius[self.somata].max()]
         if far:
+            most = max(off[k] for k in far)
             points.notes.add(
-                f"neurites begin up to {gap.max():.3g} µm off the soma, with nothing between: {points.ids(far)}",
-                doubt=True,
+                f"neurites begin up to {most:.3g} µm off the soma: {points.ids(far)}", doubt=True
             )
+
+    def _gap(self, k: int) -> float:
+        """How far the first point of a neurite is from the surface of the soma, µm."""
+        on, xyz = self.tree.parent[k], self.points.xyz
+        return float(np.linalg.norm(xyz[k] - xyz[on]) - self.points.radius[on])
 
     def named(self) -> dict[str, Section]:
         points, kept = self.points, [k for k, lengths in enumerate(self.lengths) if lengths.sum() > 0]

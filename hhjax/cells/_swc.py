@@ -100,9 +100,8 @@ def read_swc(path: Path) -> Points:
         if not words:
             continue
         if len(words) < 7:
-            raise ValueError(
-                f"{path.name}, line {number}: it must have the 7 columns {' '.join(_COLUMNS)}, got {line!r:.80}."
-            )
+            columns = ", ".join(_COLUMNS)
+            raise ValueError(f"{path.name}, line {number}: it must have {columns}, got {line!r:.80}.")
         wide += len(words) > 7
         found.append(_row(f"{path.name}, line {number}", words))
         lines.append(number)
