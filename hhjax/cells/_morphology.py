@@ -5,7 +5,7 @@ import functools
 import hashlib
 import math
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -162,7 +162,7 @@ class Morphology(Printed):
     ):
         self.sections, self.notes = dict(sections), tuple(notes)
         order = _from_root(self.sections)
-        sizes = {k: _size(s, max_length, d_lambda, resistivity, C) for k, s in self.sections.items()}
+        sizes = _sizes(self.sections, max_length, d_lambda, resistivity, C)
         of_region: dict[str, list[str]] = {}
         for name, section in self.sections.items():
             of_region.setdefault(section.region or _region(name), []).append(name)
@@ -298,12 +298,37 @@ class Morphology(Printed):
         return [Table(headers, rows, f"Morphology: {self.n} compartments", self.notes)]
 
 
-def _size(section: Section, max_length: Any, d_lambda: float, resistivity: float, C: float) -> int:
-    if section.n is not None:
-        return section.n
-    if max_length is not None:
-        return max(1, math.ceil(section.length.sum() / max_length - 1e-9))
-    return int((section.lambda_100(resistivity, C) / d_lambda + 0.9) / 2) * 2 + 1
+_MOST = 1_000_000
+"""No more compartments are made by rule: a wrong length makes millions."""
+
+
+def _sizes(
+    sections: dict[str, Section], max_length: Any, d_lambda: Any, resistivity: Any, C: Any
+) -> dict[str, int]:
+    """Into how many compartments each section is cut."""
+    given = {"max_length": max_length, "d_lambda": d_lambda, "resistivity": resistivity, "C": C}
+    for name, x in given.items():
+        number = isinstance(x, (int, float, np.number)) and not isinstance(x, bool)
+        if not (number and 0 < x < math.inf) and not (name == "max_length" and x is None):
+            raise ValueError(f"`{name}` must be a positive finite number, got {x!r}.")
+
+    def size(section: Section) -> int:
+        if section.n is not None:
+            return section.n
+        if max_length is not None:
+            return max(1, math.ceil(min(section.length.sum() / max_length - 1e-9, 2 * _MOST)))
+        return int((min(section.lambda_100(resistivity, C) / d_lambda, 2 * _MOST) + 0.9) / 2) * 2 + 1
+
+    sizes = {name: size(section) for name, section in sections.items()}
+    by_rule = {name: n for name, n in sizes.items() if sections[name].n is None}
+    if sum(by_rule.values()) > _MOST:
+        rule = "d_lambda" if max_length is None else "max_length"
+        most = max(by_rule, key=by_rule.__getitem__)
+        raise ValueError(
+            f"`{rule}` must make {_MOST:,} compartments at most, got more: {most!r} is "
+            f"{sections[most].length.sum():.6g} µm long."
+        )
+    return sizes
 
 
 def _from_root(sections: dict[str, Section]) -> list[str]:

@@ -239,7 +239,7 @@ def _check_radii(tree: _Tree, radius: float | None) -> None:
         said = "negative radius" if r[k] < 0 else "radius"
         raise ValueError(
             f"{points.at(k)}: {said} {r[k]:g}. It must be at least {_LEAST:g} µm, but for a tip of 0; "
-            f"`radius=` gives one to all points without, which are {len(bad)} of {len(tree.order)}."
+            f"`radius=` gives one to all points without, which are {len(none)} of {len(tree.order)}."
         )
     if none:
         points.notes.add(f"tips of radius 0 end in a cone: {points.ids(none)}", doubt=True)
@@ -317,6 +317,7 @@ class _Sections:
             self.of[k] = on
         far = lambda path: np.linalg.norm(np.diff(self.points.xyz[path], axis=0), axis=1)
         self.lengths = [np.where(far(path) < _APART, 0.0, far(path)) for path in self.paths]
+        ahead = self._move_rings()
         along = [np.cumsum(lengths).tolist() for lengths in self.lengths]
         # A path and how far along it, or None at the root. What has no length is where it starts.
         self.place: dict[int, tuple[int, float] | None] = {tree.order[0]: None}
@@ -326,10 +327,23 @@ class _Sections:
             if on is None:
                 self.place[k] = self.place[tree.parent[k]]
                 continue
-            count[on] = count.get(on, -1) + 1
+            count[on] = count.get(on, ahead[on] - 1) + 1
             whole = along[on][-1]
             start = self.place[self.paths[on][0]]
             self.place[k] = (on, along[on][count[on]] / whole) if whole else start
+
+    def _move_rings(self) -> list[int]:
+        """Put paths that are but a step of radius ahead of those on them; how many points each got."""
+        ahead, on_it = [0] * len(self.paths), {}
+        for on, path in enumerate(self.paths):
+            on_it.setdefault(path[0], on)
+        for on, path in enumerate(self.paths):
+            child = on_it.get(path[-1])
+            if child is not None and not self.lengths[on].any() and np.ptp(self.points.radius[path]) > 0:
+                self.paths[child] = path[:-1] + self.paths[child]
+                self.lengths[child] = np.concatenate([self.lengths[on], self.lengths[child]])
+                ahead[child] = len(path) - 1
+        return ahead
 
     def _say_gaps(self) -> None:
         points, tree = self.points, self.tree
@@ -339,7 +353,7 @@ class _Sections:
                 f"neurites of one point on the soma have no length and are left out: {points.ids(stubs)}",
                 doubt=True,
             )
-        none = [path[1:][j] for path, h in zip(self.paths, self.lengths) for j in np.flatnonzero(h == 0)]
+        none = {path[1:][j] for path, h in zip(self.paths, self.lengths) for j in np.flatnonzero(h == 0)}
         if none:
             points.notes.add(f"edges of no length: {points.ids(sorted(none))}")
         if points.body is not None or not self.somata:
@@ -359,7 +373,7 @@ class _Sections:
 
     def named(self) -> dict[str, Section]:
         points, kept = self.points, [k for k, lengths in enumerate(self.lengths) if lengths.sum() > 0]
-        region = lambda k: self.region[self.paths[k][1]]
+        region = lambda k: self.region[self.paths[k][-1]]
         kept.sort(key=lambda k: (region(k) != "soma", self.paths[k][1]))
         if not kept and self.body is None:
             raise ValueError(

@@ -10,13 +10,11 @@ from typing import Any, Literal
 
 import numpy as np
 
-from ._morphology import _size, Morphology
+from ._morphology import Morphology
 from ._points import check_options, Notes, Points, to_sections, TOO_FAR
 
 _COLUMNS = ("id", "type", "x", "y", "z", "radius", "parent")
 _WHOLE = ("id", "type", "parent")
-_MOST = 1_000_000
-"""No cell has more compartments: a damaged length makes millions."""
 
 
 def load(
@@ -63,20 +61,16 @@ def load(
     **Returns:** the [`hh.cells.Morphology`][]. Its `notes` say what was found and mended. There is a warning
     where the cell could be wrong.
 
-    **Raises:** `ValueError`, with line and id, for what is no tree of points with a radius each.
+    **Raises:** `ValueError`, with line and id, for what is no tree of points with a radius each;
+    `ImportError` for ASC and H5 without MorphIO.
     """
     path, types = Path(path), {} if types is None else types
     check_options(path.name, radius, root, join, soma, types)
     points = _read(path)
     sections = to_sections(points, radius, root, bool(join), soma, types)
-    cut = {"max_length": max_length, "d_lambda": d_lambda, "resistivity": resistivity, "C": C}
-    n = sum(_size(section, *cut.values()) for section in sections.values())
-    if n > _MOST:
-        raise ValueError(
-            f"{path.name}: `max_length` or `d_lambda` must leave {_MOST:,} compartments at most, got {n:,}."
-        )
     if doubts := points.notes.doubts:
         warnings.warn(f"{path.name}: {'; '.join(doubts)}.", stacklevel=2)
+    cut = {"max_length": max_length, "d_lambda": d_lambda, "resistivity": resistivity, "C": C}
     return Morphology(sections, **cut, notes=points.notes.all)
 
 
