@@ -1,12 +1,13 @@
 """Reading ASC and H5 files by MorphIO."""
 
+import re
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ._morphology import Section
-from ._points import Notes, Points, SOMA
+from ._points import Notes, Points, SOMA, TOO_FAR
 
 
 def read(path: Path) -> Points:
@@ -21,8 +22,8 @@ def read(path: Path) -> Points:
     said: Any = morphio.WarningHandlerCollector()
     try:
         cell = morphio.Morphology(str(path), warning_handler=said)
-    except (morphio.MorphioError, RuntimeError) as error:
-        raise ValueError(f"{path.name} is not read by MorphIO: {str(error).strip()}") from error
+    except Exception as error:  # damaged files bring out many kinds
+        raise ValueError(f"{path.name} is not read by MorphIO: {_plain(str(error), path)}.") from error
     notes, body = Notes(), None
     types, parents, xyz, radius, apart = [], [], [], [], []
 
@@ -52,23 +53,19 @@ def read(path: Path) -> Points:
             on = add(int(section.type), on, at, r)
         last[section.id] = on
     for warning in said.get_all():
-        notes.add(f"MorphIO: {str(warning.warning.msg()).strip()}", doubt=True)
+        notes.add(f"MorphIO: {_plain(warning.warning.msg(), path)}", doubt=True)
     if not types:
         raise ValueError(f"{path.name}: there are no points in the file.")
     notes.all.insert(0, f"{path.name}: {len(types)} points")
-    ids = list(range(len(types)))
-    return Points(
-        path.name,
-        ids,
-        [0] * len(ids),
-        types,
-        parents,
-        np.array(xyz),
-        np.array(radius),
-        notes,
-        body,
-        frozenset(apart),
-    )
+    where, r, ids = np.array(xyz), np.array(radius), list(range(len(types)))
+    if not (np.abs(where) <= TOO_FAR).all() or not (np.abs(r) <= TOO_FAR).all():
+        raise ValueError(f"{path.name}: coordinates and radii must be within ±{TOO_FAR:g} µm.")
+    return Points(path.name, ids, [0] * len(ids), types, parents, where, r, notes, body, frozenset(apart))
+
+
+def _plain(text: str, path: Path) -> str:
+    """What MorphIO says, in a line without colours and folders."""
+    return " ".join(re.sub(r"\x1b\[[\d;]*m", "", text).replace(str(path), path.name).split()).rstrip(".")
 
 
 def _from_outline(name: str, outline: np.ndarray) -> Section:
