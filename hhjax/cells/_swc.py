@@ -11,7 +11,8 @@ from typing import Any, Literal
 import numpy as np
 
 from ._morphology import Morphology
-from ._points import check_options, Notes, Points, to_sections, TOO_FAR
+from ._points import LEAST, Notes, Points, SOMA, TOO_FAR
+from ._sections import to_sections
 
 _COLUMNS = ("id", "type", "x", "y", "z", "radius", "parent")
 _WHOLE = ("id", "type", "parent")
@@ -65,13 +66,38 @@ def load(
     `ImportError` for ASC and H5 without MorphIO.
     """
     path, types = Path(path), {} if types is None else types
-    check_options(path.name, radius, root, join, soma, types)
+    _check_options(path, radius, root, join, soma, types)
     points = _read(path)
-    sections = to_sections(points, radius, root, bool(join), soma, types)
+    sections = to_sections(points, radius, root, join, soma, types)
     if doubts := points.notes.doubts:
         warnings.warn(f"{path.name}: {'; '.join(doubts)}.", stacklevel=2)
     cut = {"max_length": max_length, "d_lambda": d_lambda, "resistivity": resistivity, "C": C}
     return Morphology(sections, **cut, notes=points.notes.all)
+
+
+def _check_options(path: Path, radius: Any, root: Any, join: Any, soma: Any, types: Any) -> None:
+    number = isinstance(radius, (int, float, np.number)) and not isinstance(radius, bool)
+    if radius is not None and not (number and LEAST <= radius <= TOO_FAR):
+        raise ValueError(f"`radius` must be a positive number in µm, got {radius!r}.")
+    if root is not None and (isinstance(root, bool) or not isinstance(root, (int, np.integer))):
+        raise ValueError(f"`root` must be the id of a point of {path.name}, a whole number, got {root!r}.")
+    if not isinstance(join, bool):
+        raise ValueError(f"`join` must be True or False, got {join!r}.")
+    if root is not None and join:
+        raise ValueError(
+            f"`root` keeps one tree and `join` all: give one of them, got {root!r} and {join!r}."
+        )
+    if soma is not None and path.suffix.lower() != ".swc":
+        raise ValueError(f"`soma` is for SWC files, got {soma!r} for {path.name}.")
+    if soma not in (None, "sphere", "frusta"):
+        raise ValueError(f"`soma` must be 'sphere' or 'frusta', got {soma!r}.")
+    if not isinstance(types, Mapping) or not all(isinstance(k, (int, np.integer)) for k in types):
+        raise ValueError(f"`types` must be names of regions by number, such as {{5: 'dend'}}, got {types!r}.")
+    for kind, region in types.items():
+        if not isinstance(region, str) or not region or set(region) & set(".,[]=()"):
+            raise ValueError(f"`types[{kind}]` must be a name without any of . , [ ] = ( ), got {region!r}.")
+        if kind == SOMA or region == "soma":
+            raise ValueError(f"`types` must leave 1 to the soma, and 'soma' to it, got {kind}: {region!r}.")
 
 
 def _read(path: Path) -> Points:
