@@ -338,6 +338,11 @@ class Network(Printed, eqx.Module):
         """The density (µA/cm²) of a current (nA) that is injected at a place."""
         at = self.index(place)
         cell = next(cell for cell in self.cells.values() if cell.start <= at.start < cell.start + cell.n)
+        if injected.shape not in ((), (cell.count,)):
+            raise ValueError(
+                f"`stimulus` at {place!r} must be one current, or {cell.count}, one for each cell, got shape "
+                f"{injected.shape}."
+            )
         here = np.zeros(cell.n)
         here[at.start - cell.start : at.stop - cell.start] = 1e5
         # For all compartments, as a gradient by the area of one would make a vector of zeros at every step.

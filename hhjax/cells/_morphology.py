@@ -90,8 +90,12 @@ class Section:
         with np.errstate(divide="ignore"):
             resistance = h / (np.pi * r0 * r1)
         half = np.clip(np.searchsorted(halves, (a + b) / 2, side="right") - 1, 0, 2 * n - 1)
-        areas = np.bincount(half, area, 2 * n).reshape(n, 2).sum(axis=1)
-        return _Cut(ends[-1] / n, areas, np.bincount(half, resistance, 2 * n).reshape(n, 2))
+        areas = np.bincount(half, area, 2 * n)
+        rings = np.flatnonzero(~rising & (np.diff(self.diameter) != 0))  # frusta of no length
+        at = np.clip(np.searchsorted(halves, ends[rings]) - 1, 0, 2 * n - 1)
+        np.add.at(areas, at, np.pi / 4 * np.abs(np.diff(self.diameter**2))[rings])
+        resistances = np.bincount(half, resistance, 2 * n).reshape(n, 2)
+        return _Cut(ends[-1] / n, areas.reshape(n, 2).sum(axis=1), resistances)
 
 
 class _Cut(NamedTuple):
@@ -191,10 +195,7 @@ class Morphology(Printed):
         notes: Sequence[str] = (),
     ):
         _from_root(dict(sections))
-        for name, value in (("max_length", max_length), ("d_lambda", d_lambda)):
-            if value is not None and not 0 < float(np.asarray(value)) < math.inf:
-                raise ValueError(f"`{name}` must be positive, got {value!r}.")
-        sizes = {k: _size(s, max_length, d_lambda, resistivity, C) for k, s in sections.items()}
+        sizes = _sizes(dict(sections), max_length, d_lambda, resistivity, C)
         for name, x in (("sections", dict(sections)), ("sizes", sizes), ("notes", tuple(notes))):
             object.__setattr__(self, name, x)
 
@@ -355,12 +356,37 @@ class Morphology(Printed):
         return [Table(headers, rows, f"Morphology: {self.n} compartments", self.notes)]
 
 
-def _size(section: Section, max_length: Any, d_lambda: Any, resistivity: Any, C: Any) -> int:
-    if section.n is not None:
-        return section.n
-    if max_length is not None:
-        return max(1, math.ceil(section.length.sum() / max_length - 1e-9))
-    return int((section.lambda_100(resistivity, C) / d_lambda + 0.9) / 2) * 2 + 1
+_MOST = 1_000_000
+"""No more compartments are made by rule: a wrong length makes millions."""
+
+
+def _sizes(
+    sections: dict[str, Section], max_length: Any, d_lambda: Any, resistivity: Any, C: Any
+) -> dict[str, int]:
+    """Into how many compartments each section is cut."""
+    given = {"max_length": max_length, "d_lambda": d_lambda, "resistivity": resistivity, "C": C}
+    for name, x in given.items():
+        number = isinstance(x, (int, float, np.number)) and not isinstance(x, bool)
+        if not (number and 0 < x < math.inf) and not (name == "max_length" and x is None):
+            raise ValueError(f"`{name}` must be a positive finite number, got {x!r}.")
+
+    def size(section: Section) -> int:
+        if section.n is not None:
+            return section.n
+        if max_length is not None:
+            return max(1, math.ceil(min(section.length.sum() / max_length - 1e-9, 2 * _MOST)))
+        return int((min(section.lambda_100(resistivity, C) / d_lambda, 2 * _MOST) + 0.9) / 2) * 2 + 1
+
+    sizes = {name: size(section) for name, section in sections.items()}
+    by_rule = {name: n for name, n in sizes.items() if sections[name].n is None}
+    if sum(by_rule.values()) > _MOST:
+        rule = "d_lambda" if max_length is None else "max_length"
+        most = max(by_rule, key=by_rule.__getitem__)
+        raise ValueError(
+            f"`{rule}` must make {_MOST:,} compartments at most, got more: {most!r} is "
+            f"{sections[most].length.sum():.6g} µm long."
+        )
+    return sizes
 
 
 def _from_root(sections: dict[str, Section]) -> list[str]:

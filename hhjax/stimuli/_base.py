@@ -229,9 +229,10 @@ def as_stimulus(stimulus: Any) -> Stimulus:
 
 def check_stimulus(stimulus: Stimulus, n: int) -> None:
     """Refuse NaN, and currents that are neither a scalar nor of shape (n,)."""
-    check_parameters(stimulus, "stimulus", n)
-    stimulus.check()
     parts = stimulus.parts if isinstance(stimulus, Sum) else (stimulus,)
+    for part in parts:  # into a place of n cells goes one current for each of these
+        check_parameters(part, "stimulus", None if isinstance(part, PointCurrent) else n)
+    stimulus.check()
     if all(part.has_shape_of_parameters for part in parts):
         return  # which were checked
     out = eqx.filter_eval_shape(stimulus, jax.ShapeDtypeStruct((), run_dtype(stimulus)))
