@@ -11,14 +11,15 @@ import numpy as np
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
-from .._base.parameters import as_float_array, is_concrete
+from .._base.parameters import as_float_array, is_concrete, put
 from .._noise.channels import AbstractLangevinChannel, AbstractNoisyChannel, Scheme
 from .._noise.jumps import ExactChain, TauLeap
 from .._noise.langevin import ConductanceNoise, OUConductanceNoise, SubunitNoise
 from .._noise.markov import MarkovConductanceNoise, MarkovExactChain, MarkovTauLeap
 from ..channels._channel import AbstractGatedChannel
 from ..channels._markov import MarkovChannel
-from .network import Network
+from .cell import Cell
+from .network import Model, Network
 from .neuron import Neuron, Populations, State
 
 
@@ -112,14 +113,14 @@ MARKOV_MODELS: dict[str, type[AbstractNoisyChannel]] = {
 
 
 def with_channel_noise(
-    network: Network | Neuron,
+    network: Model,
     *,
     model: str,
     count: Any = None,
     density: Any = None,
     area: Any = None,
     shielding: bool = False,
-) -> Network | Neuron:
+) -> Model:
     """The same network with a finite number of channels, which open and close at random.
 
     Works for any [`hh.Channel`][]: the noise follows from its gates, exponents and rates. For an
@@ -142,13 +143,14 @@ def with_channel_noise(
 
     **Arguments:**
 
-    - `network`: a network or neuron without channel noise.
+    - `network`: a network, neuron or cell without channel noise.
     - `model`: a name from the table.
     - `count`: how many channels each neuron has: a dict by channel name of numbers or (n,)
         arrays (a channel that is not named stays free of noise), or one number for every
         channel. Whole numbers for the last two models.
     - `density`, `area`: instead of `count`, channels/µm², as a dict or a number, and the
-        neurons' membrane area, µm². For the last two models the product is rounded.
+        neurons' membrane area, µm². For the last two models the product is rounded. A cell has areas of
+        its own, and takes the density alone.
     - `shielding`: for `"conductance"`, noise only at the open state; see its class.
 
     **Returns:** a network or neuron, as `network` was.
@@ -156,6 +158,8 @@ def with_channel_noise(
     **Raises:** `ValueError` and `TypeError` for an unknown model or channel, a count that
     is not positive, or channels that have noise already.
     """
+    if isinstance(network, Cell):
+        return _noisy_cell(network, model=model, count=count, density=density, area=area, shielding=shielding)
     neuron = network.neuron if isinstance(network, Network) else network
     if isinstance(neuron, Populations):
         raise TypeError(
@@ -189,6 +193,29 @@ def with_channel_noise(
     noisy = eqx.tree_at(lambda network: network.neuron, network, noisy)
     noisy.check()
     return noisy
+
+
+def _noisy_cell(cell: Cell, *, count: Any, density: Any, area: Any, **options: Any) -> Cell:
+    if area is not None:
+        raise ValueError(f"`area` must be left out for an hh.Cell, which has its own, got {area!r}.")
+    whole = isinstance(cell.membranes, Neuron)
+    parts = {"": cell.membranes} if isinstance(cell.membranes, Neuron) else cell.membranes
+    own = lambda region: slice(None) if whole else cell.morphology.compartments.region == region
+    given = [x for x in (count, density) if isinstance(x, Mapping)]
+    found = {name for neuron in parts.values() for name in neuron.channels}
+    if unknown := sorted({name for x in given for name in x} - found):
+        raise ValueError(f"`density` names {unknown}, but the channels are {sorted(found)}.")
+
+    def noisy(region: str, neuron: Neuron) -> Any:
+        """The membrane of a region with noise in those of its channels that are named."""
+        has = lambda x: {k: v for k, v in x.items() if k in neuron.channels} if isinstance(x, Mapping) else x
+        if not any(map(_has_states, neuron.channels.values())) or any(has(x) == {} for x in given):
+            return neuron
+        area = None if density is None else cell.area[own(region)]
+        return with_channel_noise(neuron, count=has(count), density=has(density), area=area, **options)
+
+    made = {region: noisy(region, neuron) for region, neuron in parts.items()}
+    return put(cell, membranes=made[""] if whole else made)
 
 
 def _has_states(channel: Any) -> bool:

@@ -200,7 +200,7 @@ class Morphology(Printed):
             object.__setattr__(self, name, x)
 
     @functools.cached_property
-    def _names(self) -> dict[str, list[str]]:
+    def by_region(self) -> dict[str, list[str]]:
         """The sections by region, in the order of compartments."""
         found: dict[str, list[str]] = {}
         for name, section in self.sections.items():
@@ -215,11 +215,11 @@ class Morphology(Printed):
     @property
     def regions(self) -> dict[str, int]:
         """The number of compartments of each region."""
-        return {region: sum(self.sizes[name] for name in names) for region, names in self._names.items()}
+        return {region: sum(self.sizes[name] for name in names) for region, names in self.by_region.items()}
 
     @functools.cached_property
     def _cuts(self) -> dict[str, _Cut]:
-        return {k: self.sections[k].cut(self.sizes[k]) for names in self._names.values() for k in names}
+        return {k: self.sections[k].cut(self.sizes[k]) for names in self.by_region.values() for k in names}
 
     @functools.cached_property
     def _first(self) -> dict[str, int]:
@@ -239,7 +239,7 @@ class Morphology(Printed):
             length,
             area / (np.pi * length),
             area,
-            each(lambda name: self._way(name, middles(name))),
+            each(lambda name: self.distance(name, middles(name))),
         )
 
     @functools.cached_property
@@ -252,7 +252,8 @@ class Morphology(Printed):
                 found[name] = found[parent] + at * length if parent in found else abs(at - 0.5) * length
         return found
 
-    def _way(self, name: str, along: np.ndarray) -> np.ndarray:
+    def distance(self, name: str, along: Any) -> np.ndarray:
+        """The way (µm) from the middle of the root section to places on a section, from 0 to 1 along it."""
         length = self.sections[name].length.sum()
         return self._starts[name] + along * length if name in self._starts else abs(along - 0.5) * length
 
@@ -305,6 +306,26 @@ class Morphology(Printed):
         size = self.sizes[name]
         return self._first[name] + min(int(along * size), size - 1)
 
+    def from_root(self) -> list[str]:
+        """The names of sections, each after the one that it stands on."""
+        return _from_root(self.sections)
+
+    def way(self, to: "str | int") -> np.ndarray:
+        """The numbers of the compartments from the root to a place, in order."""
+        above = dict(zip(self.joints.links.child.tolist(), self.joints.links.parent.tolist()))
+
+        def to_top(node: int) -> list[int]:
+            found = [node]
+            while found[-1] in above:
+                found.append(above[found[-1]])
+            return found
+
+        root = self._first[self.from_root()[0]]
+        down, up = to_top(self.index(to)), to_top(root)
+        met = next(node for node in up if node in set(down))
+        nodes = [*up[: up.index(met)], *down[: down.index(met) + 1][::-1]]
+        return np.array([node for node in nodes if node < self.n])
+
     def index(self, place: "str | int") -> int:
         """The number of the compartment at a place, such as `"dend[0](0.25)"`, or that number itself.
 
@@ -351,7 +372,7 @@ class Morphology(Printed):
         for region, n in self.regions.items():
             at, of = self.compartments.region == region, self.compartments
             numbers = (of.length[at].sum(), of.area[at].sum(), of.distance[at].max())
-            rows.append((region, str(len(self._names[region])), str(n), *(f"{x:.6g}" for x in numbers)))
+            rows.append((region, str(len(self.by_region[region])), str(n), *(f"{x:.6g}" for x in numbers)))
         headers = ("region", "sections", "compartments", "length (µm)", "area (µm²)", "farthest (µm)")
         return [Table(headers, rows, f"Morphology: {self.n} compartments", self.notes)]
 

@@ -1,0 +1,137 @@
+"""Cells: their shape, and V along it."""
+
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection, QuadMesh
+
+from .._draw import COLOURS, dress
+from .._model.cell import Cell
+from .._run.solution import Solution
+from ..cells import Morphology
+
+
+def morphology(
+    cell: Cell | Morphology,
+    values: Any = None,
+    *,
+    label: str = "V (mV)",
+    colorbar: bool = True,
+    ax: Axes | None = None,
+    **style: Any,
+) -> LineCollection:
+    """The compartments of a cell, as wide as they are, in the plane of x and y of the file it is from.
+
+    A cell without places is drawn as a tree, with the way from the root to the right.
+
+    **Arguments:** `values`: a number for each compartment, shown by colour, such as a row of `run.V`; by
+    default regions have colours; `label`: what the values are; `style`: passed on to `LineCollection`.
+
+    **Returns:** the lines, one for each compartment.
+
+    **Raises:** `ValueError` for values that are not one for each compartment.
+    """
+    shape = cell.morphology if isinstance(cell, Cell) else cell
+    rows = None if all(x.points is not None for x in shape.sections.values()) else _rows(shape)
+    ends = _ends(shape, rows)
+    if ax is None:
+        _, ax = plt.subplots(figsize=(5, 4.5), layout="constrained")
+    for name, section in shape.sections.items():
+        if rows is not None and section.parent is not None:
+            x = float(shape.distance(name, 0.0))
+            ax.plot([x, x], [rows[section.parent], rows[name]], color="0.6", linewidth=0.8, zorder=0)
+    width = 0.8 + 5 * shape.compartments.diameter / shape.compartments.diameter.max()
+    look: dict[str, Any] = {"linewidths": width, "capstyle": "round" if values is None else "butt"}
+    if values is None:
+        colours = dict(zip(shape.regions, COLOURS * len(shape.regions)))
+        look["colors"] = [colours[region] for region in shape.compartments.region]
+    lines = LineCollection(list(ends), **(look | style))
+    ax.add_collection(lines)
+    if values is not None:
+        values = np.asarray(values, float)
+        if values.shape != (shape.n,):
+            raise ValueError(
+                f"`values` must have shape ({shape.n},), a compartment each, got {values.shape}."
+            )
+        lines.set_array(values)
+        if colorbar:
+            ax.figure.colorbar(lines, ax=ax, label=label, shrink=0.8)
+    else:
+        for region, colour in colours.items():
+            ax.plot([], [], color=colour, linewidth=3, label=region)
+        ax.legend(frameon=False, loc="upper left", bbox_to_anchor=(1.0, 1.0))
+    ax.autoscale()
+    if rows is None:
+        dress(ax, "x (µm)", "y (µm)").set_aspect("equal")
+    else:
+        dress(ax, "Distance from the root (µm)", "").set_yticks([])
+        ax.spines["left"].set_visible(False)
+    return lines
+
+
+def along(
+    run: Solution, cell: Cell, to: str | int, *, colorbar: bool = True, ax: Axes | None = None, **style: Any
+) -> QuadMesh:
+    """V (colour, mV) on the way from the root of a cell to a place, over time.
+
+    **Arguments:** `run`: of that cell alone, with V saved at every time; `to`: the place, see
+    [`hh.cells.Morphology`][]; `style`: passed on to `Axes.pcolormesh`.
+    """
+    shape = cell.morphology
+    way = shape.way(to)
+    V = np.asarray(run.V)
+    if V.ndim != 2 or V.shape[1] != shape.n:
+        raise ValueError(f"`run` must have V of shape (times, {shape.n}), got {V.shape}.")
+    if ax is None:
+        _, ax = plt.subplots(figsize=(7, 3), layout="constrained")
+    distance = _signed(shape, way)
+    image = ax.pcolormesh(np.asarray(run.ts), distance, V[:, way].T, **({"shading": "nearest"} | style))
+    dress(ax, "Time (ms)", "Distance (µm)")
+    if colorbar:
+        ax.figure.colorbar(image, ax=ax, label="V (mV)")
+    return image
+
+
+def _signed(shape: Morphology, way: np.ndarray) -> np.ndarray:
+    """Distances along a way, which grow: on the root section from its start on."""
+    of = shape.compartments
+    step = np.diff(of.distance[way])
+    return np.append(of.distance[way[0]], of.distance[way[0]] + np.cumsum(np.abs(step)))
+
+
+def _ends(shape: Morphology, rows: dict[str, float] | None) -> np.ndarray:
+    """Both ends of every compartment in the plane, shape (n, 2, 2); by `rows`, or places for `None`."""
+    found = []
+    for name in (name for names in shape.by_region.values() for name in names):
+        section, along = shape.sections[name], np.linspace(0, 1, shape.sizes[name] + 1)
+        if rows is None:
+            at = np.append(0.0, np.cumsum(section.length)) / section.length.sum()
+            points = np.asarray(section.points, float)
+            xy = np.stack([np.interp(along, at, points[:, k]) for k in (0, 1)], axis=1)
+        else:
+            xy = np.stack([shape.distance(name, along), np.full(along.size, rows[name])], axis=1)
+        found.append(np.stack([xy[:-1], xy[1:]], axis=1))
+    return np.concatenate(found)
+
+
+def _rows(shape: Morphology) -> dict[str, float]:
+    """The height at which each section is drawn: a tip has a row, others are between what they carry."""
+    children: dict[str, list[str]] = {}
+    order = shape.from_root()
+    for name in order:
+        if (parent := shape.sections[name].parent) is not None:
+            children.setdefault(parent, []).append(name)
+    rows: dict[str, float] = {}
+    stack, tips = [order[0]], 0
+    while stack:
+        name = stack.pop()
+        if name not in children:
+            rows[name] = float(-tips)
+            tips += 1
+        stack.extend(reversed(children.get(name, [])))
+    for name in reversed(order):
+        if name in children:
+            rows[name] = float(np.mean([rows[child] for child in children[name]]))
+    return rows
