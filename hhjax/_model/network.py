@@ -310,8 +310,9 @@ class Network(Printed, eqx.Module):
         """
         stimulus = as_stimulus(stimulus)
         current, conductance = jnp.asarray(stimulus(t), y.V.dtype), stimulus.conductance()
-        for place, injected in stimulus.points(t):
+        for place, injected, conducted in stimulus.points(t):
             current = current + self._density(place, injected)
+            conductance = conductance + self._density(place, conducted)
         if self.coupling is not None:
             driven, conducted = self.coupling.linear_current(y.V, y.s)
             current, conductance = current + driven, conductance + conducted
@@ -335,7 +336,7 @@ class Network(Printed, eqx.Module):
         return at
 
     def _density(self, place: str | int, injected: Array) -> Float[Array, " n"]:
-        """The density (µA/cm²) of a current (nA) that is injected at a place."""
+        """The density (µA/cm², mS/cm²) of a current (nA) or conductance (µS) at a place."""
         at = self.index(place)
         cell = next(cell for cell in self.cells.values() if cell.start <= at.start < cell.start + cell.n)
         if injected.shape not in ((), (cell.count,)):

@@ -8,7 +8,7 @@ are, so that no solver loses order.
 
 import abc
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import equinox as eqx
 import jax
@@ -38,8 +38,8 @@ class Stimulus(eqx.Module):
         """What falls off the current as V rises, mS/cm²: the neuron gets I(t) − conductance·V."""
         return 0.0
 
-    def points(self, t: ArrayLike) -> list[tuple[Any, Array]]:
-        """Currents (nA) into places of a cell at time `t` (ms): pairs of a place and a current."""
+    def points(self, t: ArrayLike) -> list["Point"]:
+        """What flows into places of a cell at time `t` (ms)."""
         return []
 
     def table(self, edges: Float[Array, " edges"]) -> Any:
@@ -129,7 +129,7 @@ class Sum(Stimulus):
     def conductance(self) -> Array | float:
         return sum(part.conductance() for part in self.parts)
 
-    def points(self, t: ArrayLike) -> list[tuple[Any, Array]]:
+    def points(self, t: ArrayLike) -> list["Point"]:
         return [point for part in self.parts for point in part.points(t)]
 
     def within(self, t: Array, dt: Array, end: Array, row: Any = None) -> Stimulus:
@@ -161,8 +161,8 @@ class Scaled(Stimulus):
     def conductance(self) -> Array | float:
         return self.factor * self.stimulus.conductance()
 
-    def points(self, t: ArrayLike) -> list[tuple[Any, Array]]:
-        return [(place, self.factor * current) for place, current in self.stimulus.points(t)]
+    def points(self, t: ArrayLike) -> list["Point"]:
+        return [Point(at, self.factor * I, self.factor * g) for at, I, g in self.stimulus.points(t)]
 
     def within(self, t: Array, dt: Array, end: Array, row: Any = None) -> Stimulus:
         return Scaled(self.stimulus.within(t, dt, end, row), self.factor)
@@ -174,11 +174,19 @@ class Scaled(Stimulus):
         return self.stimulus.edges(t0, t1)
 
 
+class Point(NamedTuple):
+    """The inward current − conductance·V at a place, in nA and µS."""
+
+    at: Any
+    current: Array
+    conductance: Array
+
+
 class PointCurrent(Stimulus):
     """A current into one place of a cell: `hh.PointCurrent(hh.Step(0.5, 5.0, 55.0), at="soma")`.
 
-    **Fields:** `current`: a number or a stimulus, in nA in place of µA/cm²; `at`: the place, see
-    `Network.index`.
+    **Fields:** `current`: a number or a stimulus, in nA in place of µA/cm² (an [`hh.Clamp`][] has its
+    conductance in µS); `at`: the place, see `Network.index`. One value for each cell there, or one for all.
     """
 
     current: Stimulus = eqx.field(converter=lambda x: as_stimulus(x))
@@ -190,8 +198,8 @@ class PointCurrent(Stimulus):
     def __call__(self, t: ArrayLike) -> Array:
         return jnp.zeros(())
 
-    def points(self, t: ArrayLike) -> list[tuple[Any, Array]]:
-        return [(self.at, self.current(t))]
+    def points(self, t: ArrayLike) -> list["Point"]:
+        return [Point(self.at, self.current(t), jnp.asarray(self.current.conductance()))]
 
     def within(self, t: Array, dt: Array, end: Array, row: Any = None) -> Stimulus:
         return put(self, current=self.current.within(t, dt, end, row))

@@ -372,6 +372,17 @@ def test_gap_junctions_between_cells():
     assert soma[:, 1].max() > 0  # which only the junction drives
 
 
+def test_a_clamp_at_a_place():
+    """V of a passive cable held at one end falls as cosh of the way from the other (W. Rall, 1959)."""
+    cell = hh.Cable(PASSIVE, 1000.0, 2.0, resistivity=100.0, n=201)
+    clamp = hh.Clamp(hh.Constant(-25.0), 1e3)  # µS
+    run = hh.simulate(cell, t1=100.0, dt=0.025, stimulus=hh.PointCurrent(clamp, at=0), saveat=END)
+    space = math.sqrt(2e-4 / 4 / (100 * 0.1e-3)) * 1e4  # µm
+    x = np.asarray(cell.morphology.compartments.along) * 1000
+    exact = -65 + 40 * np.cosh((1000 - x) / space) / np.cosh((1000 - x[0]) / space)
+    np.testing.assert_allclose(run.V[-1], exact, atol=2e-3)
+
+
 def test_sweeps_and_noise():
     cell = tree_step(3)
     swept = hh.sweep(

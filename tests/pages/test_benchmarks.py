@@ -120,3 +120,13 @@ def test_firing(monkeypatch):
     rows = run("firing.py", monkeypatch, *arguments)["rows"]
     assert [row["dt"] for row in rows] == [0.02, 0.01]
     assert all(60 < row["rate_Hz"] < 80 and row["cv_isi"] > 0 for row in rows)
+
+
+def test_cells(monkeypatch):
+    rows = run("cells.py", monkeypatch, "--quick", "--cases", "tree")["tree"]
+    assert [row["peer"] for row in rows] == [
+        "hhjax, strang",
+        "hhjax, crank_nicolson",
+        "hhjax, backward_euler",
+    ]
+    assert all(row["rate"] > 0 and row["gradient"] > 0 for row in rows)
