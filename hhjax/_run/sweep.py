@@ -1,6 +1,5 @@
 """Many runs that differ in some values, as batches over all devices."""
 
-import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -24,7 +23,8 @@ from .._io.labels import (
     Labelled,
     run_attrs,
 )
-from .._io.store import check_folder, fingerprint, open_points, PointsInMemory
+from .._io.results import open_points, PointsInMemory
+from .._io.store import check_folder, fingerprint
 from .._model.network import Model, Network
 from .._model.neuron import State
 from .axes import coordinates
@@ -219,9 +219,7 @@ def sweep_to(
     check_folder(folder)
     given = dict(stimulus=stimulus, v0=v0, reduce=reduce, saveat=saveat, solver=solver, key=key)
     points = lay_out(network, over, t0, t1, dt, **given, chunk=chunk)
-    store = open_points(
-        folder,
-        points.one,
+    place: dict[str, Any] = dict(
         size=points.size,
         axes=points.axes,
         coordinates=coordinates(points.network, points.axes, points.parameters),
@@ -230,11 +228,10 @@ def sweep_to(
         attrs=run_attrs(points.solver, points.t0, points.t1, points.dt),
         digest=fingerprint(points.inputs),
     )
-    mine, shape = points.mine, points.shape
-    points.run(store, progress_meter, int(mine[0]) if len(mine) else 0)
-    alone = jax.process_count() == 1
-    place = lambda x: x if alone else x.reshape((math.prod(shape),) + x.shape[len(shape) :])[mine]
-    return _result(points, jax.tree.map(place, store.read()))
+    with open_points(folder, points.one, **place) as store:
+        points = points._replace(mine=store.mine)
+        points.run(store, progress_meter, int(store.mine[0]) if len(store.mine) else 0)
+        return _result(points, store.read())
 
 
 def _result(points: Points, results: tuple[Any, Any, Any]) -> Sweep:
