@@ -55,11 +55,10 @@ class Layout(NamedTuple):
 
 def contents(variables: dict[str, Labelled], coords: dict[str, Labelled], attrs: dict[str, Any]) -> str:
     """A digest of all that is told of arrays, and of the coordinates themselves."""
-    plain = lambda attrs: {key: getattr(x, "item", lambda: x)() for key, x in attrs.items()}
-    told: list[Any] = [{key: x for key, x in plain(attrs).items() if key not in ("contents", "coordinates")}]
+    told: list[Any] = [{key: x for key, x in attrs.items() if key not in ("contents", "coordinates")}]
     for found in (variables, coords):
         for name, x in sorted(found.items()):
-            told.append([name, x.dims, x.shape, np.dtype(x.values.dtype).str, plain(x.attrs)])
+            told.append([name, x.dims, x.shape, np.dtype(x.values.dtype).str, x.attrs])
     digest = hashlib.sha256(json.dumps(told, sort_keys=True).encode())
     for _, x in sorted(coords.items()):
         digest.update(np.asarray(x.values[...]).tobytes())
@@ -203,6 +202,10 @@ class OnDisk:
         return f"OnDisk({self.name!r} in {str(self._archive.path)!r}, shape={self.shape}, dtype={self.dtype})"
 
 
+class DamagedError(ValueError):
+    """That of a folder, which names it."""
+
+
 @contextlib.contextmanager
 def as_errors_of(folder: str | Path) -> Iterator[None]:
     """What goes wrong while files are read, as a `ValueError` that names `folder`."""
@@ -210,10 +213,10 @@ def as_errors_of(folder: str | Path) -> Iterator[None]:
         yield
     except BlockingIOError as error:
         raise ValueError(f"`folder` {folder} is being written: wait until the run has ended.") from error
-    except MemoryError:
+    except (DamagedError, MemoryError):
         raise
     except Exception as error:  # whatever the packages make of damaged files
-        raise ValueError(
+        raise DamagedError(
             f"`folder` {folder} is damaged, or not what hh.simulate_to or hh.sweep_to wrote: {error} "
             "Give a new one, or delete it to begin anew."
         ) from error

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .archives import AbstractArchive, apart, Layout, lock, move, OnDisk, put
-from .chunks import Grid, or_none
+from .chunks import Grid
 from .labels import Labelled
 
 _OWN = ("CLASS", "NAME", "DIMENSION_LIST", "REFERENCE_LIST")  # attributes of HDF5 itself
@@ -65,7 +65,7 @@ class Hdf5Archive(AbstractArchive):
         self.path = path
         self._raw: io.FileIO | None = None
         self._file = _h5py().File(path, "r")
-        self.attrs = dict(self._file.attrs)
+        self.attrs = {key: getattr(x, "item", lambda: x)() for key, x in self._file.attrs.items()}
         done = self._file["done"]
         self.grid = Grid(done.shape, done.chunks)
         self.look()
@@ -83,9 +83,7 @@ class Hdf5Archive(AbstractArchive):
         if self._raw is not None:
             start, size = self._resume
             return [_get(self._raw, size, start + k * size) for k in range(2)] if size else []
-        read = lambda k: self._file["resume"][k].tobytes()
-        found = [or_none(lambda: read(k)) for k in range(2)] if "resume" in self._file else []
-        return [copy for copy in found if copy is not None]
+        return [copy.tobytes() for copy in self._file["resume"]] if "resume" in self._file else []
 
     def begin(self, *, alone: bool = True) -> None:
         self._places: dict[str, _Places] = {}

@@ -151,8 +151,8 @@ def _read(path: Path, archive: AbstractArchive) -> Saved:
     coords = {name: x._replace(values=np.asarray(x.values[...])) for name, x in coords.items()}
     attrs = {name: archive.attrs[name] for name in ("solver", "t0", "t1", "dt", "dt_units")}
     if not (copies := archive.copies()):
-        done = np.asarray(variables["done"].values[...])
-        count, total = int(done.sum()), done.size
+        spans = [archive.grid.span(int(number)) for number in np.flatnonzero(archive.done)]
+        count, total = sum(stop - start for start, stop in spans), variables["done"].values.size
         how_far = count, total, count == total
         return Saved(path, "sweep", *how_far, attrs, variables, coords, archive, array_table(variables))
     variables.pop("done")
