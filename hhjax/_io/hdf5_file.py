@@ -173,8 +173,12 @@ class _Sparse(io.FileIO):
 
 def _with_sum(data: bytes) -> bytes:
     """A chunk as HDF5's filter fletcher32 stores it: with the sums of its big-endian words at the end."""
-    words = np.frombuffer(data + b"\0" * (len(data) % 2), ">u2").astype(np.uint64)
-    sums = words.sum(), (words * np.arange(len(words), 0, -1, dtype=np.uint64) % 65535).sum()
+    words = np.frombuffer(data + b"\0" * (len(data) % 2), ">u2")
+    size = 2**14  # of a row, for sums that fit into 64 bits
+    rows = np.pad(words, (-len(words) % size, 0)).reshape(-1, size).astype(np.int64)
+    once, each = rows.sum(1), rows @ np.arange(size, 0, -1)
+    later = size * np.arange(len(rows))[::-1]
+    sums = once.sum(), (each + once % 65535 * (later % 65535)).sum()
     low, high = (int(x) % 65535 or 65535 * words.any() for x in sums)
     return data + int(high << 16 | low).to_bytes(4, "little")
 

@@ -18,8 +18,9 @@ from .store import kind_of, read_archive
 class Saved(Printed, Mapping[str, Any]):
     """What [`hh.simulate_to`][] or [`hh.sweep_to`][] wrote, as [`hh.open`][] found it.
 
-    A mapping from names to arrays that read what is indexed: `saved["V"][-1000:]`. The names are those
-    of `to_xarray()`; `print(saved)` tells them. What has not been written yet is NaN or 0.
+    A mapping from names to arrays that read what is indexed, `saved["V"][-1000:]`, or everything,
+    `np.asarray(saved["V"])`, and compare its checksums: what is damaged or missing is a `ValueError`. The
+    names are those of `to_xarray()`; `print(saved)` tells them. What has not been written yet is NaN or 0.
 
     **Fields:**
 
@@ -29,8 +30,8 @@ class Saved(Printed, Mapping[str, Any]):
     - `axes`: the values along the axes of a sweep, by name; those that vary together have one length.
     - `units`: of the arrays, axes and times by name, where they are known.
     - `attrs`: the type of the solver, `t0`, `t1` and `dt` in ms.
-    - `count`, `total`: how many rows of a run, or points of a sweep, are there, and of how many.
-        The rows are the first ones; which points, says `saved["done"]`.
+    - `count`, `total`: how many rows of a run, or points of a sweep, are there in whole chunks, and of
+        how many. The rows are the first ones; which points, says `saved["done"]`.
     - `finished`: whether the run or the sweep came to its end.
     """
 
@@ -118,9 +119,9 @@ def open(folder: str | Path) -> Saved:
     saved.count, saved.finished, saved["V"][-1], saved.units["V"]
     ```
 
-    Nothing is written. A Zarr group and a `.npy` folder are read while a run goes on, too: call `open`
-    again to see what has come. An HDF5 file is read when the run has ended or was killed; close it
-    before the run goes on.
+    Nothing is written, and a read-only folder will do. A Zarr group and a `.npy` folder are read while a
+    run goes on, too: call `open` again to see what has come. An HDF5 file is read when the run has ended
+    or was killed; close it before the run goes on.
 
     **Arguments:** `folder`: as it was given to them.
 

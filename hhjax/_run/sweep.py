@@ -201,7 +201,8 @@ def sweep_to(
     """Run a network for every combination of the values in `over`, as [`hh.sweep`][] does, and write
     the results to disk chunk by chunk.
 
-    A sweep that was killed goes on from its finished chunks if called again with the same arguments.
+    A sweep that was killed goes on from its finished chunks if called again with the same arguments. Under
+    `jax.distributed` the processes share out whole chunks, and return their own points.
 
     **Arguments:**
 
@@ -210,11 +211,12 @@ def sweep_to(
         array. Axes, times and units are in it, under the names of [`hh.Sweep.to_xarray`][].
     - The others as in [`hh.sweep`][].
 
-    **Returns:** a [`hh.Sweep`][] whose `ys` are Zarr arrays, HDF5 datasets or memory maps, which read
-    what is indexed. [`hh.open`][] reads the folder again, before the sweep has ended as well.
+    **Returns:** a [`hh.Sweep`][] whose `ys` are arrays on disk, which read what is indexed and compare its
+    checksums. [`hh.open`][] reads the folder again, before the sweep has ended as well.
 
     **Raises:** what [`hh.sweep`][] does; `ImportError` for a package that `folder` needs; `ValueError`
-    for a folder that holds another sweep.
+    for a folder that holds another sweep or anything else, that is damaged, or that another process is
+    writing; `OSError` for a full disk, after which the same call goes on.
     """
     check_folder(folder)
     given = dict(stimulus=stimulus, v0=v0, reduce=reduce, saveat=saveat, solver=solver, key=key)

@@ -64,11 +64,12 @@ def simulate_to(
         of rows, and at most a 16th of the run.
     - The others as in [`hh.simulate`][].
 
-    **Returns:** a [`hh.Solution`][] whose `ys` are Zarr arrays, HDF5 datasets or memory maps, which
-    read what is indexed. [`hh.open`][] reads the folder again, before the run has ended as well.
+    **Returns:** a [`hh.Solution`][] whose `ys` are arrays on disk, which read what is indexed and compare
+    its checksums. [`hh.open`][] reads the folder again, before the run has ended as well.
 
     **Raises:** what [`hh.simulate`][] does; `ImportError` for a package that `folder` needs;
-    `ValueError` for a folder that holds another run.
+    `ValueError` for a folder that holds another run or anything else, that is damaged, or that another
+    process is writing; `OSError` for a full disk, after which the same call goes on.
     """
     check_folder(folder)
     if chunk is not None and (isinstance(chunk, bool) or not isinstance(chunk, int) or chunk < 1):
