@@ -12,8 +12,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
 from .chunks import chunk_shape, Grid, MOST_BYTES
@@ -194,9 +192,6 @@ class OnDisk:
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         return np.asarray(self[...], dtype)
-
-    def __jax_array__(self) -> jax.Array:
-        return jnp.asarray(self[...])
 
     def __repr__(self) -> str:
         return f"OnDisk({self.name!r} in {str(self._archive.path)!r}, shape={self.shape}, dtype={self.dtype})"

@@ -118,7 +118,7 @@ class ZarrArchive(AbstractArchive):
             inner = [range(-(-size // chunk)) for size, chunk in zip(x.shape[lead:], x.chunks[lead:])]
             for chunk in itertools.product(*([int(k)] for k in where), *inner) if self.done[number] else ():
                 key = x.metadata.encode_chunk_key(chunk)
-                if not (self.path / name / key).exists():
+                if not (self.path / name / key).is_file():
                     raise ValueError(f"{name}/{key} is missing.")
         return x[index]
 

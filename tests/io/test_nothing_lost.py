@@ -3,6 +3,7 @@
 import errno
 import itertools
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -157,6 +158,48 @@ def test_flipped_bits_are_found(tmp_path, name, make):
             assert found["about"] == wanted["about"], (file, place)
         flip(file, place, change)
     jax.tree.map(same, everything(folder)["V"], wanted["V"])
+
+
+def cut_in_half(file):
+    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+
+
+def a_folder_instead(file):
+    file.unlink()
+    file.mkdir()
+
+
+SPOILED = [
+    Path.unlink,
+    cut_in_half,
+    a_folder_instead,
+    lambda file: file.write_bytes(bytes(file.stat().st_size)),
+    lambda file: file.write_text('{"a": [1, 2'),
+]
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_a_spoiled_file_is_named(tmp_path, name):
+    """Of every array in turn, its first chunk and what tells of it."""
+    needs(name)
+    simulate(tmp_path / name, **RUN, chunk=10**6)
+    with hh.open(tmp_path / name) as saved:
+        wanted = {x: np.asarray(saved[x]) for x in saved}
+    files = [x.relative_to(tmp_path) for x in contents(tmp_path / name)]
+    files = [x for x in files if "c" not in x.parts or set(x.parts[-2:]) <= {"c", "0"}]
+    for k, (file, spoil) in enumerate(itertools.product(files, SPOILED)):
+        folder = tmp_path / str(k) / name
+        copy = shutil.copytree if (tmp_path / name).is_dir() else shutil.copy
+        folder.parent.mkdir()
+        copy(tmp_path / name, folder)
+        spoil(tmp_path / str(k) / file)
+        try:
+            found = everything(folder)
+        except (ValueError, FileNotFoundError) as error:
+            assert str(folder) in str(error)
+        else:  # such as a part of Zarr's metadata that is kept twice, or a copy of where the run stands
+            assert found["about"][:2] == (101, True), (file, spoil)
+            jax.tree.map(same, {x: found[x] for x in wanted}, wanted)
 
 
 def test_a_chunk_that_is_gone_is_an_error(tmp_path):
