@@ -146,7 +146,7 @@ def open_points(
     lead, n = tuple(axes), finite.shape[-1]
     coords = label_neurons(n) | label_axes(axes, parts)
     coords |= label_times(ts) if jax.tree.leaves(saved) else {}
-    known = [*coords, "done", "finite"]
+    known = [*coords, "checks", "done", "finite"]
     rows = label_saved(saved, (*lead, "time"), n, of_state=of_state, taken=known)
     others = label(reduced, lead, n, taken=[*known, *rows]) | {
         "finite": Labelled((*lead, "neuron"), finite, {})
@@ -206,7 +206,7 @@ class RowsOnDisk(_ChunksOnDisk):
         """
         whole = jax.tree.map(lambda x: jax.ShapeDtypeStruct((len(ts),) + x.shape, x.dtype), row)
         coords = label_neurons(n) | label_times(ts)
-        saved = label_saved(whole, ("time",), n, of_state=of_state, taken=[*coords, "resume", "done"])
+        saved = label_saved(whole, ("time",), n, of_state=of_state, taken=[*coords, "checks", "done", "resume"])
         # Chunks are an eighth of what is written at a time, as what is left of one is written twice.
         layout = lay_out(folder, saved, ("time",), (len(ts),), -(-count // 8), coords, attrs)
         rows = [jax.ShapeDtypeStruct(layout.grid.chunk + x.shape, x.dtype) for x in jax.tree.leaves(row)]
