@@ -1,5 +1,6 @@
 """Where the results of a sweep, or of a run to disk, go while they are made."""
 
+import abc
 import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -32,7 +33,7 @@ class PointsInMemory:
         return self.arrays
 
 
-class _ChunksOnDisk:
+class _ChunksOnDisk(abc.ABC):
     """Gathers rows or points, and writes each chunk once, when it is whole."""
 
     def __init__(self, archive: AbstractArchive, names: Sequence[str], shapes: Sequence[Any]):
@@ -42,16 +43,24 @@ class _ChunksOnDisk:
         self._begun = False
 
     def __enter__(self) -> Any:
+        if not self._has_ended():
+            self._begun = True
+            try:
+                with as_write_errors(self._archive.path):
+                    self._archive.begin(alone=jax.process_index() == 0)
+                self._has_ended()  # looks again, now that nobody else writes
+            except BaseException:
+                self._archive.close()
+                raise
         return self
 
     def __exit__(self, *error: object) -> None:
         if self._begun:
             self._archive.close()
 
-    def _begin(self) -> None:
-        self._begun = True
-        with as_write_errors(self._archive.path):
-            self._archive.begin(alone=jax.process_index() == 0)
+    @abc.abstractmethod
+    def _has_ended(self) -> bool:
+        """Whether nothing is left to write."""
 
     def _room(self, number: int) -> list[np.ndarray]:
         """A chunk of each array that is being filled."""
@@ -60,9 +69,9 @@ class _ChunksOnDisk:
             self._held[number] = [np.zeros((stop - start,) + x.shape, x.dtype) for x in self._shapes]
         return self._held[number]
 
-    def _put(self, start: int, leaves: Sequence[np.ndarray]) -> None:
-        """Take rows or points from place `start` on, and write the chunks that they end."""
-        grid, stop = self._archive.grid, start + len(leaves[0])
+    def _put(self, start: int, stop: int, leaves: Sequence[np.ndarray]) -> None:
+        """Take the rows or points from place `start` to `stop`, and write the chunks that they end."""
+        grid = self._archive.grid
         for number in range(int(grid.of(start)), int(grid.of(stop - 1)) + 1):
             first, last = grid.span(number)
             begin, end = max(start, first), min(stop, last)
@@ -96,8 +105,9 @@ class PointsOnDisk(_ChunksOnDisk):
         chunks = np.array_split(np.arange(archive.grid.total), jax.process_count())[jax.process_index()]
         spans = [archive.grid.span(number) for number in chunks.tolist()]
         self.mine = np.arange(spans[0][0], spans[-1][1]) if spans else np.arange(0)
-        if not archive.done.all():
-            self._begin()
+
+    def _has_ended(self) -> bool:
+        return bool(self._archive.done.all())
 
     def has(self, start: int, stop: int) -> bool:
         grid = self._archive.grid
@@ -105,13 +115,14 @@ class PointsOnDisk(_ChunksOnDisk):
 
     def write(self, start: int, chunk: Any) -> None:
         with as_write_errors(self._archive.path):
-            self._put(start, jax.tree.leaves(chunk))
+            leaves = jax.tree.leaves(chunk)
+            self._put(start, start + len(leaves[0]), leaves)
 
     def read(self) -> Any:
         archive, arrays = self._reopened()
         if isinstance(archive, NpyArchive) and jax.process_count() > 1:
-            portion = archive.portion(len(self.mine) and self.mine[0], len(self.mine) and self.mine[-1] + 1)
-            arrays = {name: x.values for name, x in portion.labelled()[0].items()}
+            start, stop = (int(self.mine[0]), int(self.mine[-1]) + 1) if len(self.mine) else (0, 0)
+            arrays = {name: x.values for name, x in archive.portion(start, stop).labelled()[0].items()}
         leaves = [arrays[name] if name in self._saved else np.asarray(arrays[name]) for name in self._names]
         return jax.tree.unflatten(self._structure, leaves)
 
@@ -206,23 +217,22 @@ class RowsOnDisk(_ChunksOnDisk):
         """
         whole = jax.tree.map(lambda x: jax.ShapeDtypeStruct((len(ts),) + x.shape, x.dtype), row)
         coords = label_neurons(n) | label_times(ts)
-        saved = label_saved(whole, ("time",), n, of_state=of_state, taken=[*coords, "checks", "done", "resume"])
+        taken = [*coords, "checks", "done", "resume"]
+        saved = label_saved(whole, ("time",), n, of_state=of_state, taken=taken)
         # Chunks are an eighth of what is written at a time, as what is left of one is written twice.
         layout = lay_out(folder, saved, ("time",), (len(ts),), -(-count // 8), coords, attrs)
-        rows = [jax.ShapeDtypeStruct(layout.grid.chunk + x.shape, x.dtype) for x in jax.tree.leaves(row)]
-        size = _HEAD + sum(x.size * x.dtype.itemsize for x in [*jax.tree.leaves(state), *rows])
-        archive = open_archive(folder, layout._replace(resume=size), digest, "run")
+        nbytes = lambda tree: sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(tree))
+        size = lambda grid: _HEAD + nbytes(state) + grid.chunk[0] * nbytes(row)
+        archive = open_archive(folder, layout._replace(resume=size(layout.grid)), digest, "run")
         super().__init__(archive, list(saved), jax.tree.leaves(row))
-        self._size = size
+        self._size = size(archive.grid)  # of the chunks that it was made with
         self._state, self._structure, self._steps = state, jax.tree.structure(row), steps
-        self._last = self._copy()
-        if step_of(self._last) != steps[-1]:
-            self._begin()
-            self._last = self._copy()
+        self._last: tuple[int, bytes] | None = None
 
-    def _copy(self) -> tuple[int, bytes] | None:
+    def _has_ended(self) -> bool:
         with as_errors_of(self._archive.path):
-            return last_copy(self._archive.copies())
+            self._last = last_copy(self._archive.copies())
+        return step_of(self._last) == int(self._steps[-1])
 
     def state(self) -> Any:
         """Where the run stood when it was last written, `None` if it never was.
@@ -248,12 +258,11 @@ class RowsOnDisk(_ChunksOnDisk):
                 x[:] = take(x)
         return state
 
-    def write(self, start: int, rows: Any, state: Any) -> None:
-        """Write rows from number `start` on, and then where the run stands after them."""
-        leaves = jax.tree.leaves(rows)
+    def write(self, start: int, stop: int, rows: Any, state: Any) -> None:
+        """Write the rows from number `start` to `stop`, and then where the run stands after them."""
         with as_write_errors(self._archive.path):
-            if len(leaves[0]):
-                self._put(start, leaves)
+            if start < stop:
+                self._put(start, stop, jax.tree.leaves(rows))
             held = [x for number in self._held for x in self._room(number)]
             body = b"".join(np.asarray(x).tobytes() for x in [*jax.tree.leaves(state), *held])
             self._write_copy(body.ljust(self._size - _HEAD, b"\0"))

@@ -143,7 +143,7 @@ def integrate_to_disk(
         if (state := rows.state()) is None:
             at, row = begin(run, start)
             state = _parts_of(at)
-            rows.write(0, jax.tree.map(lambda x: np.asarray(x)[None][: int(plan.initial)], row), state)
+            rows.write(0, int(plan.initial), jax.tree.map(lambda x: np.asarray(x)[None], row), state)
         at = RunState(np.asarray(state[0]), *state[1:])
 
         progress = Progress(meter, plan.steps, int(at.i) - done)
@@ -158,7 +158,7 @@ def integrate_to_disk(
             kept = np.isin(made, indices)
             take = lambda x: np.asarray(x) if kept.all() else np.asarray(x)[kept]
             place = int(np.searchsorted(indices, first, side="right"))
-            rows.write(place, jax.tree.map(take, out.ys), _parts_of(at))
+            rows.write(place, place + int(kept.sum()), jax.tree.map(take, out.ys), _parts_of(at))
             del out  # before the next
             progress.advance(end - first)
         progress.close()

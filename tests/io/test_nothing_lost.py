@@ -237,6 +237,31 @@ def test_a_chunk_is_written_once(tmp_path, monkeypatch, name, make):
     assert 0 < half < len(written) and written == list(range(len(written)))
 
 
+@pytest.mark.parametrize("name", FORMATS)
+def test_a_run_goes_on_with_other_parts(tmp_path, name):
+    """Chunks stay as they were made: of 4 rows, for parts of 30."""
+    needs(name)
+    with pytest.raises(KeyboardInterrupt):
+        simulate(tmp_path / name, **RUN, progress_meter=Stop())
+    with pytest.raises(KeyboardInterrupt):
+        simulate(tmp_path / name, **RUN, progress_meter=Stop(), chunk=40)
+    same_run(simulate(tmp_path / name, **RUN, chunk=80), simulate(**RUN))
+    assert hh.open(tmp_path / name).finished
+    with pytest.raises(KeyboardInterrupt):
+        sweep(tmp_path / f"2{name}", progress_meter=Stop())
+    same(sweep(tmp_path / f"2{name}", chunk=5).V, sweep().V)
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_a_run_that_saves_nothing_goes_on_too(tmp_path, name):
+    needs(name)
+    options = dict(saveat=diffrax.SaveAt(steps=40, fn=lambda t, y, args: None), reduce=hh.SpikeTimes(3))
+    with pytest.raises(KeyboardInterrupt):
+        simulate(tmp_path / name, **options, progress_meter=Stop())
+    same_run(simulate(tmp_path / name, **options), simulate(**options))
+    assert hh.open(tmp_path / name).finished
+
+
 @pytest.mark.parametrize("name", ["results", "results.h5"])
 def test_a_kill_within_a_write_spoils_nothing(tmp_path, monkeypatch, name):
     """Half of what is written arrives, of each twentieth write; Zarr replaces whole files."""
