@@ -1,314 +1,274 @@
-"""Arrays on disk: a folder of `.npy` files, a Zarr group or an HDF5 file."""
+"""Arrays on disk in chunks: what a folder of `.npy` files, a Zarr group and an HDF5 file have in common."""
 
 import abc
-import importlib
+import contextlib
+import hashlib
 import json
 import math
 import os
+import secrets
 import shutil
-import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
+from .chunks import chunk_shape, Grid, MOST_BYTES
 from .labels import Labelled
 
-_MOST_BYTES = 64_000_000  # of one chunk
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl: Any = None
 
 
 class Layout(NamedTuple):
     """What is in an archive.
 
-    **Fields:** `variables`: arrays to be written, as shapes and dtypes; `chunks`: the shape in which
-    each is stored; `coords`: arrays that are known; `attrs`: of the whole.
+    **Fields:** `variables`: arrays to be written, as shapes and dtypes, of which the last is `done`;
+    `grid`: the chunks of their leading axes; `coords`: arrays that are known; `attrs`: of the whole;
+    `resume`: bytes of a copy of where a run stands, 0 for a sweep.
     """
 
     variables: dict[str, Labelled]
-    chunks: dict[str, tuple[int, ...]]
+    grid: Grid
     coords: dict[str, Labelled]
     attrs: dict[str, Any]
+    resume: int = 0
 
     @property
     def every_attrs(self) -> dict[str, Any]:
         """The attributes, with `coordinates`, which tells netCDF's readers what is no dimension's own."""
         others = [name for name, x in self.coords.items() if x.dims != (name,)]
-        return self.attrs | ({"coordinates": " ".join(others)} if others else {})
+        about = {"contents": contents(self.variables, self.coords, self.attrs)}
+        return self.attrs | about | ({"coordinates": " ".join(others)} if others else {})
+
+    def chunk(self, name: str) -> tuple[int, ...]:
+        """The shape in which an array is stored: a chunk of its leading axes, cut where that is too big."""
+        x, lead = self.variables[name], self.grid.chunk
+        most = MOST_BYTES // (math.prod(lead) * np.dtype(x.values.dtype).itemsize)
+        return lead + chunk_shape(x.shape[len(lead) :], most)
+
+
+def contents(variables: dict[str, Labelled], coords: dict[str, Labelled], attrs: dict[str, Any]) -> str:
+    """A digest of all that is told of arrays, and of the coordinates themselves."""
+    told: list[Any] = [{key: x for key, x in attrs.items() if key not in ("contents", "coordinates")}]
+    for found in (variables, coords):
+        for name, x in sorted(found.items()):
+            told.append([name, x.dims, x.shape, np.dtype(x.values.dtype).str, x.attrs])
+    digest = hashlib.sha256(json.dumps(told, sort_keys=True).encode())
+    for _, x in sorted(coords.items()):
+        digest.update(np.asarray(x.values[...]).tobytes())
+    return digest.hexdigest()
 
 
 class AbstractArchive(abc.ABC):
-    """Arrays by name, `arrays`, which take values by index, and the attributes of the whole, `attrs`."""
+    """Arrays by name whose chunks are written once, in any order, and checked whenever they are read.
+
+    **Fields:** `path`; `attrs`: of the whole; `grid`: the chunks of the leading axes; `done`: which of
+    them are written.
+    """
 
     package: ClassVar[str | None] = None  # that is needed, and the extra that brings it
     extra: ClassVar[str] = ""
     shared: ClassVar[bool] = False  # whether several processes may write it
 
-    arrays: dict[str, Any]
+    path: Path
     attrs: dict[str, Any]
+    grid: Grid
+    done: np.ndarray
 
     @staticmethod
     @abc.abstractmethod
-    def create(path: Path, layout: Layout) -> None:
-        """Make the files, all or nothing."""
+    def exists(path: Path) -> bool:
+        """Whether there is an archive already.
+
+        **Raises:** `ValueError` for files of others in its place.
+        """
+
+    @classmethod
+    def create(cls, path: Path, layout: Layout) -> None:
+        """Make the files under a temporary name, and rename them when they are whole."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        name = f"{secrets.token_hex(4)}.new"
+        part = path / name if path.is_dir() else path.with_name(f"{path.name}.{name}")
+        try:
+            cls._make(part, layout)
+            cls._publish(part, path)
+        except OSError:
+            if not cls.exists(path):  # else another process was faster
+                raise
+        finally:
+            shutil.rmtree(part) if part.is_dir() else part.unlink(missing_ok=True)
+
+    @staticmethod
+    @abc.abstractmethod
+    def _make(part: Path, layout: Layout) -> None:
+        """Make all files, with nothing written."""
+
+    @staticmethod
+    def _publish(part: Path, path: Path) -> None:
+        part.rename(path)
 
     @abc.abstractmethod
-    def __init__(self, path: Path, mode: Literal["r", "r+"] = "r+"):
-        """Open what `create` made, `mode` "r" for reading alone."""
+    def __init__(self, path: Path):
+        """Open for reading what `create` made."""
 
     @abc.abstractmethod
     def labelled(self) -> tuple[dict[str, Labelled], dict[str, Labelled]]:
-        """Variables and coordinates by name, each of which reads what is indexed."""
+        """Variables, as `OnDisk`, and coordinates by name."""
 
-    @staticmethod
-    def exists(path: Path) -> bool:
-        """Whether there is something already."""
-        return path.exists()
+    @abc.abstractmethod
+    def copies(self) -> list[bytes]:
+        """The two copies of where a run stands, as far as they can be read; none of a sweep."""
 
-    def begin(self) -> None:
-        """Make ready for writing."""
+    @abc.abstractmethod
+    def look(self) -> None:
+        """Read `done` as it is now."""
 
-    def flush(self) -> None:
-        """Hand everything written over to the operating system."""
+    @abc.abstractmethod
+    def begin(self, *, alone: bool = True) -> None:
+        """Make ready for writing, with `done` as it is now; with `alone` lock out other processes."""
 
-    def end(self) -> None:
-        """Close for writing; `arrays` are read after."""
+    @abc.abstractmethod
+    def write(self, number: int, arrays: dict[str, np.ndarray]) -> None:
+        """Write a chunk of all arrays, in their order, flat along the leading axes."""
 
+    @abc.abstractmethod
+    def write_copy(self, k: int, copy: bytes) -> None:
+        """Write one of the copies of where a run stands."""
+
+    @abc.abstractmethod
     def close(self) -> None:
-        """Let go of the files; `arrays` are not read after."""
+        """Let go of the files."""
 
-    def whole(self, name: str) -> np.ndarray:
-        """An array in memory."""
-        return np.asarray(self.arrays[name][...])
+    @abc.abstractmethod
+    def _take(self, name: str, index: Any) -> Any:
+        """What an index reads.
+
+        **Raises:** anything, where a chunk is damaged or missing.
+        """
+
+    def read(self, x: "OnDisk", index: Any) -> np.ndarray:
+        """What an index reads of an array, checked.
+
+        **Raises:** `IndexError`, and `ValueError` if it is damaged.
+        """
+        np.broadcast_to(False, x.shape)[index]  # for NumPy's error
+        with as_errors_of(self.path):
+            if _is_plain(index):
+                return np.array(self._take(x.name, index))[()]
+            return np.asarray(self._take(x.name, ...))[index]  # which h5py and Zarr refuse
 
 
-def chunk_shape(shape: tuple[int, ...], count: int, itemsize: int) -> tuple[int, ...]:
-    """The chunks of an array that is written about `count` numbers at a time.
+def _is_plain(index: Any) -> bool:
+    """Whether there are only whole numbers and slices that go forward."""
+    for x in index if isinstance(index, tuple) else (index,):
+        forward = isinstance(x, slice) and (x.step is None or x.step > 0)
+        if not (forward or x is Ellipsis or (isinstance(x, (int, np.integer)) and not isinstance(x, bool))):
+            return False
+    return True
 
-    They hold neighbours in memory's order, and at most 64 MB.
+
+class OnDisk:
+    """An array on disk, which reads what is indexed, and checks what it reads.
+
+    **Fields:** `name`, `shape`, `dtype`.
     """
-    most = max(1, min(count, _MOST_BYTES // itemsize))
-    chunks: list[int] = []
-    for size in reversed(shape):
-        chunks.insert(0, max(1, min(size, most)))
-        most = most // size if 0 < size <= most else 1
-    return tuple(chunks)
+
+    def __init__(self, archive: AbstractArchive, name: str, shape: tuple[int, ...], dtype: Any):
+        self._archive, self.name, self.shape, self.dtype = archive, name, tuple(shape), np.dtype(dtype)
+
+    ndim = property(lambda self: len(self.shape))
+    size = property(lambda self: math.prod(self.shape))
+    nbytes = property(lambda self: self.size * self.dtype.itemsize)
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, index: Any) -> Any:
+        return self._archive.read(self, index)
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        return np.asarray(self[...], dtype)
+
+    def __repr__(self) -> str:
+        return f"OnDisk({self.name!r} in {str(self._archive.path)!r}, shape={self.shape}, dtype={self.dtype})"
 
 
-def rectangles(shape: tuple[int, ...], start: int, stop: int) -> Iterator[tuple]:
-    """Indices of the rectangles that make up the places `start` to `stop` of an array, in their order."""
-    if start >= stop:
-        return
-    size = math.prod(shape[1:])
-    row, inside = divmod(start, size)
-    if inside == 0 and stop - start >= size:
-        cut = stop // size * size
-        yield (slice(row, stop // size),)
-    else:
-        cut = min(stop, (row + 1) * size)
-        yield from ((row, *rest) for rest in rectangles(shape[1:], inside, cut - row * size))
-    yield from rectangles(shape, cut, stop)
+class DamagedError(ValueError):
+    """That of a folder, which names it."""
 
 
-def _apart(found: dict[str, Labelled], attrs: dict[str, Any]) -> tuple[dict, dict]:
+@contextlib.contextmanager
+def as_errors_of(folder: str | Path) -> Iterator[None]:
+    """What goes wrong while files are read, as a `ValueError` that names `folder`."""
+    try:
+        yield
+    except BlockingIOError as error:
+        raise ValueError(f"`folder` {folder} is being written: wait until the run has ended.") from error
+    except (DamagedError, MemoryError):
+        raise
+    except Exception as error:  # whatever the packages make of damaged files
+        raise DamagedError(
+            f"`folder` {folder} is damaged, or not what hh.simulate_to or hh.sweep_to wrote: {error} "
+            "Give a new one, or delete it to begin anew."
+        ) from error
+
+
+@contextlib.contextmanager
+def as_write_errors(folder: str | Path) -> Iterator[None]:
+    """A full disk and its like, as an `OSError` that names `folder`."""
+    try:
+        yield
+    except OSError as error:
+        raise OSError(
+            error.errno,
+            f"`folder` {folder} cannot be written to: {error.strerror or error}. What was written stays: the "
+            "same call goes on from there",
+        ) from error
+
+
+def lock(file: Any, folder: Path) -> None:
+    """Lock out other processes until a file is closed, where the file system can.
+
+    **Raises:** `ValueError` if one is there already.
+    """
+    try:
+        if fcntl is not None:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise ValueError(
+            f"`folder` {folder} is being written by another process, or is open elsewhere: wait until that "
+            "has ended, close it first, or give another one."
+        ) from error
+    except OSError:
+        pass
+
+
+def put(file: Any, data: Any, start: int) -> None:
+    """Write bytes to an unbuffered file from `start` on."""
+    left = memoryview(data)
+    left = left.cast("B") if left.nbytes else b""
+    file.seek(start)
+    while left:
+        left = left[file.write(left) :]
+
+
+def move(part: Path, path: Path) -> None:
+    """Rename a file, but never onto another one."""
+    try:
+        os.link(part, path)
+    except FileExistsError:
+        raise
+    except OSError:  # a file system without links
+        part.rename(path)
+
+
+def apart(found: dict[str, Labelled], attrs: dict[str, Any]) -> tuple[dict, dict]:
     """Variables, and coordinates, which are a dimension's own or named in the attributes."""
     others = attrs.get("coordinates", "").split()
     known = {name for name, x in found.items() if x.dims == (name,) or name in others}
     pick = lambda wanted: {name: x for name, x in found.items() if (name in known) is wanted}
     return pick(False), pick(True)
-
-
-_ABOUT = "about.json"  # which is written last
-
-
-class NpyArchive(AbstractArchive):
-    """One `.npy` file for each array, as memory maps."""
-
-    shared = True
-
-    @staticmethod
-    def create(path: Path, layout: Layout) -> None:
-        path.mkdir(parents=True, exist_ok=True)
-        for name, x in layout.variables.items():
-            np.lib.format.open_memmap(path / f"{name}.npy", "w+", np.dtype(x.values.dtype), x.shape)
-        for name, x in layout.coords.items():
-            np.save(path / f"{name}.npy", x.values)
-        arrays = {name: {"dims": x.dims, **x.attrs} for name, x in (layout.variables | layout.coords).items()}
-        about = {"attrs": layout.attrs, "variables": list(layout.variables), "arrays": arrays}
-        part = path / f"{_ABOUT}.{os.getpid()}"
-        part.write_text(json.dumps(about, indent=1, ensure_ascii=False), encoding="utf-8")
-        part.replace(path / _ABOUT)
-
-    @staticmethod
-    def exists(path: Path) -> bool:
-        return (path / _ABOUT).exists()
-
-    def __init__(self, path: Path, mode: Literal["r", "r+"] = "r+"):
-        about = json.loads((path / _ABOUT).read_text(encoding="utf-8"))
-        self.attrs, self._path = about["attrs"], path
-        self._mode: Literal["r", "r+"] = mode
-        self._names, self._about = about["variables"], about["arrays"]
-        self._open()
-
-    def _open(self) -> None:
-        self.arrays = {name: self._load(name) for name in self._names}
-
-    def _load(self, name: str) -> np.ndarray:
-        return np.load(self._path / f"{name}.npy", mmap_mode=self._mode)
-
-    def labelled(self) -> tuple[dict[str, Labelled], dict[str, Labelled]]:
-        variables, coords = {}, {}
-        for name, about in self._about.items():
-            attrs = dict(about)
-            one = Labelled(tuple(attrs.pop("dims")), self._load(name), attrs)
-            (variables if name in self._names else coords)[name] = one
-        return variables, coords
-
-    def whole(self, name: str) -> np.ndarray:
-        return self.arrays[name]  # which is read where it is looked at
-
-    def flush(self) -> None:
-        for array in self.arrays.values():
-            array.flush()
-        self._open()  # and let go of the memory of what was written
-
-
-class ZarrArchive(AbstractArchive):
-    """One Zarr array for each, with the names of its dimensions, as xarray reads them.
-
-    Zarr replaces a chunk's file as a whole, so that a process may be killed at any time.
-    """
-
-    package, extra = "zarr", "zarr"
-
-    @staticmethod
-    def create(path: Path, layout: Layout) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_name(path.name + ".new")
-        shutil.rmtree(part, ignore_errors=True)  # of a process that was killed here
-        group = _zarr().create_group(str(part), attributes=layout.every_attrs)
-        for name, x in layout.variables.items():
-            dtype = np.dtype(x.values.dtype)
-            group.create_array(
-                name,
-                shape=x.shape,
-                dtype=dtype,
-                chunks=layout.chunks[name],
-                fill_value=np.nan if dtype.kind == "f" else dtype.type(0),
-                dimension_names=x.dims,
-                attributes=x.attrs,
-            )
-        for name, x in layout.coords.items():
-            group.create_array(name, data=x.values, dimension_names=x.dims, attributes=x.attrs)
-        with warnings.catch_warnings(action="ignore"):  # Zarr 3 has no standard for it yet; xarray wants it
-            _zarr().consolidate_metadata(str(part))
-        part.replace(path)
-
-    def __init__(self, path: Path, mode: Literal["r", "r+"] = "r+"):
-        group = _zarr().open_group(str(path), mode=mode)
-        self.attrs, self.arrays = dict(group.attrs), dict(group.arrays())
-
-    def labelled(self) -> tuple[dict[str, Labelled], dict[str, Labelled]]:
-        label = lambda x: Labelled(tuple(x.metadata.dimension_names), x, dict(x.attrs))
-        return _apart({name: label(x) for name, x in self.arrays.items()}, self.attrs)
-
-
-def _zarr() -> Any:
-    return importlib.import_module("zarr")
-
-
-_OWN = ("CLASS", "NAME", "DIMENSION_LIST", "REFERENCE_LIST")  # attributes of HDF5 itself
-
-
-_NO_VARIABLE = "This is a netCDF dimension but not a netCDF variable."  # netCDF's own words
-
-
-class Hdf5Archive(AbstractArchive):
-    """One dataset for each array, with dimension scales, as h5netcdf and xarray read them.
-
-    All chunks get their place in the file when it is made. What is written later moves nothing, so that a
-    process may be killed at any time.
-    """
-
-    package, extra = "h5py", "hdf5"
-
-    @staticmethod
-    def create(path: Path, layout: Layout) -> None:
-        h5py = _h5py()
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_name(path.name + ".new")
-        with h5py.File(part, "w") as file:
-            file.attrs.update(layout.every_attrs)
-            for name, x in layout.variables.items():
-                _make_dataset(h5py, file, name, x.shape, np.dtype(x.values.dtype), layout.chunks[name])
-            for name, x in layout.coords.items():
-                file.create_dataset(name, data=x.values)
-            everything = layout.variables | layout.coords
-            for x in everything.values():
-                for dim, size in zip(x.dims, x.shape):
-                    _make_scale(file, dim, size)
-            for name, x in everything.items():
-                file[name].attrs.update(x.attrs)
-                for k, dim in enumerate(x.dims):
-                    if dim != name:
-                        file[name].dims[k].attach_scale(file[dim])
-        part.replace(path)
-
-    def __init__(self, path: Path, mode: Literal["r", "r+"] = "r+"):
-        self._path = path
-        self._open("r")  # until `begin`: another process may read it as well
-
-    def _open(self, mode: str) -> None:
-        self._file = _h5py().File(self._path, mode)
-        self.attrs = {key: getattr(x, "item", lambda: x)() for key, x in self._file.attrs.items()}
-        self.arrays = {name: x for name, x in self._file.items()}
-
-    def begin(self) -> None:
-        self._file.close()
-        try:
-            self._open("r+")
-        except OSError as error:
-            raise ValueError(f"`folder` {self._path} is open elsewhere, close it first: {error}") from error
-
-    def labelled(self) -> tuple[dict[str, Labelled], dict[str, Labelled]]:
-        found = {}
-        for name, x in self.arrays.items():
-            dims = tuple(scale[0].name[1:] if len(scale) else name for scale in x.dims)
-            attrs = {key: value for key, value in x.attrs.items() if key not in _OWN}
-            if not bytes(x.attrs.get("NAME", b"")).startswith(_NO_VARIABLE.encode()):
-                found[name] = Labelled(dims, x, attrs)
-        return _apart(found, self.attrs)
-
-    def flush(self) -> None:
-        self._file.flush()
-
-    def end(self) -> None:
-        self._file.close()
-        self._open("r")
-
-    def close(self) -> None:
-        self._file.close()
-
-
-def _h5py() -> Any:
-    return importlib.import_module("h5py")
-
-
-def _make_dataset(
-    h5py: Any, file: Any, name: str, shape: tuple[int, ...], dtype: np.dtype, chunks: tuple[int, ...]
-) -> None:
-    """An empty dataset whose chunks have their places, as h5py's own functions do not make it."""
-    options = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
-    options.set_chunk(chunks)
-    options.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
-    options.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
-    kind, space = h5py.h5t.py_create(dtype, logical=True), h5py.h5s.create_simple(shape)
-    h5py.h5d.create(file.id, name.encode(), kind, space, dcpl=options)
-
-
-def _make_scale(file: Any, dim: str, size: int) -> None:
-    if dim not in file:
-        file.create_dataset(dim, (size,), ">f4")
-        file[dim].make_scale(f"{_NO_VARIABLE}{size:10d}")
-    elif not file[dim].is_scale:
-        file[dim].make_scale(dim)

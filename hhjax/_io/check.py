@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import AbstractArray
 
 from .._base.placeholder import Placeholder
+from .archives import OnDisk
 from .names import is_record
 
 _LEAVES = (bool, int, float, complex, jax.Array, np.ndarray)
@@ -105,7 +106,7 @@ def _fits(x: Any, hint: Any) -> bool:
 
 def is_on_disk(x: Any) -> bool:
     """Whether it is an array that a run or a sweep left on disk."""
-    return type(x).__module__.partition(".")[0] in ("zarr", "h5py") and hasattr(x, "shape")
+    return isinstance(x, OnDisk)
 
 
 def _shown(hint: Any) -> str:

@@ -8,17 +8,19 @@ from typing import Any, Literal
 import numpy as np
 
 from .._base.tables import facts, Printed, Table, value
-from .archives import AbstractArchive
+from .archives import AbstractArchive, as_errors_of
 from .labels import array_table, dataset, Labelled
-from .store import as_errors_of, kind_of, last_copy
+from .results import last_copy, rows_in_chunks, step_of
+from .store import kind_of, read_archive
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Saved(Printed, Mapping[str, Any]):
     """What [`hh.simulate_to`][] or [`hh.sweep_to`][] wrote, as [`hh.open`][] found it.
 
-    A mapping from names to arrays that read what is indexed: `saved["V"][-1000:]`. The names are those
-    of `to_xarray()`; `print(saved)` tells them. What has not been written yet is NaN or 0.
+    A mapping from names to arrays that read what is indexed, `saved["V"][-1000:]`, or everything,
+    `np.asarray(saved["V"])`, and compare its checksums: what is damaged or missing is a `ValueError`. The
+    names are those of `to_xarray()`; `print(saved)` tells them. What has not been written yet is NaN or 0.
 
     **Fields:**
 
@@ -28,8 +30,8 @@ class Saved(Printed, Mapping[str, Any]):
     - `axes`: the values along the axes of a sweep, by name; those that vary together have one length.
     - `units`: of the arrays, axes and times by name, where they are known.
     - `attrs`: the type of the solver, `t0`, `t1` and `dt` in ms.
-    - `count`, `total`: how many rows of a run, or points of a sweep, are there, and of how many.
-        The rows are the first ones; which points, says `saved["done"]`.
+    - `count`, `total`: how many rows of a run, or points of a sweep, are there in whole chunks, and of
+        how many. The rows are the first ones; which points, says `saved["done"]`.
     - `finished`: whether the run or the sweep came to its end.
     """
 
@@ -117,9 +119,9 @@ def open(folder: str | Path) -> Saved:
     saved.count, saved.finished, saved["V"][-1], saved.units["V"]
     ```
 
-    Nothing is written. A Zarr group and a `.npy` folder are read while a run goes on, too: call `open`
-    again to see what has come. An HDF5 file is read when the run has ended or was killed; close it
-    before the run goes on.
+    Nothing is written, and a read-only folder will do. A Zarr group and a `.npy` folder are read while a
+    run goes on, too: call `open` again to see what has come. An HDF5 file is read when the run has ended
+    or was killed; close it before the run goes on.
 
     **Arguments:** `folder`: as it was given to them.
 
@@ -131,34 +133,34 @@ def open(folder: str | Path) -> Saved:
     kind, path = kind_of(folder), Path(folder)
     if not path.exists():
         raise FileNotFoundError(f"`folder` does not exist: {path}")
-    if not kind.exists(path):
+    try:
+        there = kind.exists(path)
+    except ValueError:
+        there = False
+    if not there:
         hint = " hh.load reads the files of hh.save." if path.suffix == ".npz" else ""
         raise ValueError(
             f"`folder` must be what hh.simulate_to or hh.sweep_to wrote, got {str(folder)!r}.{hint}"
         )
+    archive = read_archive(path)
     with as_errors_of(folder):
-        return _read(path, kind(path, "r"))
+        return _read(path, archive)
 
 
 def _read(path: Path, archive: AbstractArchive) -> Saved:
     variables, coords = archive.labelled()
     coords = {name: x._replace(values=np.asarray(x.values[...])) for name, x in coords.items()}
     attrs = {name: archive.attrs[name] for name in ("solver", "t0", "t1", "dt", "dt_units")}
-    if "done" in variables:
-        done = np.asarray(variables["done"].values[...])
-        count, total = int(done.sum()), done.size
+    if not (copies := archive.copies()):
+        spans = [archive.grid.span(int(number)) for number in np.flatnonzero(archive.done)]
+        count, total = sum(stop - start for start, stop in spans), variables["done"].values.size
         how_far = count, total, count == total
         return Saved(path, "sweep", *how_far, attrs, variables, coords, archive, array_table(variables))
-    steps = _steps(np.asarray(variables.pop("resume").values[...]))
+    variables.pop("done")
+    step = step_of(last_copy(copies))
     t0, t1, dt, ts = attrs["t0"], attrs["t1"], attrs["dt"], np.asarray(coords["time"].values, float)
     # No part of a run ends one step before the run does, so that a last step may be ever so short.
-    count = 0 if steps is None else int(np.searchsorted(ts, t0 + (steps + 0.5) * dt))
-    finished = steps is not None and t0 + steps * dt > t1 - 1e-3 * dt
-    how_far = count, ts.size, finished
+    count = 0 if step < 0 else int(np.searchsorted(ts, t0 + (step + 0.5) * dt))
+    finished = step >= 0 and t0 + step * dt > t1 - 1e-3 * dt
+    how_far = rows_in_chunks(archive, count), ts.size, finished
     return Saved(path, "run", *how_far, attrs, variables, coords, archive, array_table(variables))
-
-
-def _steps(resume: np.ndarray) -> int | None:
-    """How many steps were written, counted from the start of the grid."""
-    copy = last_copy(resume)
-    return None if copy is None else int(np.frombuffer(copy[1], np.int32, 1)[0])

@@ -16,7 +16,7 @@ from .._base.devices import on_gpu
 from .._base.host import Progress, Settings
 from .._base.parameters import cast_floats, run_dtype
 from .._base.random import check_key
-from .._io.store import PointsInMemory, PointsOnDisk
+from .._io.results import PointsInMemory, PointsOnDisk
 from .._model.network import Network
 from ..steppers.solvers import as_stepper, default_solver, solver_name
 from .axes import _amplitude, _as_axis, _Named, _put, Point, renamed_axes

@@ -1,6 +1,5 @@
 """Many runs that differ in some values, as batches over all devices."""
 
-import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -24,7 +23,8 @@ from .._io.labels import (
     Labelled,
     run_attrs,
 )
-from .._io.store import check_folder, fingerprint, open_points, PointsInMemory
+from .._io.results import open_points, PointsInMemory
+from .._io.store import check_folder, fingerprint
 from .._model.network import Model, Network
 from .._model.neuron import State
 from .axes import coordinates
@@ -201,7 +201,8 @@ def sweep_to(
     """Run a network for every combination of the values in `over`, as [`hh.sweep`][] does, and write
     the results to disk chunk by chunk.
 
-    A sweep that was killed goes on from its finished chunks if called again with the same arguments.
+    A sweep that was killed goes on from its finished chunks if called again with the same arguments. Under
+    `jax.distributed` the processes share out whole chunks, and return their own points.
 
     **Arguments:**
 
@@ -210,18 +211,17 @@ def sweep_to(
         array. Axes, times and units are in it, under the names of [`hh.Sweep.to_xarray`][].
     - The others as in [`hh.sweep`][].
 
-    **Returns:** a [`hh.Sweep`][] whose `ys` are Zarr arrays, HDF5 datasets or memory maps, which read
-    what is indexed. [`hh.open`][] reads the folder again, before the sweep has ended as well.
+    **Returns:** a [`hh.Sweep`][] whose `ys` are arrays on disk, which read what is indexed and compare its
+    checksums. [`hh.open`][] reads the folder again, before the sweep has ended as well.
 
     **Raises:** what [`hh.sweep`][] does; `ImportError` for a package that `folder` needs; `ValueError`
-    for a folder that holds another sweep.
+    for a folder that holds another sweep or anything else, that is damaged, or that another process is
+    writing; `OSError` for a full disk, after which the same call goes on.
     """
     check_folder(folder)
     given = dict(stimulus=stimulus, v0=v0, reduce=reduce, saveat=saveat, solver=solver, key=key)
     points = lay_out(network, over, t0, t1, dt, **given, chunk=chunk)
-    store = open_points(
-        folder,
-        points.one,
+    place: dict[str, Any] = dict(
         size=points.size,
         axes=points.axes,
         coordinates=coordinates(points.network, points.axes, points.parameters),
@@ -230,11 +230,10 @@ def sweep_to(
         attrs=run_attrs(points.solver, points.t0, points.t1, points.dt),
         digest=fingerprint(points.inputs),
     )
-    mine, shape = points.mine, points.shape
-    points.run(store, progress_meter, int(mine[0]) if len(mine) else 0)
-    alone = jax.process_count() == 1
-    place = lambda x: x if alone else x.reshape((math.prod(shape),) + x.shape[len(shape) :])[mine]
-    return _result(points, jax.tree.map(place, store.read()))
+    with open_points(folder, points.one, **place) as store:
+        points = points._replace(mine=store.mine)
+        points.run(store, progress_meter, int(store.mine[0]) if len(store.mine) else 0)
+        return _result(points, store.read())
 
 
 def _result(points: Points, results: tuple[Any, Any, Any]) -> Sweep:

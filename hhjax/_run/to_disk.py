@@ -14,7 +14,8 @@ from jaxtyping import Array
 
 from .._base.host import Progress
 from .._base.parameters import is_concrete
-from .._io.store import check_folder, fingerprint, RowsOnDisk
+from .._io.results import RowsOnDisk
+from .._io.store import check_folder, fingerprint
 from .._model.network import Model
 from .._model.neuron import State
 from .loop import begin, compiled, conclude
@@ -63,11 +64,12 @@ def simulate_to(
         of rows, and at most a 16th of the run.
     - The others as in [`hh.simulate`][].
 
-    **Returns:** a [`hh.Solution`][] whose `ys` are Zarr arrays, HDF5 datasets or memory maps, which
-    read what is indexed. [`hh.open`][] reads the folder again, before the run has ended as well.
+    **Returns:** a [`hh.Solution`][] whose `ys` are arrays on disk, which read what is indexed and compare
+    its checksums. [`hh.open`][] reads the folder again, before the run has ended as well.
 
     **Raises:** what [`hh.simulate`][] does; `ImportError` for a package that `folder` needs;
-    `ValueError` for a folder that holds another run.
+    `ValueError` for a folder that holds another run or anything else, that is damaged, or that another
+    process is writing; `OSError` for a full disk, after which the same call goes on.
     """
     check_folder(folder)
     if chunk is not None and (isinstance(chunk, bool) or not isinstance(chunk, int) or chunk < 1):
@@ -101,6 +103,11 @@ def _length(row: Any, steps: int, stride: int, chunk: int | None) -> int:
     return -(-max(chunk, stride + 1) // stride) * stride
 
 
+def _rows(indices: np.ndarray, steps: int, length: int) -> int:
+    """Rows in a part of `length` steps, on average."""
+    return max(1, len(indices) * length // steps)
+
+
 def integrate_to_disk(
     run: Run,
     start: Any,
@@ -130,34 +137,33 @@ def integrate_to_disk(
     at, row = eqx.filter_eval_shape(begin, run, start)
     stride = 1 if plan.stride == plan.steps else plan.stride  # no rows on the way
     length = _length(row, plan.steps, stride, chunk)
-    about: dict[str, Any] = dict(
-        ts=ts, n=run.network.n, of_state=isinstance(row, State), attrs=attrs, digest=digest
-    )
-    rows = RowsOnDisk(folder, row, _parts_of(at), count=length // stride, **about)
-    if (state := rows.state()) is None:
-        at, row = begin(run, start)
-        state = _parts_of(at)
-        rows.write(0, jax.tree.map(lambda x: np.asarray(x)[None][: int(plan.initial)], row), state)
-    at = RunState(np.asarray(state[0]), *state[1:])
+    about: dict[str, Any] = dict(ts=ts, n=run.network.n, of_state=isinstance(row, State), attrs=attrs)
+    about |= dict(count=_rows(indices, plan.steps, length), steps=done + np.append(indices, plan.steps))
+    with RowsOnDisk(folder, row, _parts_of(at), **about, digest=digest) as rows:
+        if (state := rows.state()) is None:
+            at, row = begin(run, start)
+            state = _parts_of(at)
+            rows.write(0, int(plan.initial), jax.tree.map(lambda x: np.asarray(x)[None], row), state)
+        at = RunState(np.asarray(state[0]), *state[1:])
 
-    progress = Progress(meter, plan.steps, int(at.i) - done)
-    for first, end in _parts(plan.steps, int(at.i) - done, stride, length):
-        every, last = min(plan.stride, end - first), plan.last and end == plan.steps
-        part = dataclasses.replace(run, plan=Plan(end - first, every, initial=False, last=last))
-        out = compiled(part, at, diffrax.DirectAdjoint(), diffrax.NoProgressMeter())
-        if fail is not None and not out.finite.all():
-            fail(part, RunState(at.i, at.z))
-        at = out.end
-        made = np.append(np.arange(first + every, end + 1, every), [end] * last)
-        kept = np.isin(made, indices)
-        take = lambda x: np.asarray(x) if kept.all() else np.asarray(x)[kept]
-        rows.write(
-            int(np.searchsorted(indices, first, side="right")), jax.tree.map(take, out.ys), _parts_of(at)
-        )
-        del out  # before the next
-        progress.advance(end - first)
-    progress.close()
-    return dataclasses.replace(conclude(run, at), ys=rows.read())
+        progress = Progress(meter, plan.steps, int(at.i) - done)
+        for first, end in _parts(plan.steps, int(at.i) - done, stride, length):
+            every, last = min(plan.stride, end - first), plan.last and end == plan.steps
+            part = dataclasses.replace(run, plan=Plan(end - first, every, initial=False, last=last))
+            out = compiled(part, at, diffrax.DirectAdjoint(), diffrax.NoProgressMeter())
+            if fail is not None and not out.finite.all():
+                fail(part, RunState(at.i, at.z))
+            at = out.end
+            made = np.append(np.arange(first + every, end + 1, every), [end] * last)
+            kept = np.isin(made, indices)
+            take = lambda x: np.asarray(x) if kept.all() else np.asarray(x)[kept]
+            place = int(np.searchsorted(indices, first, side="right"))
+            rows.write(place, place + int(kept.sum()), jax.tree.map(take, out.ys), _parts_of(at))
+            del out  # before the next
+            progress.advance(end - first)
+        progress.close()
+        ys = rows.read()
+    return dataclasses.replace(conclude(run, at), ys=ys)
 
 
 def _parts_of(state: RunState) -> tuple[Any, Any, Any]:

@@ -30,18 +30,19 @@ def contents(path):
 
 @pytest.mark.parametrize("name", FORMATS)
 def test_a_run_is_opened_before_and_after_its_end(tmp_path, name):
-    """Parts of 120 steps of 0.05 ms, killed after the second: 12 ms of 20, a row each 0.2 ms."""
+    """Parts of 120 steps of 0.05 ms, killed after the second: 12 ms of 20, a row each 0.2 ms. That makes 61
+    rows, in chunks of 4."""
     needs(name)
     plain = hh.simulate(AXON, **RUN)
     kill(hh.simulate_to, tmp_path / name, AXON, **RUN, chunk=120)
     before = contents(tmp_path / name)
     with hh.open(tmp_path / name) as half:
-        assert (half.kind, half.count, half.total, half.finished) == ("run", 61, 101, False)
-        same(half["V"][:61], plain.V[:61])
+        assert (half.kind, half.count, half.total, half.finished) == ("run", 60, 101, False)
+        same(half["V"][:60], plain.V[:60])
         same(half.ts, plain.ts)
         assert half.axes == {}
         xarray = pytest.importorskip("xarray")
-        xarray.testing.assert_equal(half.to_xarray(), plain.to_xarray().isel(time=slice(61))[list(half)])
+        xarray.testing.assert_equal(half.to_xarray(), plain.to_xarray().isel(time=slice(60))[list(half)])
     assert "not finished" in str(half) and "(101, 1)" in str(half)  # when it is closed, too
     assert contents(tmp_path / name) == before
     hh.simulate_to(tmp_path / name, AXON, **RUN, chunk=120)
@@ -52,7 +53,13 @@ def test_a_run_is_opened_before_and_after_its_end(tmp_path, name):
         same(whole[field], values)
     assert whole.units == {"V": "mV", "na_m": "1", "na_h": "1", "k_n": "1", "time": "ms"}
     assert whole.attrs == {"solver": "Strang", "t0": 0.0, "t1": 20.0, "dt": 0.05, "dt_units": "ms"}
-    assert isinstance(whole["V"], np.memmap) or not isinstance(whole["V"], np.ndarray)
+    assert not isinstance(whole["V"], np.ndarray)  # reads what is indexed
+    for index in (5, (slice(3, 90, 7), 0), ..., [7, 3], np.arange(101) % 2 == 0, slice(None, None, -1)):
+        same(whole["V"][index], np.asarray(plain.V)[index])
+    same(jnp.diff(jnp.asarray(whole["V"]), axis=0), jnp.diff(plain.V, axis=0))
+    for index in (101, (0, 1), "V"):
+        with pytest.raises(IndexError):
+            whole["V"][index]
 
 
 @pytest.mark.parametrize("name", FORMATS)
@@ -107,12 +114,8 @@ def test_rows_are_counted_on_the_grid_of_the_run(tmp_path):
 
 def test_nothing_is_written(tmp_path):
     hh.simulate_to(tmp_path / "x", AXON, **RUN)
-    with pytest.raises(ValueError, match="read-only"):
+    with pytest.raises(TypeError, match="does not support item assignment"):
         hh.open(tmp_path / "x")["V"][0] = 1.0
-    zarr = pytest.importorskip("zarr")
-    hh.simulate_to(tmp_path / "x.zarr", AXON, **RUN)
-    saved = hh.open(tmp_path / "x.zarr")
-    assert saved["V"].read_only and isinstance(saved["V"], zarr.Array)
 
 
 def test_an_open_hdf5_file_is_closed_before_the_run_goes_on(tmp_path):
@@ -120,7 +123,9 @@ def test_an_open_hdf5_file_is_closed_before_the_run_goes_on(tmp_path):
     path = tmp_path / "x.h5"
     kill(hh.simulate_to, path, AXON, **RUN, chunk=120)
     with hh.open(path):
-        with pytest.raises(ValueError, match=r"`folder` .*x.h5 is open elsewhere, close it first"):
+        with pytest.raises(
+            ValueError, match=r"`folder` .*x.h5 is being written .* or is open elsewhere: .*, close it first"
+        ):
             hh.simulate_to(path, AXON, **RUN, chunk=120)
     assert hh.simulate_to(path, AXON, **RUN, chunk=120).V.shape == (101, 1)
 
@@ -167,7 +172,7 @@ def test_files_of_others_are_named(tmp_path, name):
     needs(name)
     path = tmp_path / name
     path.mkdir() if name.endswith("zarr") else path.write_text("no HDF5 file")
-    with pytest.raises(ValueError, match=f"`folder` {path} is damaged, or not what"):
+    with pytest.raises(ValueError, match="`folder` (must be|.* is damaged, or not) what"):
         hh.open(path)
     if name.endswith("zarr"):
         pytest.importorskip("zarr").create_group(str(path), overwrite=True)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import hhjax as hh
-from hhjax._io.archives import chunk_shape, rectangles
+from hhjax._io.chunks import chunk_shape, Grid
 from hhjax._io.store import fingerprint
 
 from ..run.test_sweep import counting, run_script, Stop
@@ -30,20 +30,38 @@ def same(got, wanted):
 
 
 @pytest.mark.parametrize("shape", [(7,), (3, 4), (2, 3, 5), (1, 4, 1)])
-def test_rectangles_cover_each_range_in_order(shape):
+def test_chunks_are_ranges_that_cover_everything_once(shape):
     places = np.arange(np.prod(shape)).reshape(shape)
-    for start in range(places.size):
-        for stop in range(start, places.size + 1):
-            found = [places[index].ravel() for index in rectangles(shape, start, stop)]
-            assert np.concatenate([[], *found]).tolist() == list(range(start, stop))
-            assert len(found) <= 2 * len(shape)
+    for count in range(1, places.size + 2):
+        grid = Grid(shape, chunk_shape(shape, count))
+        found = [places[grid.box(number)].ravel() for number in range(grid.total)]
+        assert np.concatenate(found).tolist() == list(range(places.size))
+        for number, x in enumerate(found):
+            assert (x[0], x[-1] + 1) == grid.span(number) and len(x) <= count
+            assert set(grid.of(x)) == {number}
+
+
+INDICES = [5, -1, slice(None), slice(3, 9, 4), slice(8, 2, -1), slice(4, 4), ..., (slice(2, 3), 1), (..., 0)]
+INDICES += [[0, 11], np.arange(12) % 5 == 1, (None, 3), (np.array([7]), slice(None)), True]
+
+
+@pytest.mark.parametrize("index", INDICES, ids=str)
+def test_the_chunks_that_an_index_reads(index):
+    """Twelve rows in chunks of five, and the same as points of two axes, against the numbers themselves."""
+    rows = np.broadcast_to(np.arange(12)[:, None], (12, 2))
+    wanted = sorted({k // 5 for k in np.ravel(rows[index])})
+    assert Grid((12,), (5,)).read_by(index, (12, 2), 1) == wanted
+    later = sorted({(k + 4) // 5 for k in np.ravel(rows[index])})
+    assert Grid((20,), (5,)).read_by(index, (12, 2), 1, 4) == later
+    points = np.broadcast_to(np.arange(144).reshape(12, 12, 1), (12, 12, 2))
+    wanted = sorted({k // 50 for k in np.ravel(points[index])}) if not isinstance(index, bool) else [0, 1, 2]
+    assert Grid((144,), (50,)).read_by(index, (12, 12, 2), 2) == wanted
 
 
 def test_chunks_hold_neighbours():
-    assert chunk_shape((100, 30), 7 * 30, 4) == (7, 30)
-    assert chunk_shape((10, 40, 3), 20 * 3, 8) == (1, 20, 3)
-    assert chunk_shape((10, 10**9), 10**9, 8) == (1, 8_000_000)
-    assert chunk_shape((5,), 1, 4) == (1,)
+    assert chunk_shape((100, 30), 7 * 30) == (7, 30)
+    assert chunk_shape((10, 40, 3), 20 * 3) == (1, 20, 3)
+    assert chunk_shape((5,), 1) == (1,)
 
 
 OVER = {

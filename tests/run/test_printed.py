@@ -7,8 +7,11 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 import hhjax as hh
+
+from .test_sweep import Stop
 
 AXON = hh.squid_axon()
 RUN = dict(t1=20.0, dt=0.05, stimulus=10.0)
@@ -168,11 +171,13 @@ def test_what_is_on_disk_prints(tmp_path):
     assert str(saved).startswith(f"run in {tmp_path / 'x'}\n")
     assert rows(saved)["rows"] == ("401 of 401",) and rows(saved)["V"] == ("(401, 1)", "mV")
     assert saved._repr_html_().count("<table>") == 2 and repr(saved).startswith("Saved(folder=")
-    hh.sweep_to(tmp_path / "y", AXON, over={"na.g": jnp.array([90.0, 120.0])}, t1=1.0, dt=0.1)
+    options = dict(over={"na.g": jnp.array([90.0, 100.0, 120.0])}, t1=1.0, dt=0.1, chunk=1)
+    with pytest.raises(KeyboardInterrupt):  # after 2 of 3
+        hh.sweep_to(tmp_path / "y", AXON, **options, progress_meter=Stop())
+    assert rows(hh.open(tmp_path / "y"))["points"] == ("2 of 3, not finished",)
+    hh.sweep_to(tmp_path / "y", AXON, **options)
     found = rows(hh.open(tmp_path / "y"))
-    assert found["na.g"] == ("90 … 120 (2)", "mS/cm²") and found["points"] == ("2 of 2",)
-    np.save(tmp_path / "y" / "done.npy", np.array([True, False]))
-    assert rows(hh.open(tmp_path / "y"))["points"] == ("1 of 2, not finished",)
+    assert found["na.g"] == ("90 … 120 (3)", "mS/cm²") and found["points"] == ("3 of 3",)
 
 
 def test_a_page_shows_what_is_printed():
