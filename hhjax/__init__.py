@@ -64,6 +64,7 @@ from ._run.spikes import (
     firing_rate as firing_rate,
     isi as isi,
     isi_cv as isi_cv,
+    KeptSpikes as KeptSpikes,
     spike_times as spike_times,
 )
 from ._run.sweep import Sweep as Sweep, sweep as sweep, sweep_to as sweep_to

@@ -6,16 +6,21 @@ as `sd` says. `hh.losses.Trace(sd=1.0) + 0.1 * hh.losses.SpikeTimes(sd=2.0)` add
 """
 
 import abc
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
-from ._base.parameters import as_float_array, check_own, check_size, param, Parameter
-from ._run.spikes import filled, traced_spike_times
+from ._base.host import warn
+from ._base.parameters import as_float_array, check_own, check_size, is_concrete, param, Parameter
+from ._base.swings import swings_below, warn_of_swings
+from ._base.windows import takes_samples, takes_spike
+from ._run.spikes import filled, KeptSpikes, traced_spike_times
 
 
 class AbstractLoss(eqx.Module):
@@ -28,6 +33,10 @@ class AbstractLoss(eqx.Module):
     @abc.abstractmethod
     def __call__(self, ts: Array, V: Array, target: Array) -> Array:
         """Residuals, any shape, without unit."""
+
+    def made_for(self, ts: Array, target: Array) -> "AbstractLoss":
+        """The loss as [`hh.fit`][] takes it, which sees the data before it is compiled."""
+        return self
 
     def __add__(self, other: Any) -> "AbstractLoss":
         return _Sum((self, as_loss(other)))
@@ -51,6 +60,9 @@ class _Sum(AbstractLoss):
     def __call__(self, ts: Array, V: Array, target: Array) -> Array:
         return jnp.concatenate([jnp.ravel(part(ts, V, target)) for part in self.parts])
 
+    def made_for(self, ts: Array, target: Array) -> AbstractLoss:
+        return _Sum(tuple(part.made_for(ts, target) for part in self.parts))
+
 
 class _Weighted(_Checked):
     loss: AbstractLoss
@@ -58,6 +70,9 @@ class _Weighted(_Checked):
 
     def __call__(self, ts: Array, V: Array, target: Array) -> Array:
         return jnp.sqrt(self.weight) * self.loss(ts, V, target)
+
+    def made_for(self, ts: Array, target: Array) -> AbstractLoss:
+        return _Weighted(self.loss.made_for(ts, target), self.weight)
 
 
 class _Function(AbstractLoss):
@@ -97,7 +112,7 @@ class Trace(_Checked):
     - `sd`: what counts as 1, positive, mV, scalar or broadcast against (sweeps, times, n); for
         instance the noise of the recording.
     - `weights`: non-negative, broadcast against (sweeps, times, n); optional.
-    - `start`, `stop`: the part of each sweep that counts, ms.
+    - `start`, `stop`: the part of each sweep that counts, ms, samples at both ends included.
     """
 
     sd: Parameter = param(1.0, unit="mV", positive=True)
@@ -110,7 +125,7 @@ class Trace(_Checked):
     stop: float = jnp.inf
 
     def __call__(self, ts: Array, V: Array, target: Array) -> Array:
-        inside = ((ts >= self.start) & (ts <= self.stop))[None, :, None]
+        inside = takes_samples(ts, self.start, self.stop)[None, :, None]
         valid = jnp.isfinite(target) & inside
         error = (V - jnp.where(valid, target, 0.0)) / _like(self.sd, V)
         if self.weights is not None:
@@ -121,7 +136,8 @@ class Trace(_Checked):
 class SpikeTimes(_Checked):
     """Difference of spike times, first with first, second with second and so on.
 
-    A spike that one trace has and the other lacks counts as one at the end of the trace.
+    A spike that one trace has and the other lacks counts as one at the end of the trace, and those for
+    which there is no room as if they came with the last one that there is.
     The slope of such a residual says nothing about the missing spike: add a [`Trace`][] or
     a smooth [`hh.features.spike_count`][] for that.
 
@@ -131,54 +147,86 @@ class SpikeTimes(_Checked):
     - `drift`: non-negative; `sd` grows by this for each ms that the recorded spike is later than
         the start: what is wrong with the intervals of a train adds up.
     - `threshold`: mV.
-    - `max_spikes`: how many are compared, at least 1.
+    - `max_spikes`: how many are compared, the first ones, at least 1, with a warning where the data have
+        more; by default all.
     - `start`, `stop`: the part of each sweep that counts, ms; a missing spike counts as one
-        at its end.
+        at its end. A spike at `stop` belongs to it, one at `start` does not.
 
     A spike whose crossing lies next to a missing sample (NaN) is left out.
     """
 
     sd: Parameter = param(1.0, unit="ms", positive=True)
     threshold: Parameter = param(0.0, unit="mV")
-    max_spikes: int = eqx.field(default=20, static=True)
+    max_spikes: int | None = eqx.field(default=None, static=True)
     drift: Parameter = param(0.0, minimum=0.0)
     start: float = -jnp.inf
     stop: float = jnp.inf
 
     def __check_init__(self) -> None:
-        check_size("max_spikes", self.max_spikes)
+        if self.max_spikes is not None:
+            check_size("max_spikes", self.max_spikes)
 
-    def __call__(self, ts: Array, V: Array, target: Array) -> Array:
-        inside = (ts[1:] >= self.start) & (ts[:-1] <= self.stop)
-
-        def times(V: Array) -> Array:
+    def _spikes(self, ts: Array, V: Array, room: int) -> KeptSpikes:
+        # Of every trace those that count, shape (sweeps, n, room).
+        def of_trace(V: Array) -> KeptSpikes:
             V, known = filled(ts, V)
             V = V - self.threshold.astype(V.dtype)
-            found = traced_spike_times(ts, V, None, self.max_spikes, inside & known)
-            counts = (found >= self.start) & (found <= self.stop)
-            return jnp.sort(jnp.where(counts, found, jnp.nan))  # NaN comes last
+            inside = takes_spike(ts[:-1], ts[1:], V[:-1], V[1:], self.start, self.stop)
+            return traced_spike_times(ts, V, None, room, inside & known)
 
-        every_trace = jax.vmap(jax.vmap(times, in_axes=1))
-        fit, data = every_trace(V), every_trace(target)
-        valid = ~(jnp.isnan(fit) & jnp.isnan(data))
-        at_end = lambda x: jnp.where(jnp.isnan(x), jnp.minimum(ts[-1], self.stop), x)
-        fit, data = at_end(fit), at_end(data)
+        return jax.vmap(jax.vmap(of_trace, in_axes=1))(V)
+
+    def watch(self, ts: Array, V: Array) -> None:
+        seen = jnp.where(takes_samples(ts, self.start, self.stop)[:, None], V, jnp.nan)
+        warn_of_swings(swings_below(jnp.moveaxis(seen, 1, 0), self.threshold), self.threshold, "trace")
+
+    def made_for(self, ts: Array, target: Array) -> AbstractLoss:
+        self.watch(ts, target)
+        most = int(np.max(_counts(self, ts, target)))
+        if self.max_spikes is None:  # with room for a model that fires twice as often
+            return dataclasses.replace(self, max_spikes=2 * most + 8)
+        if most > self.max_spikes:
+            warn(f"A trace of the data has {most} spikes; `max_spikes` compares the first {self.max_spikes}.")
+        return self
+
+    def __call__(self, ts: Array, V: Array, target: Array) -> Array:
+        if all(is_concrete(x) for x in jax.tree.leaves((self, ts, V, target))):
+            self.watch(ts, V)
+            self = self.made_for(ts, target)
+        room = ts.shape[0] // 2 if self.max_spikes is None else self.max_spikes
+        fit, data = self._spikes(ts, V, room), self._spikes(ts, target, room)
+        pairs = ~(jnp.isnan(fit.times) & jnp.isnan(data.times))
+        end = jnp.minimum(ts[-1], self.stop).astype(V.dtype)
+        # After the pairs, for what has no room in one trace and no match in the other: the last that has.
+        more = jnp.maximum(fit.count, room) - jnp.maximum(data.count, room)
+        spare = lambda times, lacks: jnp.where(lacks[..., None], end, times[..., -1:])
+        put = lambda times, lacks: jnp.concatenate([times, spare(times, lacks)], axis=-1)
+        fit, data = put(fit.times, more <= 0), put(data.times, more >= 0)
+        fit, data = (jnp.where(jnp.isnan(x), end, x) for x in (fit, data))
+        number = jnp.concatenate([pairs.astype(V.dtype), jnp.abs(more).astype(V.dtype)[..., None]], axis=-1)
         sd = self.sd.astype(V.dtype) + self.drift.astype(V.dtype) * (data - jnp.maximum(ts[0], self.start))
-        return _normalised((fit - data) / sd, valid)
+        error = jnp.where(number > 0, (fit - data) / sd, 0.0)
+        return error * jnp.sqrt(number / jnp.maximum(number.sum(), 1))
+
+
+@eqx.filter_jit
+def _counts(loss: SpikeTimes, ts: Array, V: Array) -> Array:
+    return loss._spikes(ts, V, 1).count
 
 
 class Feature(_Checked):
     """Difference of a feature of the trace, such as one of [`hh.features`][].
 
     **Fields:** `fn`: a function of (ts, V); `sd`: what counts as 1, positive, in the unit of the
-    feature. Sweeps and neurons with a missing sample (NaN) are left out.
+    feature. Sweeps and neurons of whose data it reads a missing sample (NaN) are left out.
     """
 
     fn: Callable
     sd: Parameter = param(1.0, positive=True)
 
     def __call__(self, ts: Array, V: Array, target: Array) -> Array:
-        valid = jnp.isfinite(target).all(axis=-2)
-        wanted = self.fn(ts, jnp.where(jnp.isfinite(target), target, 0.0))
-        error = (self.fn(ts, V) - wanted) / self.sd.astype(V.dtype)
+        # What is missing outside the window of the feature makes no difference to it.
+        wanted, other = (self.fn(ts, jnp.where(jnp.isfinite(target), target, x)) for x in (-100.0, 100.0))
+        valid = jnp.isfinite(wanted) & (wanted == other)
+        error = (self.fn(ts, V) - jnp.where(valid, wanted, 0.0)) / self.sd.astype(V.dtype)
         return _normalised(error, jnp.broadcast_to(valid, error.shape))

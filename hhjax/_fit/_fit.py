@@ -97,6 +97,7 @@ def fit(
     model, network = cast_floats(model, dtype), cast_floats(network, dtype)
     protocol = protocol_of(data, network, electrode, dt, solver, v0, dtype)
     objective = cast_floats(as_loss(Trace() if loss is None else loss), dtype)
+    objective = objective.made_for(protocol.ts, protocol.target)
     if method != "lm" and not (hasattr(method, "init") and hasattr(method, "update")):
         raise ValueError(
             f"`method` must be 'lm' or an optax optimiser such as optax.adam(0.01), got {method!r}."

@@ -149,8 +149,8 @@ class Result(eqx.Module):
 class Run(eqx.Module):
     """Steps on the grid t0 + i·dt, of which the last, number `total`, ends at t1.
 
-    **Fields:** `plan`: how many of them are taken, and which are saved by `save`; the others as in
-    [`hh.simulate`][].
+    **Fields:** `plan`: how many of them are taken, and which are saved by `save`; `reduce`: the reducers, and
+    what watches over them, see `watched`; the others as in [`hh.simulate`][].
     """
 
     network: Network
@@ -206,8 +206,9 @@ class Run(eqx.Module):
     def result(self, ys: Any, end: RunState) -> Result:
         """The result of a run that ended there, of which `ys` was saved."""
         final = self.stepper.output(self.network, end.z)
-        reduced = map_reducers(lambda reducer, carry: reducer.finish(carry), self.reduce, end.reduced)
-        return Result(ys, final, self.network.finite(final), reduced, end)
+        finite = self.network.finite(final)
+        finish = lambda reducer, carry: reducer.void(reducer.finish(carry), finite)
+        return Result(ys, final, finite, map_reducers(finish, self.reduce, end.reduced), end)
 
     def _seen(self, i: Array, z: Any) -> tuple[Array, State, Any]:
         return self.time(i), self.stepper.output(self.network, z), (self.network, self.stimulus)

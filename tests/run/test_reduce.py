@@ -36,9 +36,11 @@ def test_reducers_agree_with_the_trace():
     assert counts[2] > counts[1] > counts[0] == 0
     np.testing.assert_array_equal(got["count"], counts)
     np.testing.assert_array_equal(got["late"], (times > 30.0).sum(axis=1))
-    assert got["times"].shape == (3, 4)
-    np.testing.assert_allclose(got["times"][1:], times[1:, :4], atol=5e-4)
-    assert jnp.isnan(got["times"][0]).all()
+    kept = got["times"]
+    assert kept.times.shape == (3, 4)
+    np.testing.assert_array_equal(kept.count, counts)
+    np.testing.assert_allclose(kept.times[1:], times[1:, :4], atol=5e-4)
+    assert jnp.isnan(kept.times[0]).all()
     late = FULL.V[1201:]
     np.testing.assert_allclose(got["mean"], late.mean(axis=0), rtol=1e-12)
     np.testing.assert_allclose(got["range"].min, late.min(axis=0), rtol=1e-12)
@@ -81,7 +83,7 @@ def test_derivatives_of_reduced_values():
         reducers = (hh.Mean(), hh.Mean(start=19.0), hh.SpikeTimes(3))
         run = hh.simulate(hh.squid_axon(), t1=20.0, dt=0.05, stimulus=I, reduce=reducers)
         mean, late, times = run.reduced
-        return mean[0] + late[0] + times[0, 0]
+        return mean[0] + late[0] + times.times[0, 0]
 
     slope = jax.grad(outcome)(10.0)
     difference = (outcome(10.0 + 1e-5) - outcome(10.0 - 1e-5)) / 2e-5
