@@ -6,7 +6,6 @@ as `sd` says. `hh.losses.Trace(sd=1.0) + 0.1 * hh.losses.SpikeTimes(sd=2.0)` add
 """
 
 import abc
-import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -17,7 +16,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from ._base.host import warn
-from ._base.parameters import as_float_array, check_own, check_size, is_concrete, param, Parameter
+from ._base.parameters import as_float_array, check_own, check_size, is_concrete, param, Parameter, put
 from ._base.swings import swings_below, warn_of_swings
 from ._base.windows import takes_samples, takes_spike
 from ._run.spikes import filled, KeptSpikes, traced_spike_times
@@ -37,6 +36,9 @@ class AbstractLoss(eqx.Module):
     def made_for(self, ts: Array, target: Array) -> "AbstractLoss":
         """The loss as [`hh.fit`][] takes it, which sees the data before it is compiled."""
         return self
+
+    def watch(self, ts: Array, V: Array) -> None:
+        """Warn of what the loss does not see in traces that can be read."""
 
     def __add__(self, other: Any) -> "AbstractLoss":
         return _Sum((self, as_loss(other)))
@@ -63,6 +65,10 @@ class _Sum(AbstractLoss):
     def made_for(self, ts: Array, target: Array) -> AbstractLoss:
         return _Sum(tuple(part.made_for(ts, target) for part in self.parts))
 
+    def watch(self, ts: Array, V: Array) -> None:
+        for part in self.parts:
+            part.watch(ts, V)
+
 
 class _Weighted(_Checked):
     loss: AbstractLoss
@@ -73,6 +79,9 @@ class _Weighted(_Checked):
 
     def made_for(self, ts: Array, target: Array) -> AbstractLoss:
         return _Weighted(self.loss.made_for(ts, target), self.weight)
+
+    def watch(self, ts: Array, V: Array) -> None:
+        self.loss.watch(ts, V)
 
 
 class _Function(AbstractLoss):
@@ -181,17 +190,16 @@ class SpikeTimes(_Checked):
         warn_of_swings(swings_below(jnp.moveaxis(seen, 1, 0), self.threshold), self.threshold, "trace")
 
     def made_for(self, ts: Array, target: Array) -> AbstractLoss:
-        self.watch(ts, target)
         most = int(np.max(_counts(self, ts, target)))
         if self.max_spikes is None:  # with room for a model that fires twice as often
-            return dataclasses.replace(self, max_spikes=2 * most + 8)
+            return put(self, max_spikes=2 * most + 8)
         if most > self.max_spikes:
             warn(f"A trace of the data has {most} spikes; `max_spikes` compares the first {self.max_spikes}.")
         return self
 
     def __call__(self, ts: Array, V: Array, target: Array) -> Array:
         if all(is_concrete(x) for x in jax.tree.leaves((self, ts, V, target))):
-            self.watch(ts, V)
+            self.watch(ts, jnp.concatenate([target, V]))
             self = self.made_for(ts, target)
         room = ts.shape[0] // 2 if self.max_spikes is None else self.max_spikes
         fit, data = self._spikes(ts, V, room), self._spikes(ts, target, room)
@@ -223,6 +231,9 @@ class Feature(_Checked):
 
     fn: Callable
     sd: Parameter = param(1.0, positive=True)
+
+    def watch(self, ts: Array, V: Array) -> None:
+        self.fn(ts, V)  # which warns, if it is one of ours
 
     def __call__(self, ts: Array, V: Array, target: Array) -> Array:
         # What is missing outside the window of the feature makes no difference to it.

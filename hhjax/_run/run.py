@@ -181,7 +181,11 @@ class Run(eqx.Module):
         `row` is the first of the stimulus's table.
         """
         if not isinstance(start, RunState):
-            y0 = start if isinstance(start, State) else self.network.init(start)
+            if isinstance(start, State):
+                y0 = start
+            else:  # and what arrives at this very time
+                y0 = self.network.init(start)
+                y0 = self.network.after_step(self.t0, self.t0, self.dt, y0, y0)
             seen = self.stimulus.within(self.t0, self.dt, self.t0 + self.dt, row)
             start = RunState(jnp.int32(0), self.stepper.init(self.network, self.t0, self.dt, y0, seen))
         i, reduced = jnp.asarray(start.i, jnp.int32), start.reduced
