@@ -10,6 +10,8 @@ from .host import warn
 
 SWING = 10.0  # mV, up and down again
 
+_LOWEST = -1e3  # mV from the threshold, below which nothing fires and digits would be lost
+
 
 def swings_below(V: Any, threshold: Any) -> np.ndarray:
     """Whether V rises and falls by more than 10 mV without crossing the threshold, shape (n,).
@@ -21,8 +23,8 @@ def swings_below(V: Any, threshold: Any) -> np.ndarray:
     # Between two stays above the threshold the least V so far, and from there on: a cumulative minimum in
     # which every stay lies lower than all before it.
     stay = np.cumsum(~below, axis=0)
-    V = np.where(below, V, 0.0)
-    deep = 1.0 - V.min(initial=0.0)
+    V = np.where(below, np.maximum(V, _LOWEST), 0.0)
+    deep = 1.0 - _LOWEST
     so_far = np.minimum.accumulate(V - deep * stay, axis=0) + deep * stay
     stay = stay[-1:] - stay
     later = np.minimum.accumulate((V - deep * stay)[::-1], axis=0)[::-1] + deep * stay

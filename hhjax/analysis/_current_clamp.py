@@ -209,7 +209,8 @@ def current_clamp(
     found = _features(run.ts, run.V, currents, threshold, before, before + duration, room)
     if is_concrete(run.V):
         read(KeptSpikes(found["spike_times"], found["spike_count"]))
-        warn_of_swings(swings_below(run.V, threshold), threshold, "step")
+        inside = np.asarray(takes_samples(run.ts, before, before + duration))
+        warn_of_swings(swings_below(run.V[inside], threshold), threshold, "step")
     return CurrentClamp(
         ts=run.ts, V=run.V.T, currents=currents, start=before, stop=before + duration, **found
     )
