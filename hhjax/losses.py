@@ -25,8 +25,8 @@ from ._run.spikes import filled, KeptSpikes, traced_spike_times
 class AbstractLoss(eqx.Module):
     """Base class: `loss(ts, V, target)` gives an array of residuals.
 
-    `ts` has shape (times,), ms; `V` and `target` have shape (sweeps, times, n), mV;
-    `target` is NaN where nothing was recorded.
+    `ts` has shape (times,), ms, in [`hh.fit`][] the recording's own times; `V` and `target` have
+    shape (sweeps, times, n), mV; `target` is NaN where nothing was recorded.
     """
 
     @abc.abstractmethod
@@ -113,6 +113,15 @@ def _like(x: Array, V: Array) -> Array:
     return x.astype(V.dtype).reshape((1,) * (V.ndim - x.ndim) + x.shape)
 
 
+def _check_window(loss: Any, ts: Array) -> None:
+    """Refuse a window of a loss in which there are no samples."""
+    if not np.any(takes_samples(ts, loss.start, loss.stop)):
+        raise ValueError(
+            f"`start` = {loss.start:g} and `stop` = {loss.stop:g} ms of a loss must hold a sample of the "
+            f"data, which are from {ts[0]:g} to {ts[-1]:g} ms."
+        )
+
+
 class Trace(_Checked):
     """Difference of the membrane potentials, sample by sample.
 
@@ -132,6 +141,10 @@ class Trace(_Checked):
     )
     start: float = -jnp.inf
     stop: float = jnp.inf
+
+    def made_for(self, ts: Array, target: Array) -> AbstractLoss:
+        _check_window(self, ts)
+        return self
 
     def __call__(self, ts: Array, V: Array, target: Array) -> Array:
         inside = takes_samples(ts, self.start, self.stop)[None, :, None]
@@ -190,6 +203,7 @@ class SpikeTimes(_Checked):
         warn_of_swings(swings_below(jnp.moveaxis(seen, 1, 0), self.threshold), self.threshold, "trace")
 
     def made_for(self, ts: Array, target: Array) -> AbstractLoss:
+        _check_window(self, ts)
         most = int(np.max(_counts(self, ts, target)))
         if self.max_spikes is None:  # with room for a model that fires twice as often
             return put(self, max_spikes=2 * most + 8)

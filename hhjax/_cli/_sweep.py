@@ -6,8 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
 import hhjax as hh
@@ -49,7 +47,7 @@ def sweep(
     )
     finite = np.asarray(result.finite)[..., 0]
     spikes = np.where(finite, result.reduced["spikes"][..., 0], np.nan)
-    rates = hh.firing_rate(jax.tree.map(jnp.asarray, result.reduced["times"]), start=start)
+    rates = hh.firing_rate(result.reduced["times"], start=start)
     rates = np.where(finite, rates[..., 0], np.nan)
 
     names = [result.axis_label(name) for name in axes]

@@ -118,7 +118,7 @@ def _cut(segments: int, problem: Shooting, params: Array) -> tuple[MultipleShoot
     pieces = lambda x: x[:, window].reshape((sweeps * segments, length + 1) + x.shape[2:])
     whole, loss = protocol.target, problem.objective
     if isinstance(loss, Trace):
-        whole = jnp.where(takes_samples(protocol.ts, loss.start, loss.stop)[None, :, None], whole, jnp.nan)
+        whole = jnp.where(takes_samples(protocol.times, loss.start, loss.stop)[None, :, None], whole, jnp.nan)
     target = pieces(whole)
     # The last sample of a segment is the first of the next, which counts it.
     inner = jnp.arange(sweeps * segments) % segments != segments - 1

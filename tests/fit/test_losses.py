@@ -231,6 +231,26 @@ def test_a_fit_makes_room_for_all_spikes_and_tells_of_what_it_does_not_see():
     assert np.isnan(blown_up.rmse[0, 0]) and np.isnan(blown_up.coincidence[0, 0])
 
 
+@pytest.mark.usefixtures("as_users_run_it")
+@pytest.mark.parametrize("guide", [None, hh.MultipleShooting(segments=4, steps=1)])
+def test_windows_of_losses_are_in_the_recordings_own_times(guide):
+    """A conductance from the last third of a part of a recording, whose other samples are spoilt."""
+    neuron = hh.Neuron({"leak": hh.Leak(g=0.2, E=-70.0)})
+    V = hh.simulate(neuron, t1=30.0, dt=0.1, stimulus=hh.Sine(2.0, 100.0), v0=-70.0).V[:, 0]
+    ts = np.linspace(0.0, 30.0, 301)
+    spoilt = np.where((ts > 14.95) & (ts < 22.05), V + 5.0, V)
+    current = np.asarray(hh.Sine(2.0, 100.0)(ts))
+    part = hh.Recording(ts, current, spoilt).between(9.0, 30.0)
+    options = dict(where="leak.g", guide=guide, dt=0.1, progress_meter=diffrax.NoProgressMeter())
+    start = hh.replace(neuron, {"leak.g": 0.15})
+    found = hh.fit(start, part, loss=losses.Trace(start=22.1), **options)
+    assert float(found.values[0]) == pytest.approx(0.2, rel=1e-3) and found.loss < 1e-3
+    with pytest.raises(ValueError, match="`start` = 31 and `stop` = inf ms of a loss must hold a"):
+        hh.fit(start, part, loss=0.1 * losses.Trace(start=31.0), **options)
+    with pytest.raises(ValueError, match="which are from 9 to 30 ms"):
+        hh.fit(start, part, loss=losses.SpikeTimes(stop=8.0), **options)
+
+
 @pytest.mark.parametrize("at", [30.0, 30.0625, 0.125, 80.0])
 def test_windows_side_by_side_count_a_spike_once(at):
     """On a sample or between two, at the end of the first interval or of the last, by every detector."""
