@@ -202,11 +202,11 @@ class SpikeTimes(_Checked):
         seen = jnp.where(takes_samples(ts, self.start, self.stop)[:, None], V, jnp.nan)
         warn_of_swings(swings_below(jnp.moveaxis(seen, 1, 0), self.threshold), self.threshold, "trace")
 
-    def made_for(self, ts: Array, target: Array) -> AbstractLoss:
+    def made_for(self, ts: Array, target: Array) -> "SpikeTimes":
         _check_window(self, ts)
         most = int(np.max(_counts(self, ts, target)))
-        if self.max_spikes is None:  # with room for a model that fires twice as often
-            return put(self, max_spikes=2 * most + 8)
+        if self.max_spikes is None:  # with room for a model that fires twice as often; few compilations
+            return put(self, max_spikes=1 << (2 * most + 8).bit_length())
         if most > self.max_spikes:
             warn(f"A trace of the data has {most} spikes; `max_spikes` compares the first {self.max_spikes}.")
         return self

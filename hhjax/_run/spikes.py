@@ -241,10 +241,10 @@ def isi_cv(times: Float[Array, "... spikes"] | KeptSpikes) -> Float[Array, "..."
     **Arguments:** `times`: ms, padded with NaN, or an [`hh.KeptSpikes`][]. **Returns:** NaN with fewer than
     three spikes, and with more than were kept.
     """
-    times, known = read(times)
-    intervals = jnp.diff(times, axis=-1)
+    found, known = read(times)
+    intervals = jnp.diff(found, axis=-1)
     valid = ~jnp.isnan(intervals)
-    count = valid.sum(axis=-1).astype(times.dtype)
+    count = valid.sum(axis=-1).astype(found.dtype)
     safe = jnp.where(valid, intervals, 0.0)
     mean = safe.sum(axis=-1) / jnp.maximum(count, 1)
     deviation = jnp.where(valid, safe - jnp.expand_dims(mean, -1), 0.0)
@@ -270,11 +270,11 @@ def firing_rate(
 
     **Returns:** Hz, 0 with fewer than two spikes in the window; NaN where some in it were not kept.
     """
-    times, known = read(times, stop)
-    inside = takes(times, start, stop)
-    count = inside.sum(axis=-1).astype(times.dtype)
-    first = jnp.min(jnp.where(inside, times, jnp.inf), axis=-1)
-    last = jnp.max(jnp.where(inside, times, -jnp.inf), axis=-1)
+    found, known = read(times, stop)
+    inside = takes(found, start, stop)
+    count = inside.sum(axis=-1).astype(found.dtype)
+    first = jnp.min(jnp.where(inside, found, jnp.inf), axis=-1)
+    last = jnp.max(jnp.where(inside, found, -jnp.inf), axis=-1)
     span = jnp.where(count >= 2, last - first, 1.0)
     return jnp.where(known, jnp.where(count >= 2, 1000 * (count - 1) / span, 0.0), jnp.nan)
 

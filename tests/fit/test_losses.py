@@ -200,11 +200,11 @@ def test_all_spikes_of_the_data_are_compared():
     )
     with pytest.warns(UserWarning, match="data has 40 spikes; `max_spikes` compares the first 20"):
         assert error(moved, data, max_spikes=20) == pytest.approx(0.0, abs=1e-6)
-    # What has no room costs as much as if it came with the last that has: 18 spikes for 5 of the data.
+    # What has no room costs as much as if it came with the last that has: 32 spikes for 5 of the data.
     few, many = train(at[:5], np.asarray(ts)), train(10.0 + 9.0 * np.arange(70), np.asarray(ts))
     end = float(ts[-1])
     t = 10.0 + 9.0 * np.arange(70)
-    squares = (t[:5] - at[:5]) ** 2, (end - t[5:18]) ** 2, 52 * (end - t[17]) ** 2
+    squares = (t[:5] - at[:5]) ** 2, (end - t[5:32]) ** 2, 38 * (end - t[31]) ** 2
     assert error(many, few) == pytest.approx(sum(x.sum() for x in squares) / 70, rel=1e-3)
     assert error(few, many) == pytest.approx(
         (((t - np.append(at[:5], [end] * 65)) ** 2).sum()) / 70, rel=1e-3
