@@ -220,6 +220,9 @@ class PointCurrent(Stimulus):
     def edges(self, t0: float, t1: float) -> Array:
         return self.current.edges(t0, t1)
 
+    def longest_step(self, dt: float) -> Array | float:
+        return self.current.longest_step(dt)
+
 
 class _Function(Stimulus):
     """Any callable of t. An `equinox.Module` is traced, a plain function is static."""

@@ -149,6 +149,8 @@ def test_a_users_own_adaptive_solve_takes_its_steps_from_us():
     shorter = diffrax.PIDController(rtol=1e-6, atol=1e-6, dtmax=0.01)
     assert hh.steps_onto(shorter, lambda t: 0.0, t1=60.0, dt=0.025).dtmax == 0.01
     assert hh.steps_onto(controller, hh.Sine(1.0, [50.0, 100.0]), t1=60.0, dt=0.025).dtmax == 2.5
+    into = hh.PointCurrent(lambda t: 0.0, at=0) + hh.Step(1.0)
+    assert hh.steps_onto(controller, into, t1=60.0, dt=0.025).controller.dtmax == 0.05
 
 
 @pytest.mark.parametrize("dt", [0.1, 0.125])
