@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Array
 
 from .host import warn
+from .parameters import is_concrete
 
 SWING = 10.0  # mV, up and down again
 
@@ -53,9 +54,9 @@ def warn_of_swings(found: Any, threshold: Any, of: str = "neuron") -> None:
 
     **Arguments:** `found`: truth values, any shape; `threshold`: mV; `of`: what they are of.
     """
-    count, asked = int(np.sum(found)), np.size(found)
-    if not count:
+    if not (is_concrete(found) and is_concrete(threshold)) or not np.any(found):
         return
+    count, asked = int(np.sum(found)), np.size(found)
     which = f"{count} of {asked} {of}s" if asked > 1 else f"one {of}"
     levels = np.unique(np.asarray(threshold, float))
     level = f"{levels[0]:g}" if levels.size == 1 else f"{levels[0]:g} to {levels[-1]:g}"

@@ -207,7 +207,7 @@ def current_clamp(
     room = max(int(duration / _SHORTEST), 3)
     threshold = as_float_array(threshold, dtype)
     found = _features(run.ts, run.V, currents, threshold, before, before + duration, room)
-    if is_concrete(run.V):
+    if is_concrete(run.V) and is_concrete(threshold):
         read(KeptSpikes(found["spike_times"], found["spike_count"]))
         inside = np.asarray(takes_samples(run.ts, before, before + duration))
         warn_of_swings(swings_below(run.V[inside], threshold), threshold, "step")

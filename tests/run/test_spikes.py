@@ -129,6 +129,22 @@ def test_firing_below_the_threshold_is_told_everywhere():
             call()
 
 
+def test_derivatives_by_the_threshold_of_what_fires_below_it():
+    """A threshold is traced here, V is not: nothing can be told, and nothing fails."""
+    cell = hh.squid_axon()
+
+    def first(threshold):
+        run = hh.simulate(cell, t1=30.0, dt=0.05, stimulus=63.0, reduce=hh.SpikeTimes(2, threshold))
+        return run.reduced.times[0, 1]
+
+    slope = float(jax.grad(first)(-10.0))
+    assert slope == pytest.approx(float(first(-9.99) - first(-10.01)) / 0.02, rel=1e-3)
+    latency = lambda threshold: hh.analysis.current_clamp(
+        cell, jnp.array([63.0]), duration=30.0, before=10.0, after=5.0, dt=0.05, threshold=threshold
+    ).latency[0]
+    assert float(jax.grad(latency)(-10.0)) > 0
+
+
 @pytest.mark.usefixtures("as_users_run_it")
 def test_bad_input_is_refused():
     with pytest.raises(ValueError, match="`V` must have shape"):
