@@ -56,7 +56,7 @@ from ._run.reducers import (
     SpikeCount as SpikeCount,
     SpikeTimes as SpikeTimes,
 )
-from ._run.reference import reference as reference
+from ._run.reference import reference as reference, steps_onto as steps_onto
 from ._run.simulate import save_V as save_V, simulate as simulate
 from ._run.solution import Solution as Solution
 from ._run.spikes import (
@@ -64,6 +64,7 @@ from ._run.spikes import (
     firing_rate as firing_rate,
     isi as isi,
     isi_cv as isi_cv,
+    KeptSpikes as KeptSpikes,
     spike_times as spike_times,
 )
 from ._run.sweep import Sweep as Sweep, sweep as sweep, sweep_to as sweep_to

@@ -12,22 +12,33 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
-from ._base.parameters import as_float_array, check_own, check_size, param, Parameter
-from ._run.spikes import filled, traced_spike_times
+from ._base.host import warn
+from ._base.parameters import as_float_array, check_own, check_size, is_concrete, param, Parameter, put
+from ._base.swings import swings_below, warn_of_swings
+from ._base.windows import takes_samples, takes_spike
+from ._run.spikes import filled, KeptSpikes, traced_spike_times
 
 
 class AbstractLoss(eqx.Module):
     """Base class: `loss(ts, V, target)` gives an array of residuals.
 
-    `ts` has shape (times,), ms; `V` and `target` have shape (sweeps, times, n), mV;
-    `target` is NaN where nothing was recorded.
+    `ts` has shape (times,), ms, in [`hh.fit`][] the recording's own times; `V` and `target` have
+    shape (sweeps, times, n), mV; `target` is NaN where nothing was recorded.
     """
 
     @abc.abstractmethod
     def __call__(self, ts: Array, V: Array, target: Array) -> Array:
         """Residuals, any shape, without unit."""
+
+    def made_for(self, ts: Array, target: Array) -> "AbstractLoss":
+        """The loss as [`hh.fit`][] takes it, which sees the data before it is compiled."""
+        return self
+
+    def watch(self, ts: Array, V: Array) -> None:
+        """Warn of what the loss does not see in traces that can be read."""
 
     def __add__(self, other: Any) -> "AbstractLoss":
         return _Sum((self, as_loss(other)))
@@ -51,6 +62,13 @@ class _Sum(AbstractLoss):
     def __call__(self, ts: Array, V: Array, target: Array) -> Array:
         return jnp.concatenate([jnp.ravel(part(ts, V, target)) for part in self.parts])
 
+    def made_for(self, ts: Array, target: Array) -> AbstractLoss:
+        return _Sum(tuple(part.made_for(ts, target) for part in self.parts))
+
+    def watch(self, ts: Array, V: Array) -> None:
+        for part in self.parts:
+            part.watch(ts, V)
+
 
 class _Weighted(_Checked):
     loss: AbstractLoss
@@ -58,6 +76,12 @@ class _Weighted(_Checked):
 
     def __call__(self, ts: Array, V: Array, target: Array) -> Array:
         return jnp.sqrt(self.weight) * self.loss(ts, V, target)
+
+    def made_for(self, ts: Array, target: Array) -> AbstractLoss:
+        return _Weighted(self.loss.made_for(ts, target), self.weight)
+
+    def watch(self, ts: Array, V: Array) -> None:
+        self.loss.watch(ts, V)
 
 
 class _Function(AbstractLoss):
@@ -89,6 +113,15 @@ def _like(x: Array, V: Array) -> Array:
     return x.astype(V.dtype).reshape((1,) * (V.ndim - x.ndim) + x.shape)
 
 
+def _check_window(loss: Any, ts: Array) -> None:
+    """Refuse a window of a loss in which there are no samples."""
+    if not np.any(takes_samples(ts, loss.start, loss.stop)):
+        raise ValueError(
+            f"`start` = {loss.start:g} and `stop` = {loss.stop:g} ms of a loss must hold a sample of the "
+            f"data, which are from {ts[0]:g} to {ts[-1]:g} ms."
+        )
+
+
 class Trace(_Checked):
     """Difference of the membrane potentials, sample by sample.
 
@@ -97,7 +130,7 @@ class Trace(_Checked):
     - `sd`: what counts as 1, positive, mV, scalar or broadcast against (sweeps, times, n); for
         instance the noise of the recording.
     - `weights`: non-negative, broadcast against (sweeps, times, n); optional.
-    - `start`, `stop`: the part of each sweep that counts, ms.
+    - `start`, `stop`: the part of each sweep that counts, ms, samples at both ends included.
     """
 
     sd: Parameter = param(1.0, unit="mV", positive=True)
@@ -109,8 +142,12 @@ class Trace(_Checked):
     start: float = -jnp.inf
     stop: float = jnp.inf
 
+    def made_for(self, ts: Array, target: Array) -> AbstractLoss:
+        _check_window(self, ts)
+        return self
+
     def __call__(self, ts: Array, V: Array, target: Array) -> Array:
-        inside = ((ts >= self.start) & (ts <= self.stop))[None, :, None]
+        inside = takes_samples(ts, self.start, self.stop)[None, :, None]
         valid = jnp.isfinite(target) & inside
         error = (V - jnp.where(valid, target, 0.0)) / _like(self.sd, V)
         if self.weights is not None:
@@ -121,7 +158,8 @@ class Trace(_Checked):
 class SpikeTimes(_Checked):
     """Difference of spike times, first with first, second with second and so on.
 
-    A spike that one trace has and the other lacks counts as one at the end of the trace.
+    A spike that one trace has and the other lacks counts as one at the end of the trace, and those for
+    which there is no room as if they came with the last one that there is.
     The slope of such a residual says nothing about the missing spike: add a [`Trace`][] or
     a smooth [`hh.features.spike_count`][] for that.
 
@@ -131,54 +169,89 @@ class SpikeTimes(_Checked):
     - `drift`: non-negative; `sd` grows by this for each ms that the recorded spike is later than
         the start: what is wrong with the intervals of a train adds up.
     - `threshold`: mV.
-    - `max_spikes`: how many are compared, at least 1.
+    - `max_spikes`: how many are compared, the first ones, at least 1, with a warning where the data have
+        more; by default all.
     - `start`, `stop`: the part of each sweep that counts, ms; a missing spike counts as one
-        at its end.
+        at its end. A spike at `stop` belongs to it, one at `start` does not.
 
     A spike whose crossing lies next to a missing sample (NaN) is left out.
     """
 
     sd: Parameter = param(1.0, unit="ms", positive=True)
     threshold: Parameter = param(0.0, unit="mV")
-    max_spikes: int = eqx.field(default=20, static=True)
+    max_spikes: int | None = eqx.field(default=None, static=True)
     drift: Parameter = param(0.0, minimum=0.0)
     start: float = -jnp.inf
     stop: float = jnp.inf
 
     def __check_init__(self) -> None:
-        check_size("max_spikes", self.max_spikes)
+        if self.max_spikes is not None:
+            check_size("max_spikes", self.max_spikes)
 
-    def __call__(self, ts: Array, V: Array, target: Array) -> Array:
-        inside = (ts[1:] >= self.start) & (ts[:-1] <= self.stop)
-
-        def times(V: Array) -> Array:
+    def _spikes(self, ts: Array, V: Array, room: int) -> KeptSpikes:
+        # Of every trace those that count, shape (sweeps, n, room).
+        def of_trace(V: Array) -> KeptSpikes:
             V, known = filled(ts, V)
             V = V - self.threshold.astype(V.dtype)
-            found = traced_spike_times(ts, V, None, self.max_spikes, inside & known)
-            counts = (found >= self.start) & (found <= self.stop)
-            return jnp.sort(jnp.where(counts, found, jnp.nan))  # NaN comes last
+            inside = takes_spike(ts[:-1], ts[1:], V[:-1], V[1:], self.start, self.stop)
+            return traced_spike_times(ts, V, None, room, inside & known)
 
-        every_trace = jax.vmap(jax.vmap(times, in_axes=1))
-        fit, data = every_trace(V), every_trace(target)
-        valid = ~(jnp.isnan(fit) & jnp.isnan(data))
-        at_end = lambda x: jnp.where(jnp.isnan(x), jnp.minimum(ts[-1], self.stop), x)
-        fit, data = at_end(fit), at_end(data)
+        return jax.vmap(jax.vmap(of_trace, in_axes=1))(V)
+
+    def watch(self, ts: Array, V: Array) -> None:
+        seen = jnp.where(takes_samples(ts, self.start, self.stop)[:, None], V, jnp.nan)
+        warn_of_swings(swings_below(jnp.moveaxis(seen, 1, 0), self.threshold), self.threshold, "trace")
+
+    def made_for(self, ts: Array, target: Array) -> "SpikeTimes":
+        _check_window(self, ts)
+        most = int(np.max(_counts(self, ts, target)))
+        if self.max_spikes is None:  # with room for a model that fires twice as often; few compilations
+            return put(self, max_spikes=1 << (2 * most + 8).bit_length())
+        if most > self.max_spikes:
+            warn(f"A trace of the data has {most} spikes; `max_spikes` compares the first {self.max_spikes}.")
+        return self
+
+    def __call__(self, ts: Array, V: Array, target: Array) -> Array:
+        if all(is_concrete(x) for x in jax.tree.leaves((self, ts, V, target))):
+            self.watch(ts, jnp.concatenate([target, V]))
+            self = self.made_for(ts, target)
+        room = ts.shape[0] // 2 if self.max_spikes is None else self.max_spikes
+        fit, data = self._spikes(ts, V, room), self._spikes(ts, target, room)
+        pairs = ~(jnp.isnan(fit.times) & jnp.isnan(data.times))
+        end = jnp.minimum(ts[-1], self.stop).astype(V.dtype)
+        # After the pairs, for what has no room in one trace and no match in the other: the last that has.
+        more = jnp.maximum(fit.count, room) - jnp.maximum(data.count, room)
+        spare = lambda times, lacks: jnp.where(lacks[..., None], end, times[..., -1:])
+        put = lambda times, lacks: jnp.concatenate([times, spare(times, lacks)], axis=-1)
+        fit, data = put(fit.times, more <= 0), put(data.times, more >= 0)
+        fit, data = (jnp.where(jnp.isnan(x), end, x) for x in (fit, data))
+        number = jnp.concatenate([pairs.astype(V.dtype), jnp.abs(more).astype(V.dtype)[..., None]], axis=-1)
         sd = self.sd.astype(V.dtype) + self.drift.astype(V.dtype) * (data - jnp.maximum(ts[0], self.start))
-        return _normalised((fit - data) / sd, valid)
+        error = jnp.where(number > 0, (fit - data) / sd, 0.0)
+        return error * jnp.sqrt(number / jnp.maximum(number.sum(), 1))
+
+
+@eqx.filter_jit
+def _counts(loss: SpikeTimes, ts: Array, V: Array) -> Array:
+    return loss._spikes(ts, V, 1).count
 
 
 class Feature(_Checked):
     """Difference of a feature of the trace, such as one of [`hh.features`][].
 
     **Fields:** `fn`: a function of (ts, V); `sd`: what counts as 1, positive, in the unit of the
-    feature. Sweeps and neurons with a missing sample (NaN) are left out.
+    feature. Sweeps and neurons of whose data it reads a missing sample (NaN) are left out.
     """
 
     fn: Callable
     sd: Parameter = param(1.0, positive=True)
 
+    def watch(self, ts: Array, V: Array) -> None:
+        self.fn(ts, V)  # which warns, if it is one of ours
+
     def __call__(self, ts: Array, V: Array, target: Array) -> Array:
-        valid = jnp.isfinite(target).all(axis=-2)
-        wanted = self.fn(ts, jnp.where(jnp.isfinite(target), target, 0.0))
-        error = (self.fn(ts, V) - wanted) / self.sd.astype(V.dtype)
+        # What is missing outside the window of the feature makes no difference to it.
+        wanted, other = (self.fn(ts, jnp.where(jnp.isfinite(target), target, x)) for x in (-100.0, 100.0))
+        valid = jnp.isfinite(wanted) & (wanted == other)
+        error = (self.fn(ts, V) - jnp.where(valid, wanted, 0.0)) / self.sd.astype(V.dtype)
         return _normalised(error, jnp.broadcast_to(valid, error.shape))

@@ -1,6 +1,8 @@
 """What is done on the host, outside of compiled code: names, tables, settings, progress."""
 
 import difflib
+import sys
+import warnings
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -10,6 +12,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
+
+
+def warn(message: str) -> None:
+    """Warn, on behalf of the line of the user's that called."""
+    level, frame = 1, sys._getframe()
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith(_OURS):
+        level, frame = level + 1, frame.f_back
+    warnings.warn(message, stacklevel=level)
+
+
+_OURS = (__name__.partition(".")[0] + ".", "equinox.", "jax.", "jaxtyping.")
 
 
 def known_are(name: str, known: Iterable[str]) -> str:

@@ -12,7 +12,7 @@ import numpy as np
 import hhjax as hh
 
 from .._base.host import number, table
-from ._common import add_model, Command, make_model, one_of, save_csv, save_figure, save_result
+from ._common import add_model, add_threshold, Command, make_model, one_of, save_csv, save_figure, save_result
 
 PARTS = {
     "rest": "equilibria without and with the current",
@@ -47,6 +47,7 @@ def analyse(
     points: int,
     t1: float,
     dt: float,
+    threshold: float,
     out: Path,
 ) -> None:
     """Equilibria, orbits, firing and small-signal responses of one neuron."""
@@ -58,7 +59,7 @@ def analyse(
         raise ValueError(f"--current must be finite, got {current:g}.")
     if points < 3:
         raise ValueError(f"--points must be at least 3, got {points}.")
-    run = dict(duration=t1, dt=dt)
+    run = dict(duration=t1, dt=dt, threshold=threshold)
     low, high, current = _currents(neuron, wanted, current, range, points, run)
     print(f"{model}, {low:g} to {high:g} µA/cm², the orbit at {current:g} µA/cm².")
 
@@ -281,6 +282,7 @@ def _add(parser: argparse.ArgumentParser) -> None:
     add("--points", type=int, default=21, help="currents of the firing rates")
     add("--t1", type=float, default=1000.0, help="duration of their runs, ms; the second half counts")
     add("--dt", type=float, default=0.025, help="time step of these runs, ms")
+    add_threshold(parser)
 
 
 ANALYSE = Command("analyse", "equilibria, bifurcations, orbits and responses of a neuron", _add, analyse)

@@ -85,6 +85,11 @@ def add_model(parser: argparse.ArgumentParser, **options: Any) -> None:
     )  # fmt: skip
 
 
+def add_threshold(parser: argparse.ArgumentParser) -> None:
+    """The option that says what a spike is."""
+    parser.add_argument("--threshold", type=float, default=0.0, help="of a spike, mV")
+
+
 def make_model(name: str, settings: Sequence[str]) -> hh.Neuron:
     """The neuron of that name, with `NAME=VALUE` settings."""
     neuron = hh.neurons.by_name[one_of("model", name, hh.neurons.by_name)]()

@@ -13,7 +13,7 @@ import numpy as np
 import hhjax as hh
 
 from .._base.host import table
-from ._common import check_positive, Command, device, save_figure
+from ._common import add_threshold, check_positive, Command, device, save_figure
 
 COMPARED = ("exp_euler", "ind_exp_euler", "rk4", "strang")
 
@@ -29,14 +29,14 @@ def _timed(run: Callable[[], hh.Solution]) -> tuple[hh.Solution, float]:
     return solution, 1000 * min(times)
 
 
-def compare(dt: Sequence[float], t1: float, current: float, out: Path) -> None:
+def compare(dt: Sequence[float], t1: float, current: float, threshold: float, out: Path) -> None:
     """Solvers on one neuron against a tight adaptive solution."""
     import matplotlib.pyplot as plt
 
     check_positive(dt=dt, t1=t1)
     neuron = hh.squid_axon()
     exact = hh.reference(neuron, t1=t1, stimulus=current)
-    spikes = exact.spike_times()[0]
+    spikes = exact.spike_times(threshold)[0]
     print(f"One squid axon, {current:g} µA/cm² from −65 mV for {t1:g} ms, float64, on {device()}.")
     print("Errors against an adaptive 8th-order solution with tolerance 1e-10; run time without compiling.\n")
     rows = [["(exact)", "", str(len(spikes)), f"{float(exact.V.max()):.3f}", "", ""]]
@@ -50,7 +50,7 @@ def compare(dt: Sequence[float], t1: float, current: float, out: Path) -> None:
                 rows.append([solver, f"{step:g}", "-", "-", f"blew up at {error.time:g} ms", "-"])
                 continue
             coarse.setdefault(solver, (step, solution))
-            found = solution.spike_times()[0]
+            found = solution.spike_times(threshold)[0]
             common = min(len(found), len(spikes))
             late = f"{found[common - 1] - spikes[common - 1]:+.5f}" if common else "-"
             peak = f"{float(solution.V.max()):.3f}"
@@ -73,7 +73,7 @@ def compare(dt: Sequence[float], t1: float, current: float, out: Path) -> None:
     save_figure(figure, out, "compare.png")
 
 
-def network(n: int, dt: float, t1: float, current: float, solver: str, out: Path) -> None:
+def network(n: int, dt: float, t1: float, current: float, solver: str, threshold: float, out: Path) -> None:
     """Two coupled neurons, and n of them."""
     import matplotlib.pyplot as plt
 
@@ -91,7 +91,7 @@ def network(n: int, dt: float, t1: float, current: float, solver: str, out: Path
     print(f"Networks of squid axons with graded synapses, {solver}, dt = {dt:g} ms, on {device()}.\n")
     rows = []
     for name, solution in (("E = 0.1", two), (f"E random in [0, 1/{n})", crowd)):
-        counts = np.array([len(s) for s in solution.spike_times()])
+        counts = np.array([len(s) for s in solution.spike_times(threshold)])
         span = f"{counts.min()} to {counts.max()}"
         rows.append([name, str(len(counts)), span, f"{float(solution.V.max()):.2f}"])
     print(table(["coupling (mS/cm²)", "neurons", "spikes each", "peak (mV)"], rows))
@@ -100,12 +100,12 @@ def network(n: int, dt: float, t1: float, current: float, solver: str, out: Path
     figure, axes = plt.subplots(2, 1, figsize=(9, 6.5), layout="constrained")
     hh.plot.traces(two, ax=axes[0])
     axes[0].set_title(f"Two coupled neurons at {current:g} µA/cm²")
-    hh.plot.raster(crowd, ax=axes[1])
+    hh.plot.raster(crowd, threshold=threshold, ax=axes[1])
     axes[1].set_title(f"{n} coupled neurons, currents within 30 % of {current:g} µA/cm²")
     save_figure(figure, out, "network.png")
 
 
-def fi(dt: float, t1: float, current: float, n: int, solver: str, out: Path) -> None:
+def fi(dt: float, t1: float, current: float, n: int, solver: str, threshold: float, out: Path) -> None:
     """Firing rate against current, all currents in one run."""
     import matplotlib.pyplot as plt
 
@@ -113,7 +113,7 @@ def fi(dt: float, t1: float, current: float, n: int, solver: str, out: Path) -> 
     currents = jnp.linspace(0.0, current, n)
     cells = hh.Network(hh.squid_axon(), n=n)
     solution, elapsed = _timed(lambda: hh.simulate(cells, t1=t1, dt=dt, stimulus=currents, solver=solver))
-    times = hh.spike_times(solution.ts, solution.V)
+    times = hh.spike_times(solution.ts, solution.V, threshold)
     rates = np.asarray(hh.firing_rate(times, start=t1 / 2))
     print(f"Steady firing rate of the squid axon, {solver}, dt = {dt:g} ms, {t1:g} ms, on {device()}.\n")
     rows = [[f"{i:.2f}", f"{rate:.3f}"] for i, rate in zip(currents, rates)]
@@ -141,6 +141,7 @@ def _options(defaults: dict[str, Any], **helps: str) -> Callable[[argparse.Argum
             several: dict[str, Any] = {"nargs": "+"} if isinstance(value, list) else {}
             kind = type(value[0] if several else value)
             parser.add_argument(f"--{key}", type=kind, default=value, help=helps[key], **several)
+        add_threshold(parser)
 
     return add
 

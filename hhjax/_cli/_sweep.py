@@ -6,13 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import jax.numpy as jnp
 import numpy as np
 
 import hhjax as hh
 
 from .._base.host import table
-from ._common import add_model, Command, make_model, save_csv, save_figure, save_result
+from ._common import add_model, add_threshold, Command, make_model, save_csv, save_figure, save_result
 
 
 def sweep(
@@ -25,6 +24,7 @@ def sweep(
     dt: float,
     start: float,
     solver: str,
+    threshold: float,
     out: Path,
 ) -> None:
     """Spike counts and firing rates over one or two parameters."""
@@ -40,11 +40,14 @@ def sweep(
         dt=dt,
         stimulus=stimulus,
         solver=solver,
-        reduce={"spikes": hh.SpikeCount(start=start), "times": hh.SpikeTimes(max(16, math.ceil(t1 / 2)))},
+        reduce={
+            "spikes": hh.SpikeCount(threshold, start=start),
+            "times": hh.SpikeTimes(max(16, math.ceil(t1 / 2)), threshold),
+        },
     )
     finite = np.asarray(result.finite)[..., 0]
     spikes = np.where(finite, result.reduced["spikes"][..., 0], np.nan)
-    rates = hh.firing_rate(jnp.asarray(result.reduced["times"]), start=start)
+    rates = hh.firing_rate(result.reduced["times"], start=start)
     rates = np.where(finite, rates[..., 0], np.nan)
 
     names = [result.axis_label(name) for name in axes]
@@ -100,7 +103,8 @@ def _add(parser: argparse.ArgumentParser) -> None:
     add("--stimulus", type=float, default=10.0, help="injected current, µA/cm²")
     add("--t1", type=float, default=500.0, help="duration, ms")
     add("--dt", type=float, default=0.025, help="time step, ms")
-    add("--start", type=float, default=100.0, help="spikes before are not counted, ms")
+    add("--start", type=float, default=100.0, help="spikes up to then are not counted, ms")
+    add_threshold(parser)
     add("--solver", default="strang", help="one of " + ", ".join(hh.steppers.by_name))
 
 

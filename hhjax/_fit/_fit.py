@@ -97,6 +97,8 @@ def fit(
     model, network = cast_floats(model, dtype), cast_floats(network, dtype)
     protocol = protocol_of(data, network, electrode, dt, solver, v0, dtype)
     objective = cast_floats(as_loss(Trace() if loss is None else loss), dtype)
+    objective = objective.made_for(protocol.times, protocol.target)
+    objective.watch(protocol.times, protocol.target)
     if method != "lm" and not (hasattr(method, "init") and hasattr(method, "update")):
         raise ValueError(
             f"`method` must be 'lm' or an optax optimiser such as optax.adam(0.01), got {method!r}."
@@ -206,6 +208,7 @@ def _result(
     count = len(free.names)
     u = solved.u[best]
     model, v0, V, slopes, number = _at_optimum(problem, u)
+    problem.objective.watch(protocol.times, V)
     if solved.slopes is None and count > _MANY:
         known = no_uncertainty(count)
     else:

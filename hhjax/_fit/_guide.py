@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
+from .._base.windows import takes_samples
 from ..losses import Trace
 from ._problem import AbstractProblem, flat_state, MultipleShootingProblem, Shooting
 from ._protocol import make_protocol, run
@@ -115,7 +116,10 @@ def _cut(segments: int, problem: Shooting, params: Array) -> tuple[MultipleShoot
     begins = np.arange(segments) * length
     window = begins[:, None] + np.arange(length + 1)
     pieces = lambda x: x[:, window].reshape((sweeps * segments, length + 1) + x.shape[2:])
-    target = pieces(protocol.target)
+    whole, loss = protocol.target, problem.objective
+    if isinstance(loss, Trace):
+        whole = jnp.where(takes_samples(protocol.times, loss.start, loss.stop)[None, :, None], whole, jnp.nan)
+    target = pieces(whole)
     # The last sample of a segment is the first of the next, which counts it.
     inner = jnp.arange(sweeps * segments) % segments != segments - 1
     target = target.at[:, -1].set(jnp.where(inner[:, None], jnp.nan, target[:, -1]))
@@ -132,7 +136,7 @@ def _cut(segments: int, problem: Shooting, params: Array) -> tuple[MultipleShoot
         solver=protocol.solver,
     )
     first = jnp.arange(sweeps * segments) % segments == 0
-    sd = problem.objective.sd if isinstance(problem.objective, Trace) else jnp.ones(())
+    sd = loss.sd if isinstance(loss, Trace) else jnp.ones(())
     objective = Trace(sd=pieces(jnp.broadcast_to(sd, protocol.target.shape)) if sd.ndim else sd)
     guided = MultipleShootingProblem(problem.model, problem.free, parts, objective, first)
     return guided, _following(problem, params, jnp.asarray(begins))

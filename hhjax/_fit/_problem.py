@@ -110,7 +110,7 @@ class Shooting(AbstractProblem):
 
     def errors(self, V: Array) -> Array:
         """Residuals of the traces V (mV), shape (R,)."""
-        return jnp.ravel(self.objective(self.protocol.ts, V, self.protocol.target))
+        return jnp.ravel(self.objective(self.protocol.times, V, self.protocol.target))
 
     def jacobian(self, u: Array, strength: Array) -> tuple[Array, Array]:
         P, (sweeps, _, n) = len(self.free.names), self.protocol.target.shape

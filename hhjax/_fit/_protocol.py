@@ -39,6 +39,7 @@ class Protocol(eqx.Module):
     - `v0`: initial membrane potential, mV, shape (sweeps, n); where a fit of it starts if
         `free_v0`.
     - `dt`: time step, ms; `stride`: steps from one sample to the next.
+    - `began`: when, by the recording's own times, its first sample was taken, ms.
     """
 
     ts: Array
@@ -54,6 +55,12 @@ class Protocol(eqx.Module):
     stride: int = eqx.field(static=True)
     held: bool = eqx.field(static=True)
     solver: Any
+    began: Array | float = 0.0
+
+    @property
+    def times(self) -> Array:
+        """Of the samples, ms, as the recording has them: those of the windows of losses."""
+        return self.ts + self.began
 
     @property
     def steps(self) -> int:
@@ -72,13 +79,14 @@ def make_protocol(
     stride: int,
     held: bool,
     solver: Any,
+    began: Array | float = 0.0,
 ) -> Protocol:
     """A protocol of samples at `ts` (ms, from 0), its currents made ready for the grid."""
     observed = jnp.asarray(np.isfinite(target).any(axis=(0, 1)), target.dtype)
     tables = [_table(ts, x, stride, is_held) for x, is_held in ((injected, held), (seen, False))]
     current, command = (Tabulated(means, slopes, dt) for means, slopes in tables)
     arrays = (ts, target, injected, seen, current, command, observed, v0)
-    return Protocol(*arrays, free_v0, dt, stride, held, solver)
+    return Protocol(*arrays, free_v0, dt, stride, held, solver, began)
 
 
 @functools.partial(jax.jit, static_argnums=(2, 3))
@@ -176,7 +184,7 @@ def protocol_of(
         )
     check_unit(recording, electrode.area, "model=(neuron, hh.Electrode(area=...))")
     ts = np.asarray(recording.ts, float)
-    ts = ts - ts[0]
+    began, ts = jnp.asarray(ts[0], dtype), ts - ts[0]
     V = np.asarray(recording.V, float)
     V = V[..., None] if V.ndim == 2 else V
     if V.shape[-1] != network.n:
@@ -213,7 +221,7 @@ def protocol_of(
     arrays = [jnp.asarray(x, dtype) for x in (ts, V, recording.current, seen, v0)]
     solver = cast_floats(as_stepper(solver), dtype)
     grid = {"dt": sampling / stride, "stride": stride, "held": recording.held, "solver": solver}
-    return make_protocol(*arrays, free_v0=free_v0, **grid)
+    return make_protocol(*arrays, free_v0=free_v0, **grid, began=began)
 
 
 def _filled(ts: np.ndarray, V: np.ndarray) -> np.ndarray:

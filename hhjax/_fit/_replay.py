@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Array
 
 from .._base.parameters import cast_floats, run_dtype
+from .._base.swings import swings_below, warn_of_swings
 from .._run.spikes import coincidence_factor, concrete_spike_times, filled
 from ..recordings import Recording
 from ._protocol import check_model, Protocol, protocol_of, run, split
@@ -45,7 +46,8 @@ class Score:
 
     **Fields:** `spikes_data`, `spikes_model`: how many, whole numbers; `coincidence`: the
     coincidence factor Γ, see [`hh.coincidence_factor`][]; `rmse`: root mean squared error of V
-    below threshold, mV. Where nothing was recorded all but `spikes_model` are NaN.
+    below threshold, mV. Where nothing was recorded all but `spikes_model` are NaN. Of a model that turned
+    infinite or NaN `spikes_model` is −1 and the rest but `spikes_data` NaN.
     """
 
     spikes_data: np.ndarray
@@ -87,13 +89,14 @@ def score(
 
     - `V`: mV, shape (sweeps, times, n) or (sweeps, times).
     - `data`: the recording.
-    - `threshold`: of a spike, mV; `window`: within which two spikes coincide, ms.
+    - `threshold`: of a spike, mV, with a warning where V rises and falls by more than 10 mV below it;
+        `window`: within which two spikes coincide, ms.
     - `before`, `after`: what is left out of the error around every spike of either trace,
         ms.
 
     **Returns:** a [`hh.Score`][]. Missing data (NaN) are left out of the error. A spike whose crossing lies
     in a gap or next to it is not known, and the model's has no match. Where a neuron's sweep has no data at
-    all, what needs them is NaN. A model's NaN, as where its run blew up, makes the error NaN.
+    all, what needs them is NaN.
     """
     ts, target = data.ts, np.asarray(data.V)
     target = target[..., None] if target.ndim == 2 else target
@@ -101,6 +104,8 @@ def score(
     V = V[..., None] if V.ndim == 2 else V
     if V.shape != target.shape:
         raise ValueError(f"`V` must have the shape of `data.V`, {target.shape}, got {V.shape}.")
+    for traces, of in ((target, "trace of the data"), (V, "trace of the model")):
+        warn_of_swings(swings_below(np.moveaxis(traces, 1, 0), threshold), threshold, of)
     sweeps, _, n = target.shape
     shape = (sweeps, n)
     spikes_model = np.zeros(shape, int)
@@ -108,11 +113,13 @@ def score(
     for at in np.ndindex(shape):
         pair = [x[at[0], :, at[1]] for x in (target, V)]
         found = [_known_spikes(ts, x, threshold) for x in pair]
-        spikes_model[at] = len(found[1])
-        below = ~np.isnan(pair[0])
+        finite, below = np.isfinite(pair[1]).all(), ~np.isnan(pair[0])
+        spikes_model[at] = len(found[1]) if finite else -1
         if not below.any():
             continue
         spikes_data[at] = len(found[0])
+        if not finite:
+            continue
         gamma[at] = coincidence_factor(found[1], found[0], ts[-1] - ts[0], window)
         for time in np.concatenate(found):
             below &= (ts < time - before) | (ts > time + after)

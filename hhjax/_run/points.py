@@ -20,7 +20,7 @@ from .._io.results import PointsInMemory, PointsOnDisk
 from .._model.network import Network
 from ..steppers.solvers import as_stepper, default_solver, solver_name
 from .axes import _amplitude, _as_axis, _Named, _put, Point, renamed_axes
-from .reducers import check_reducers, SpikeCount
+from .reducers import check_reducers, SpikeCount, warn_of_watched, watched
 from .run import count_steps, make_plan
 from .simulate import check_run, simulate
 
@@ -39,20 +39,22 @@ class _Job(eqx.Module):
     wheres: tuple[Callable | _Named, ...] = eqx.field(static=True)
     settings: Settings = eqx.field(static=True)
 
-    def run(self, values: list, index: Array) -> tuple[Any, Any, Array]:
-        """One point: what was saved, what was reduced, which neurons are finite."""
+    def run(self, values: list, index: Array) -> tuple[tuple[Any, Any, Array], Any]:
+        """One point: what was saved, what was reduced, which neurons are finite; and what was seen besides,
+        see `watched`."""
         point = _put(self.point, self.wheres, values)
         key = None if self.key is None else jax.random.fold_in(self.key, index)
         run = simulate(
             point.network,
             stimulus=point.stimulus,
             v0=point.v0,
-            reduce=self.reduce,
+            reduce=watched(self.reduce),
             key=key,
             throw=False,
             **self.settings.options,
         )
-        return run.ys, run.reduced, run.finite
+        reduced, found = run.reduced
+        return (run.ys, reduced, run.finite), found
 
 
 def _run_chunk(job: _Job, values: list, index: Array | np.ndarray, blocks: int) -> tuple:
@@ -87,7 +89,7 @@ def _shapes(job: _Job, values: list) -> Any:
     sizes = tuple((x.shape, x.dtype) for x in jax.tree.leaves(arrays))
     key = (tuple(leaves), structure, sizes, jax.tree.structure(arrays))
     if key not in _known_shapes:
-        _known_shapes[key] = eqx.filter_eval_shape(lambda job: job.run(values, jnp.int32(0)), job)
+        _known_shapes[key] = eqx.filter_eval_shape(lambda job: job.run(values, jnp.int32(0))[0], job)
     return _known_shapes[key]
 
 
@@ -148,14 +150,19 @@ class Points(NamedTuple):
         """Run all points that are not in the store, in which they begin at `offset`."""
         mine = self.mine
         progress = Progress(meter, len(mine))
+        seen = []
         for start in range(0, len(mine), self.size):
             flat = mine[start : start + self.size]
             if not store.has(offset + start, offset + start + len(flat)):
                 padded = np.concatenate([flat, np.repeat(flat[-1:], self.size - len(flat))])
                 out = _compiled(self.job, self.take(padded), padded.astype(np.int32), self.blocks)
-                store.write(offset + start, jax.tree.map(lambda x: np.asarray(x)[: len(flat)], out))
+                out, found = jax.tree.map(lambda x: np.asarray(x)[: len(flat)], out)
+                store.write(offset + start, out)
+                seen.append([x.any(axis=-1) for x in found])
             progress.advance(len(flat))
         progress.close()
+        found = [np.concatenate(x) for x in zip(*seen)]
+        warn_of_watched(watched(self.job.reduce)[1], found, "run")
 
 
 def lay_out(

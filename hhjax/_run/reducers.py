@@ -8,11 +8,13 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from .._base.parameters import as_float_array, check_size, param, Parameter
+from .._base.swings import start_swing, swing, warn_of_swings
+from .._base.windows import takes, takes_spike
 from .._model.neuron import State
-from .spikes import crossings
+from .spikes import crossings, KeptSpikes
 
 
 class AbstractReducer(eqx.Module):
@@ -35,6 +37,20 @@ class AbstractReducer(eqx.Module):
     def finish(self, carry: Any) -> Any:
         """The result, from what was carried to the end."""
         return carry
+
+    def void(self, result: Any, finite: Bool[Array, " n"]) -> Any:
+        """The result of a run in which some neurons turned infinite or NaN: NaN, of whole numbers −1.
+
+        By default where the last axis is that of the neurons, and of all else the whole.
+        """
+        of = lambda x: finite if x.shape[-1:] == finite.shape else finite.all()
+        return jax.tree.map(lambda x: _void(x, of(x)), jax.tree.map(jnp.asarray, result))
+
+
+def _void(x: Array, finite: Array) -> Array:
+    """`x` where `finite`, else NaN or −1; what has neither as it is."""
+    kinds = ((jnp.inexact, jnp.nan), (jnp.signedinteger, -1))
+    return next((jnp.where(finite, x, no) for kind, no in kinds if jnp.issubdtype(x.dtype, kind)), x)
 
 
 class Reducer(AbstractReducer):
@@ -66,33 +82,38 @@ def voltage(t: Array, y: State, args: Any) -> Float[Array, " n"]:
 class SpikeCount(AbstractReducer):
     """How often V crosses `threshold` upward, shape (n,), whole numbers.
 
-    **Fields:** `threshold`: mV; `start`: ms, crossings before are not counted, so that none are
+    **Fields:** `threshold`: mV; `start`: ms, crossings up to then are not counted, so that none are
     if it lies after the run.
+
+    **Returns:** −1 for a neuron that turned infinite or NaN. Outside `jit` and in [`hh.sweep`][] a warning
+    tells of V that rises and falls by more than 10 mV below the threshold.
     """
 
     threshold: Parameter = param(0.0, unit="mV")
     start: Parameter = param(-np.inf, unit="ms")
 
     def init(self, t: Array, y: State, args: Any) -> Any:
-        return y.V, jnp.zeros(y.V.shape, jnp.int32)
+        return jnp.asarray(t, y.V.dtype), y.V - self.threshold, jnp.zeros(y.V.shape, jnp.int32)
 
     def update(self, carry: Any, t: Array, y: State, args: Any) -> Any:
-        V, count = carry
-        up = (V < self.threshold) & (y.V >= self.threshold) & (t > self.start)
-        return y.V, count + up.astype(jnp.int32)
+        before, v, count = carry
+        t, V = jnp.asarray(t, y.V.dtype), y.V - self.threshold
+        return t, V, count + takes_spike(before, t, v, V, self.start).astype(jnp.int32)
 
     def finish(self, carry: Any) -> Array:
-        return carry[1]
+        return carry[2]
 
 
 class SpikeTimes(AbstractReducer):
-    """The times (ms) at which V crosses `threshold` upward, shape (n, max_spikes).
+    """The times (ms) at which V crosses `threshold` upward, and how many these are.
 
-    The first `max_spikes` of each neuron, padded with NaN. A crossing is interpolated by the
-    cubic through the samples at its end and the three before: off by 2e-4 ms for the squid
-    axon at dt = 0.025 ms. Differentiable.
+    A crossing is interpolated by the cubic through the samples at its end and the three before: off by
+    2e-4 ms for the squid axon at dt = 0.025 ms. Differentiable.
 
-    **Fields:** `max_spikes`: how many to keep; `threshold`: mV.
+    **Fields:** `max_spikes`: how many to keep of each neuron, the first ones; `threshold`: mV.
+
+    **Returns:** an [`hh.KeptSpikes`][], which [`hh.firing_rate`][] takes and its like. Warnings are those of
+    [`hh.SpikeCount`][].
     """
 
     max_spikes: int = eqx.field(static=True)
@@ -120,7 +141,7 @@ class SpikeTimes(AbstractReducer):
         found = found.at[jnp.arange(n), row].set(sample, mode="drop")
         return ts, V, count + up.astype(jnp.int32), found
 
-    def finish(self, carry: Any) -> Array:
+    def finish(self, carry: Any) -> KeptSpikes:
         _, _, count, found = carry
         empty = jnp.arange(self.max_spikes, dtype=jnp.int32)[None, :] >= count[:, None]
         # An empty slot is filled with a crossing, so that no derivative turns NaN.
@@ -129,13 +150,48 @@ class SpikeTimes(AbstractReducer):
         origin = flat[:, 2]
         near = jnp.full(flat.shape[0], 2, jnp.int32)
         times = origin + crossings(flat[:, :4] - origin[:, None], flat[:, 4:], None, near)
-        return jnp.where(empty, jnp.nan, times.reshape(empty.shape))
+        return KeptSpikes(jnp.where(empty, jnp.nan, times.reshape(empty.shape)), count)
+
+    def void(self, result: KeptSpikes, finite: Bool[Array, " n"]) -> KeptSpikes:
+        return KeptSpikes(_void(result.times, finite[:, None]), _void(result.count, finite))
+
+
+class Swings(AbstractReducer):
+    """Whether V rises and falls by more than 10 mV below `threshold`, shape (n,), after `start`."""
+
+    threshold: Parameter = param(0.0, unit="mV")
+    start: Parameter = param(-np.inf, unit="ms")
+
+    def init(self, t: Array, y: State, args: Any) -> Any:
+        return self.update(start_swing(y.V), t, y, args)
+
+    def update(self, carry: Any, t: Array, y: State, args: Any) -> Any:
+        return swing(carry, y.V - self.threshold, takes(t, self.start))
+
+    def finish(self, carry: Any) -> Array:
+        return carry[2]
+
+
+def watched(reduce: Any) -> tuple[Any, tuple[Swings, ...]]:
+    """Reducers, and what watches over those that count spikes."""
+    leaves = jax.tree.leaves(reduce, is_leaf=lambda x: isinstance(x, AbstractReducer))
+    if any(isinstance(x, Swings) for x in leaves):  # which is watched already
+        return reduce, ()
+    counts = [x for x in leaves if isinstance(x, (SpikeCount, SpikeTimes))]
+    return reduce, tuple(Swings(x.threshold, getattr(x, "start", -np.inf)) for x in counts)
+
+
+def warn_of_watched(watchers: tuple[Swings, ...], found: Any, of: str) -> None:
+    """Say what the watchers `found`, once for each threshold."""
+    by_threshold = {str(x.threshold): (swings, x.threshold) for x, swings in zip(watchers, found)}
+    for swings, threshold in by_threshold.values():
+        warn_of_swings(swings, threshold, of)
 
 
 class Mean(AbstractReducer):
     """The mean over all steps of `fn(t, y, args)`, by default of V.
 
-    **Fields:** `fn`; `start`: ms, steps that end before are left out.
+    **Fields:** `fn`; `start`: ms, steps that end by then are left out.
 
     **Returns:** what `fn` returns, of truth values and whole numbers as well, as floats; NaN where no
     step is left.
@@ -149,8 +205,9 @@ class Mean(AbstractReducer):
 
     def update(self, carry: Any, t: Array, y: State, args: Any) -> Any:
         count, mean = carry
-        count = count + (t > self.start).astype(count.dtype)
-        weight = jnp.where(t > self.start, 1 / jnp.maximum(count, 1), 0.0)
+        counts = takes(t, self.start)
+        count = count + counts.astype(count.dtype)
+        weight = jnp.where(counts, 1 / jnp.maximum(count, 1), 0.0)
         move = lambda m, x: m + weight.astype(m.dtype) * (x - m)
         return count, jax.tree.map(move, mean, self._seen(t, y, args))
 
@@ -173,7 +230,7 @@ class Extremes(NamedTuple):
 class Extrema(AbstractReducer):
     """The least and the greatest value of `fn(t, y, args)`, by default of V.
 
-    **Fields:** `fn`; `start`: ms, steps that end before are left out.
+    **Fields:** `fn`; `start`: ms, steps that end by then are left out.
 
     **Returns:** [`hh.Extremes`][]; of nothing the least is ∞ and the greatest −∞.
     """
@@ -183,12 +240,12 @@ class Extrema(AbstractReducer):
 
     def init(self, t: Array, y: State, args: Any) -> Any:
         x = self.fn(t, y, args)
-        filled = lambda value: jax.tree.map(lambda x: jnp.where(t > self.start, x, value), x)
+        filled = lambda value: jax.tree.map(lambda x: jnp.where(takes(t, self.start), x, value), x)
         return Extremes(filled(jnp.inf), filled(-jnp.inf))
 
     def update(self, carry: Any, t: Array, y: State, args: Any) -> Any:
         x = self.fn(t, y, args)
-        counts = t > self.start
+        counts = takes(t, self.start)
         least = lambda m, x: jnp.where(counts & (x < m), x, m)
         most = lambda m, x: jnp.where(counts & (x > m), x, m)
         return Extremes(jax.tree.map(least, carry.min, x), jax.tree.map(most, carry.max, x))
@@ -200,7 +257,7 @@ class Histogram(AbstractReducer):
     A bin holds its lower edge, not its upper one; what lies outside is not counted.
 
     **Fields:** `edges`: shape (bins + 1,), increasing; `fn`; `start`: ms, steps that end
-    before are left out.
+    by then are left out.
 
     **Returns:** whole numbers, shape (bins, n); zeros where no step is left.
     """
@@ -221,7 +278,7 @@ class Histogram(AbstractReducer):
     def update(self, carry: Array, t: Array, y: State, args: Any) -> Array:
         x = self.fn(t, y, args)
         above = x[None] >= self.edges.reshape((-1,) + (1,) * x.ndim)
-        return carry + (above[:-1] & ~above[1:] & (t > self.start)).astype(jnp.int32)
+        return carry + (above[:-1] & ~above[1:] & takes(t, self.start)).astype(jnp.int32)
 
 
 def check_reducers(reduce: Any) -> None:

@@ -8,8 +8,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from .._base.parameters import is_concrete, run_dtype
 from .._model.network import Model, vector_field
 from .._model.neuron import State
+from ..stimuli._base import as_stimulus
 from .run import count_steps
 from .simulate import check_run, save_V
 from .solution import Solution
@@ -33,13 +35,15 @@ def reference(
 ) -> Solution:
     """Run a network with a tight adaptive diffrax solver, to compare others against.
 
-    The solver steps onto the stimulus's edges. For digits worth the name, enable
+    The solver steps onto the stimulus's edges; where it does not know them, as of a Python function of t, its
+    steps are at most 2·dt long, see [`hh.steps_onto`][]. For digits worth the name, enable
     `jax_enable_x64`; in float32 the default tolerances are 1e-6.
 
     **Arguments:** those of [`hh.simulate`][], and
 
-    - `dt`: spacing of the saved values, ms; it has no bearing on the accuracy of the
-        solution, and the spike times are read off the saved values.
+    - `dt`: spacing of the saved values, ms, off which spike times are read. It has no bearing on the
+        accuracy of the solution, unless the stimulus is a function of t: what that does for less than dt
+        may be stepped over.
     - `solver`: any adaptive diffrax ODE solver; `diffrax.Kvaerno5()` for stiff models.
     - `saveat`: any `diffrax.SaveAt` with t0, t1, ts, fn; by default V every `dt`.
     - `rtol`, `atol`: tolerances of the step size controller, by default 1e-10 in float64.
@@ -69,9 +73,7 @@ def reference(
         raise ValueError(f"`saveat` must be a diffrax.SaveAt of t0, t1, ts and fn alone, got {saveat!r}.")
     final_too = diffrax.SaveAt(subs=(saveat.subs, diffrax.SubSaveAt(t1=True)))
     controller = diffrax.PIDController(rtol=rtol or tolerance, atol=atol or tolerance)
-    edges = stimulus.edges(t0, t1)
-    if edges.size:
-        controller = diffrax.ClipStepSizeController(controller, jump_ts=edges.astype(dtype))
+    controller = steps_onto(controller, stimulus, t1=t1, dt=dt, t0=t0)
     solved: Any = _solve(
         diffrax.ODETerm(vector_field),
         solver,
@@ -90,3 +92,46 @@ def reference(
 
 
 _solve = eqx.filter_jit(diffrax.diffeqsolve)
+
+
+def steps_onto(
+    controller: diffrax.PIDController, stimulus: Any, *, t1: float, dt: float, t0: float = 0.0
+) -> diffrax.AbstractStepSizeController:
+    """A controller for `diffrax.diffeqsolve` that steps over nothing that a stimulus does.
+
+    An adaptive solver lengthens its steps while nothing happens, and then a pulse falls between two of the
+    times at which it looks. Steps of this one end where the current or its slope jumps, and are short enough
+    for what it does in between.
+
+    ```python
+    network, pulse = hh.Network(hh.squid_axon()), hh.Step(1500.0, 50.0, 50.01)
+    controller = hh.steps_onto(diffrax.PIDController(rtol=1e-6, atol=1e-6), pulse, t1=60.0, dt=0.025)
+    diffrax.diffeqsolve(
+        diffrax.ODETerm(hh.vector_field), diffrax.Tsit5(), t0=0.0, t1=60.0, dt0=None, y0=network.init(),
+        args=(network, pulse), max_steps=None, stepsize_controller=controller,
+    )
+    ```
+
+    **Arguments:**
+
+    - `controller`: a `diffrax.PIDController`.
+    - `stimulus`: as in [`hh.simulate`][].
+    - `t0`, `t1`: of the run, ms.
+    - `dt`: how long something must last not to be missed, ms, where the stimulus does not tell when it
+        happens: a Python function of t, or a class of your own without `edges` and `longest_step`.
+
+    **Returns:** a controller of diffrax's.
+    """
+    if not isinstance(controller, diffrax.PIDController):
+        raise TypeError(f"`controller` must be a diffrax.PIDController, got {controller!r}.")
+    stimulus = as_stimulus(stimulus)
+    longest = stimulus.longest_step(dt)
+    if controller.dtmax is not None:
+        longest = jnp.minimum(longest, controller.dtmax)
+    if is_concrete(longest) and np.isinf(longest):
+        longest = None
+    controller = eqx.tree_at(lambda it: it.dtmax, controller, longest, is_leaf=lambda x: x is None)
+    edges = stimulus.edges(t0, t1)
+    if edges.size == 0:
+        return controller
+    return diffrax.ClipStepSizeController(controller, jump_ts=jnp.sort(edges.astype(run_dtype(stimulus))))

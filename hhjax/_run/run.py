@@ -149,8 +149,8 @@ class Result(eqx.Module):
 class Run(eqx.Module):
     """Steps on the grid t0 + i·dt, of which the last, number `total`, ends at t1.
 
-    **Fields:** `plan`: how many of them are taken, and which are saved by `save`; the others as in
-    [`hh.simulate`][].
+    **Fields:** `plan`: how many of them are taken, and which are saved by `save`; `reduce`: the reducers, and
+    what watches over them, see `watched`; the others as in [`hh.simulate`][].
     """
 
     network: Network
@@ -181,7 +181,11 @@ class Run(eqx.Module):
         `row` is the first of the stimulus's table.
         """
         if not isinstance(start, RunState):
-            y0 = start if isinstance(start, State) else self.network.init(start)
+            if isinstance(start, State):
+                y0 = start
+            else:  # and what arrives at this very time
+                y0 = self.network.init(start)
+                y0 = self.network.after_step(self.t0, self.t0, self.dt, y0, y0)
             seen = self.stimulus.within(self.t0, self.dt, self.t0 + self.dt, row)
             start = RunState(jnp.int32(0), self.stepper.init(self.network, self.t0, self.dt, y0, seen))
         i, reduced = jnp.asarray(start.i, jnp.int32), start.reduced
@@ -206,8 +210,9 @@ class Run(eqx.Module):
     def result(self, ys: Any, end: RunState) -> Result:
         """The result of a run that ended there, of which `ys` was saved."""
         final = self.stepper.output(self.network, end.z)
-        reduced = map_reducers(lambda reducer, carry: reducer.finish(carry), self.reduce, end.reduced)
-        return Result(ys, final, self.network.finite(final), reduced, end)
+        finite = self.network.finite(final)
+        finish = lambda reducer, carry: reducer.void(reducer.finish(carry), finite)
+        return Result(ys, final, finite, map_reducers(finish, self.reduce, end.reduced), end)
 
     def _seen(self, i: Array, z: Any) -> tuple[Array, State, Any]:
         return self.time(i), self.stepper.output(self.network, z), (self.network, self.stimulus)

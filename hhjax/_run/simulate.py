@@ -23,7 +23,7 @@ from ..stimuli._base import as_stimulus, check_stimulus, Stimulus
 from .currents import remember
 from .loop import compiled
 from .non_finite import hint_for, raise_non_finite
-from .reducers import check_reducers
+from .reducers import check_reducers, warn_of_watched, watched
 from .run import count_steps, make_plan, Result, Run, RunState
 from .solution import Progress, Solution
 
@@ -162,7 +162,10 @@ class Prepared(NamedTuple):
     def solution(self, out: Result) -> Solution:
         name, total = type(self.stepper).__name__, int(self.run.total)
         progress = Progress(out.end.z, name, self.t0, self.dt, total, self.whole)
-        made = Solution(jnp.asarray(self.ts), out.ys, out.final, out.finite, out.reduced, progress)
+        reduced, found = out.reduced
+        if is_concrete(out.finite):
+            warn_of_watched(self.run.reduce[1], found, "neuron")
+        made = Solution(jnp.asarray(self.ts), out.ys, out.final, out.finite, reduced, progress)
         quiet = diffrax.RecursiveCheckpointAdjoint(), diffrax.NoProgressMeter()
         return remember(made, self.run, lambda run: compiled(run, self.start, *quiet))
 
@@ -225,7 +228,7 @@ def prepare(
         total=np.int32(total),  # an array: a run that goes on for as long compiles nothing anew
         key=key if stepper.stochastic else None,
         save=saveat.subs.fn,
-        reduce=cast_floats(reduce, dtype),
+        reduce=watched(cast_floats(reduce, dtype)),
         plan=plan,
     )
     ts = np.where(indices == total, t1, t0 + indices * dt).astype(dtype)

@@ -4,9 +4,11 @@ from typing import Any
 
 import equinox as eqx
 import numpy as np
+from jax.typing import ArrayLike
 from jaxtyping import Array, Bool, Float
 
 from .._base.renames import GONE, renamed
+from .._base.swings import SWING, swings_below
 from .._base.tables import facts, is_known, Printed, span, Table
 from .._io.labels import array_table, dataset, label, label_neurons, label_saved, label_times, Labelled
 from .._model.neuron import State
@@ -63,10 +65,11 @@ class Solution(Printed, eqx.Module):
             )
         return self.ys.V
 
-    def spike_times(self, threshold: float = 0.0) -> list[np.ndarray]:
+    def spike_times(self, threshold: ArrayLike = 0.0) -> list[np.ndarray]:
         """Upward crossings of `threshold` (mV), as one array of times (ms) per neuron.
 
-        For use outside `jit`; [`hh.spike_times`][] works inside.
+        A warning tells of V that rises and falls by more than 10 mV below the threshold. For use outside
+        `jit`; [`hh.spike_times`][] works inside.
         """
         times = np.asarray(spike_times(self.ts, self.V, threshold))
         return [row[~np.isnan(row)] for row in times]
@@ -94,7 +97,9 @@ class Solution(Printed, eqx.Module):
         counts = ((V[:-1] < 0) & (V[1:] >= 0)).sum(axis=0)
         few = ", ".join(map(str, counts)) if counts.size <= 10 else f"{span(counts)} of a neuron"
         rate = 1000 * counts.mean() / (ts[-1] - ts[0])
-        return f"{few} upward through 0 mV, {rate:.4g} Hz{' on average' * (counts.size > 1)}"
+        missed = int(swings_below(V, 0.0).sum())
+        told = f"; V of {missed} rises and falls by more than {SWING:g} mV below" * (missed > 0)
+        return f"{few} upward through 0 mV, {rate:.4g} Hz{' on average' * (counts.size > 1)}{told}"
 
     def currents(self, network: Any = None, stimulus: Any = None) -> Currents:
         """All ionic and synaptic currents, that of the stimulus included, at the times `ts`.

@@ -2,14 +2,34 @@
 
 from typing import Any
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
+from .._base.host import warn
 from .._base.parameters import as_float_array, is_concrete
 from .._base.renames import renamed
+from .._base.swings import swings_below, warn_of_swings
+from .._base.windows import takes, takes_spike
+
+
+class KeptSpikes(eqx.Module):
+    """The first spikes of every neuron, and how many there were.
+
+    What is worked out from more spikes than were kept, as a rate in a window that reaches beyond them, is
+    NaN, with a warning outside `jit`.
+
+    **Fields:**
+
+    - `times`: ms, shape (n, max_spikes), padded with NaN at the end.
+    - `count`: of all spikes, whole numbers, shape (n,); −1 for a neuron that turned infinite or NaN.
+    """
+
+    times: Float[Array, "..."]
+    count: Int[Array, "..."]
 
 
 def _newton_coefficients(t: Array, v: Array) -> list[Array]:
@@ -77,8 +97,8 @@ def _window(xp: Any, i: Any, length: int) -> tuple[Any, Any]:
 
 def traced_spike_times(
     ts: Array, V: Array, slopes: Array | None, max_spikes: int | np.integer, among: Array | bool = True
-) -> Array:
-    """Upward zero crossings of one trace, shape (max_spikes,), padded with NaN.
+) -> KeptSpikes:
+    """Upward zero crossings of one trace, the first `max_spikes` of them.
 
     **Arguments:** `among`: which intervals between samples count, shape (times − 1,).
     """
@@ -90,7 +110,17 @@ def traced_spike_times(
     # Times from the window's start: float32 keeps its digits late in a run.
     origin = ts[window[:, 0]]
     times = origin + crossings(ts[window] - origin[:, None], V[window], ends, near)
-    return jnp.where(where >= 0, times, jnp.nan)
+    return KeptSpikes(jnp.where(where >= 0, times, jnp.nan), found.sum(dtype=jnp.int32))
+
+
+def spikes_within(ts: Array, V: Array, start: Any, stop: Any, room: int) -> KeptSpikes:
+    """Upward zero crossings of the columns of V, shape (times, n), in a window of time, the first `room`."""
+
+    def of_one(v: Array) -> KeptSpikes:
+        among = takes_spike(ts[:-1], ts[1:], v[:-1], v[1:], start, stop)
+        return traced_spike_times(ts, v, None, room, among)
+
+    return jax.vmap(of_one, in_axes=1)(V)
 
 
 def filled(ts: Array, V: Array) -> tuple[Array, Array]:
@@ -148,10 +178,11 @@ def spike_times(
     - `ts`: sample times, ms, increasing.
     - `V`: mV, shape (times,) or (times, n).
     - `threshold`: mV. At 0 mV the small spikes of a strongly driven squid axon (above
-        62.87 µA/cm²) are missed; take a lower one there.
-    - `max_spikes`: how many spikes per neuron to keep, the first ones. By default all;
-        under `jit` and `grad`, where the number is not known, room for one at every other
-        sample.
+        62.87 µA/cm²) are missed; take a lower one there. Outside `jit` a warning tells of V that rises
+        and falls by more than 10 mV below the threshold.
+    - `max_spikes`: how many spikes per neuron to keep, the first ones; outside `jit` with a warning if there
+        are more. By default all; under `jit` and `grad`, where the number is not known, room for one at
+        every other sample.
     - `slopes`: dV/dt at the samples, mV/ms, the shape of V; optional.
 
     **Returns:** ms, shape (max_spikes,) or (n, max_spikes), padded with NaN at the end.
@@ -167,7 +198,7 @@ def spike_times(
         )
     if slopes is not None and jnp.shape(slopes) != V.shape:
         raise ValueError(f"`slopes` must have the shape of `V`, {V.shape}, got {jnp.shape(slopes)}.")
-    ts, V = ts.astype(V.dtype), V - jnp.asarray(threshold, V.dtype)
+    raw, ts, V = V, ts.astype(V.dtype), V - jnp.asarray(threshold, V.dtype)
     if max_spikes is not None and (not isinstance(max_spikes, (int, np.integer)) or max_spikes < 1):
         raise ValueError(f"`max_spikes` must be a whole number of at least 1, got {max_spikes!r}.")
     single = V.ndim == 1
@@ -178,36 +209,54 @@ def spike_times(
     else:
         room = ts.shape[0] // 2 if max_spikes is None else max_spikes
         each = lambda v, dv: traced_spike_times(ts, v, dv, room)
-        times = jax.vmap(each, in_axes=1)(V, slopes)
+        kept = jax.vmap(each, in_axes=1)(V, slopes)
+        times, _ = read(kept)
+    if is_concrete(V):
+        warn_of_swings(swings_below(raw[:, None] if single else raw, threshold), threshold)
     return times[0] if single else times
 
 
-def isi(times: Float[Array, "... spikes"]) -> Float[Array, "... intervals"]:
+def read(spikes: Any, stop: ArrayLike = jnp.inf) -> tuple[Any, Any]:
+    """Times (ms) of spikes, and whether these are all up to `stop` (ms), with a warning if not."""
+    if not isinstance(spikes, KeptSpikes):
+        return spikes, True
+    times, count = spikes.times, spikes.count
+    over = (count > times.shape[-1]) & ~(times[..., -1] >= stop)
+    if is_concrete(over) and np.any(over):
+        warn(
+            f"{np.sum(over)} of {np.size(over)} trains have more spikes, up to {np.max(count)}, than the "
+            f"{times.shape[-1]} that were kept: give a larger `max_spikes`."
+        )
+    return times, ~over & (count >= 0)
+
+
+def isi(times: Float[Array, "... spikes"] | KeptSpikes) -> Float[Array, "... intervals"]:
     """Interspike intervals in ms, of spike times in ms, NaN where there is none."""
-    return jnp.diff(times, axis=-1)
+    return jnp.diff(read(times)[0], axis=-1)
 
 
-def isi_cv(times: Float[Array, "... spikes"]) -> Float[Array, "..."]:
+def isi_cv(times: Float[Array, "... spikes"] | KeptSpikes) -> Float[Array, "..."]:
     """Coefficient of variation of the interspike intervals, std/mean, dimensionless.
 
-    **Arguments:** `times`: ms, padded with NaN. **Returns:** NaN with fewer than three
-    spikes.
+    **Arguments:** `times`: ms, padded with NaN, or an [`hh.KeptSpikes`][]. **Returns:** NaN with fewer than
+    three spikes, and with more than were kept.
     """
-    intervals = isi(times)
+    found, known = read(times)
+    intervals = jnp.diff(found, axis=-1)
     valid = ~jnp.isnan(intervals)
-    count = valid.sum(axis=-1).astype(times.dtype)
+    count = valid.sum(axis=-1).astype(found.dtype)
     safe = jnp.where(valid, intervals, 0.0)
     mean = safe.sum(axis=-1) / jnp.maximum(count, 1)
     deviation = jnp.where(valid, safe - jnp.expand_dims(mean, -1), 0.0)
     variance = (deviation**2).sum(axis=-1) / jnp.maximum(count, 1)
     positive = variance > 0
     std = jnp.where(positive, jnp.sqrt(jnp.where(positive, variance, 1.0)), 0.0)
-    return jnp.where(count >= 2, std / jnp.where(count >= 2, mean, 1.0), jnp.nan)
+    return jnp.where((count >= 2) & known, std / jnp.where(count >= 2, mean, 1.0), jnp.nan)
 
 
 @renamed(t0="start", t1="stop")
 def firing_rate(
-    times: Float[Array, "... spikes"],
+    times: Float[Array, "... spikes"] | KeptSpikes,
     start: ArrayLike = -jnp.inf,
     stop: ArrayLike = jnp.inf,
 ) -> Float[Array, "..."]:
@@ -216,16 +265,18 @@ def firing_rate(
     With k spikes in the window, (k − 1)/(last − first). Unlike a count divided by the
     window's length it does not depend on where the window cuts, and it is differentiable.
 
-    **Arguments:** `times`: ms, padded with NaN; `start`, `stop`: ms, the window.
+    **Arguments:** `times`: ms, padded with NaN, or an [`hh.KeptSpikes`][]; `start`, `stop`: ms, the window,
+    to which a spike at its stop belongs and one at its start does not.
 
-    **Returns:** Hz, 0 with fewer than two spikes in the window.
+    **Returns:** Hz, 0 with fewer than two spikes in the window; NaN where some in it were not kept.
     """
-    inside = (times >= start) & (times <= stop)
-    count = inside.sum(axis=-1).astype(times.dtype)
-    first = jnp.min(jnp.where(inside, times, jnp.inf), axis=-1)
-    last = jnp.max(jnp.where(inside, times, -jnp.inf), axis=-1)
+    found, known = read(times, stop)
+    inside = takes(found, start, stop)
+    count = inside.sum(axis=-1).astype(found.dtype)
+    first = jnp.min(jnp.where(inside, found, jnp.inf), axis=-1)
+    last = jnp.max(jnp.where(inside, found, -jnp.inf), axis=-1)
     span = jnp.where(count >= 2, last - first, 1.0)
-    return jnp.where(count >= 2, 1000 * (count - 1) / span, 0.0)
+    return jnp.where(known, jnp.where(count >= 2, 1000 * (count - 1) / span, 0.0), jnp.nan)
 
 
 def coincidence_factor(times: Any, reference: Any, duration: float, window: float = 4.0) -> float:
@@ -237,17 +288,16 @@ def coincidence_factor(times: Any, reference: Any, duration: float, window: floa
     1015-1045, eq. 37). 1 if every spike is matched, 0 if no more are than by chance. A
     spike matches one other at most.
 
-    **Arguments:** `times`, `reference`: of one neuron each, ms, NaN ignored; `duration`: of
-    the trace, ms; `window`: Δ, ms.
+    **Arguments:** `times`, `reference`: of one neuron each, ms, NaN ignored, or an [`hh.KeptSpikes`][];
+    `duration`: of the trace, ms; `window`: Δ, ms.
 
-    **Returns:** dimensionless; NaN where neither has a spike.
+    **Returns:** dimensionless; NaN where neither has a spike, or one has more than were kept.
     """
-    ours, theirs = (
-        np.sort(x[~np.isnan(x)]) for x in (np.asarray(times, float), np.asarray(reference, float))
-    )
+    both = [read(x) for x in (times, reference)]
+    ours, theirs = (np.sort(x[~np.isnan(x)]) for x in (np.asarray(x, float) for x, _ in both))
     if not (duration > 0 and window > 0):
         raise ValueError(f"`duration` and `window` must be positive (ms), got {duration} and {window}.")
-    if ours.size + theirs.size == 0:
+    if ours.size + theirs.size == 0 or not all(np.all(known) for _, known in both):
         return float("nan")
     matched, i, j = 0, 0, 0
     while i < ours.size and j < theirs.size:

@@ -11,10 +11,12 @@ from jaxtyping import Array, Float, Int
 from .. import features
 from .._base.host import number, table
 from .._base.parameters import as_float_array, cast_floats, is_concrete, run_dtype
+from .._base.swings import swings_below, warn_of_swings
+from .._base.windows import takes_samples
 from .._model.network import Network
 from .._model.neuron import Neuron
 from .._run.simulate import simulate
-from .._run.spikes import firing_rate, isi, spike_times
+from .._run.spikes import firing_rate, isi, KeptSpikes, read, spikes_within
 from ..stimuli.shapes import Step
 from ._steady import resting_potential
 from ._system import one_neuron
@@ -92,16 +94,16 @@ def _features(
     # Features look along the times, the last axis but one.
     rest = features.rest(ts, V, stop=start)
     steady = features.mean(ts, V, start=stop - 0.1 * (stop - start), stop=stop)
-    inside = ((ts >= start) & (ts <= stop))[:, None]
+    inside = takes_samples(ts, start, stop)[:, None]
     away = jnp.where(inside, jnp.abs(V - rest[None]), -1.0)
     extreme = jnp.take_along_axis(V, jnp.argmax(away, axis=0)[None], axis=0)[0]
-    times = spike_times(ts, jnp.where(inside, V, threshold - 100.0), threshold, room) - start
-    count = (~jnp.isnan(times)).sum(axis=1, dtype=jnp.int32)
+    kept = spikes_within(ts, V - threshold, start, stop, room)
+    times, count = kept.times - start, kept.count
     quiet = (count == 0) & (currents != 0)
     measured = lambda x: jnp.where(quiet, x, jnp.nan)
     over = lambda x, y: x / jnp.where(quiet, y, 1.0)
-    deflection = jnp.where(inside, over(V - rest[None], (extreme - rest)[None]), 0.0)
-    rise = spike_times(ts, deflection, 1 - np.exp(-1), 1)[:, 0] - start
+    deflection = over(V - rest[None], (extreme - rest)[None]) - (1 - np.exp(-1))
+    rise = spikes_within(ts, deflection, start, stop, 1).times[:, 0] - start
     intervals = isi(times)
     change = (intervals[:, 1:] - intervals[:, :-1]) / (intervals[:, 1:] + intervals[:, :-1])
     changes = ~jnp.isnan(change)
@@ -116,8 +118,8 @@ def _features(
         spike_times=times,
         spike_count=count,
         latency=times[:, 0],
-        rate=firing_rate(times),
-        adaptation=jnp.where(changes.any(axis=1), mean_change, jnp.nan),
+        rate=firing_rate(KeptSpikes(times, count)),
+        adaptation=jnp.where(changes.any(axis=1) & (count <= room), mean_change, jnp.nan),
     )
 
 
@@ -178,7 +180,8 @@ def current_clamp(
         and after, ms, `before` for at least 10 ms.
     - `dt`, `solver`: see [`hh.simulate`][].
     - `v0`: initial V, mV; by default the resting potential.
-    - `threshold`: of a spike, mV.
+    - `threshold`: of a spike, mV. Outside `jit` a warning tells of steps in which V rises and falls by more
+        than 10 mV below it.
 
     **Returns:** an [`hh.analysis.CurrentClamp`][].
 
@@ -202,9 +205,12 @@ def current_clamp(
         v0=start_potential(neuron, v0, dtype),
     )
     room = max(int(duration / _SHORTEST), 3)
-    found = _features(
-        run.ts, run.V, currents, as_float_array(threshold, dtype), before, before + duration, room
-    )
+    threshold = as_float_array(threshold, dtype)
+    found = _features(run.ts, run.V, currents, threshold, before, before + duration, room)
+    if is_concrete(run.V) and is_concrete(threshold):
+        read(KeptSpikes(found["spike_times"], found["spike_count"]))
+        inside = np.asarray(takes_samples(run.ts, before, before + duration))
+        warn_of_swings(swings_below(run.V[inside], threshold), threshold, "step")
     return CurrentClamp(
         ts=run.ts, V=run.V.T, currents=currents, start=before, stop=before + duration, **found
     )

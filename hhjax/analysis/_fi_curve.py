@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import diffrax
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -12,10 +13,12 @@ from jaxtyping import Array, Float, Int
 from .._base.host import number, Settings, table
 from .._base.parameters import as_float_array, cast_floats, is_concrete, run_dtype
 from .._base.renames import renamed
+from .._base.swings import warn_of_swings
 from .._model.network import Network
 from .._model.neuron import Neuron
-from .._run.simulate import simulate
-from .._run.spikes import firing_rate, spike_times
+from .._run.reducers import Swings
+from .._run.simulate import save_V, simulate
+from .._run.spikes import firing_rate, spikes_within
 from ._current_clamp import check_currents, check_duration
 from ._rheobase import refine
 from ._steady import first_fold
@@ -32,7 +35,8 @@ class FICurve(eqx.Module):
 
     **Fields:**
 
-    - `currents`: µA/cm², shape (steps,); `rates`: Hz, 0 where the cell does not go on firing.
+    - `currents`: µA/cm², shape (steps,); `rates`: Hz, 0 where the cell does not go on firing, NaN where
+        its run turned infinite or NaN.
     - `threshold`: the smallest current with which it goes on firing, µA/cm²; NaN if it lies
         outside the currents given.
     - `onset_rate`: the rate there, Hz. With class 1 it is the lowest that the run can tell.
@@ -63,10 +67,20 @@ class FICurve(eqx.Module):
 @eqx.filter_jit
 def _rates(
     neuron: Neuron, currents: Array, v0: Array, threshold: Array, start: float, options: Settings
-) -> Array:
-    run = simulate(Network(neuron, n=currents.size), stimulus=currents, v0=v0, throw=False, **options.options)
+) -> tuple[Array, Array]:
+    """The rates, NaN where a run blew up, and whether V rises and falls below the threshold."""
+    run = simulate(
+        Network(neuron, n=currents.size),
+        stimulus=currents,
+        v0=v0,
+        throw=False,
+        saveat=diffrax.SaveAt(t0=True, steps=True, fn=save_V),
+        reduce=Swings(threshold, start),
+        **options.options,
+    )
     room = max(int(options.options["t1"] / _FASTEST), 2)
-    return firing_rate(spike_times(run.ts, run.V, threshold, room), start=start)
+    rates = firing_rate(spikes_within(run.ts, run.V - threshold, start, jnp.inf, room))
+    return jnp.where(run.finite, rates, jnp.nan), run.reduced
 
 
 @renamed(discard="start")
@@ -111,11 +125,12 @@ def fi_curve(
         the cell silent.
     - `duration`: of a run, ms. It sets the lowest rate that can be seen, two spikes in the part
         that counts.
-    - `start`: spikes before are not counted, ms; by default half of the `duration`.
+    - `start`: spikes up to then are not counted, ms; by default half of the `duration`.
     - `tol`: how narrow the bracket of the threshold is in the end, as a fraction of the spacing of
         the currents.
     - `dt`, `solver`, `v0`: see [`hh.simulate`][].
-    - `threshold`: of a spike, mV.
+    - `threshold`: of a spike, mV. Outside `jit` a warning tells of currents with which V rises and falls by
+        more than 10 mV below it.
 
     **Returns:** an [`hh.analysis.FICurve`][].
     """
@@ -133,9 +148,12 @@ def fi_curve(
         raise ValueError(f"`tol` must lie between 0 and 1, got {tol!r}.")
     v0, threshold = as_float_array(v0, dtype), as_float_array(threshold, dtype)
     options = Settings(t1=duration, dt=dt, solver=solver)
-    rates_at = lambda neuron, currents: _rates(neuron, currents, v0, threshold, start, options)
+    rates_at = lambda neuron, currents: _rates(neuron, currents, v0, threshold, start, options)[0]
 
-    rates, fold = rates_at(neuron, currents), first_fold(neuron)
+    rates, missed = _rates(neuron, currents, v0, threshold, start, options)
+    if is_concrete(missed):
+        warn_of_swings(missed, threshold, "current")
+    fold = first_fold(neuron)
     still = jax.lax.stop_gradient(neuron)
     firing = rates > 0
     found = firing.any() & ~firing[0]

@@ -12,7 +12,7 @@ from jaxtyping import Array, Bool, Complex, Float
 from .._base.parameters import as_float_array, cast_floats, is_concrete
 from .._model.neuron import State
 from .._run.simulate import simulate
-from .._run.spikes import spike_times
+from .._run.spikes import concrete_spike_times
 from ..stimuli._base import Constant
 from ._shooting import along_current, close, Closed, count_pieces, Loop, scales, step
 from ._system import prepare, System
@@ -193,7 +193,7 @@ def _settled(system: System, v0: Any, settle: float, neuron: int, pieces: int) -
     late = len(run.ts) // 2
     ts, V = np.asarray(run.ts[late:]), np.asarray(run.V[late:, neuron])
     middle = (V.max() + V.min()) / 2
-    intervals = np.diff(np.asarray(spike_times(ts, V, middle)))
+    intervals = np.diff(np.asarray(concrete_spike_times(ts, (V - middle)[:, None], None))[0])
     if np.ptp(V) < 1.0 or len(intervals) < 2:
         raise ValueError(
             f"No oscillation in the last {settle / 2:g} ms of a run from v0, where V of neuron {neuron} was "

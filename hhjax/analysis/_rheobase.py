@@ -12,9 +12,10 @@ from jaxtyping import Array, Float
 
 from .._base.host import Settings
 from .._base.parameters import as_float_array, cast_floats, is_concrete, run_dtype
+from .._base.swings import warn_of_swings
 from .._model.network import Network
 from .._model.neuron import Neuron
-from .._run.reducers import SpikeCount
+from .._run.reducers import SpikeCount, Swings
 from .._run.simulate import simulate
 from ._current_clamp import check_duration, start_potential
 from ._system import one_neuron
@@ -37,16 +38,19 @@ def refine(
 
 
 @eqx.filter_jit
-def _spikes(neuron: Neuron, currents: Array, v0: Array, threshold: Array, options: Any) -> Array:
+def _spikes(
+    neuron: Neuron, currents: Array, v0: Array, threshold: Array, options: Any
+) -> tuple[Array, Array, Array]:
+    """Whether there are spikes, whether V rises and falls below the threshold, whether the run is finite."""
     run = simulate(
         Network(neuron, n=currents.size),
         stimulus=currents,
         v0=v0,
-        reduce=SpikeCount(threshold),
+        reduce=(SpikeCount(threshold), Swings(threshold)),
         throw=False,
         **options.options,
     )
-    return run.reduced > 0
+    return run.reduced[0] > 0, run.reduced[1], run.finite
 
 
 def rheobase(
@@ -74,7 +78,8 @@ def rheobase(
     - `tol`: how narrow the bracket is in the end, as a fraction of high − low.
     - `dt`, `solver`, `v0`, `threshold`: as in [`hh.analysis.current_clamp`][].
 
-    **Raises:** `ValueError` if the cell fires at `low` or does not at `high`; NaN under `jit`.
+    **Raises:** `ValueError` if the cell fires at `low` or does not at `high`, or runs turn infinite or NaN;
+    NaN under `jit`. A warning tells of V that rises and falls by more than 10 mV below the threshold.
     """
     neuron = one_neuron(neuron)
     dtype = run_dtype(neuron)
@@ -85,9 +90,14 @@ def rheobase(
     v0, threshold = start_potential(neuron, v0, dtype), as_float_array(threshold, dtype)
     neuron, v0, threshold = jax.lax.stop_gradient((neuron, v0, threshold))
     options = Settings(t1=check_duration("duration", duration), dt=dt, solver=solver)
-    fires = lambda currents: _spikes(neuron, currents, v0, threshold, options)
+    fires = lambda currents: _spikes(neuron, currents, v0, threshold, options)[0]
     points = 17
-    ends = fires(jnp.linspace(low, high, points))
+    ends, missed, finite = _spikes(neuron, jnp.linspace(low, high, points), v0, threshold, options)
+    finite = finite.all()
+    if is_concrete(finite):
+        if not finite:
+            raise ValueError(f"`dt` must be shorter: runs turned infinite or NaN, got {dt!r} ms.")
+        warn_of_swings(missed, threshold, "current")
     good = (low < high) & ~ends[0] & ends[-1]
     if is_concrete(good) and not good:
         raise ValueError(
@@ -96,4 +106,4 @@ def rheobase(
             f"{'fires' if ends[-1] else 'is silent'} at `high`."
         )
     _, high = refine(fires, low, high, points, tol)
-    return jnp.where(good, high, jnp.nan)
+    return jnp.where(good & finite, high, jnp.nan)

@@ -5,6 +5,7 @@ from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
+from jax.typing import ArrayLike
 from matplotlib.axes import Axes
 from matplotlib.collections import PathCollection
 from matplotlib.image import AxesImage
@@ -20,15 +21,15 @@ _IMAGE = 2000  # neurons on a side, from which on connections are drawn as point
 def raster(
     solution: Solution,
     *,
-    threshold: float = 0.0,
+    threshold: ArrayLike = 0.0,
     populations: Mapping[str, slice] | None = None,
     ax: Axes | None = None,
     **style: Any,
 ) -> list[Line2D]:
     """Spikes (crossings of `threshold`, mV) of every neuron against time (ms).
 
-    **Arguments:** `populations`: `network.ranges`, to tell them apart by colour; `style`: passed
-    on to `Axes.plot`.
+    **Arguments:** `threshold`: a number or one for each neuron; `populations`: `network.ranges`, to tell
+    them apart by colour; `style`: passed on to `Axes.plot`.
 
     **Returns:** one line, or one for each population.
     """
@@ -60,7 +61,7 @@ def raster_and_rate(
     solution: Solution,
     *,
     bin: float = 5.0,
-    threshold: float = 0.0,
+    threshold: ArrayLike = 0.0,
     populations: Mapping[str, slice] | None = None,
     axes: Sequence[Axes] | None = None,
     **style: Any,
@@ -83,7 +84,8 @@ def raster_and_rate(
     edges = np.append(np.arange(ts[0], ts[-1] - 1e-9 * bin, bin), ts[-1])
     for k, part in enumerate((populations or {"": slice(0, len(times))}).values()):
         members = times[part]
-        counts, _ = np.histogram(np.concatenate(members), edges)
+        # Up to each edge, so that a spike on one belongs to the bin before it.
+        counts = np.diff(np.searchsorted(np.sort(np.concatenate(members)), edges, side="right"))
         rates = 1000 * counts / (np.diff(edges) * len(members))
         look = {"color": COLOURS[k % len(COLOURS)], "linewidth": 1.2, "drawstyle": "steps-post"}
         lines += below.plot(edges, np.append(rates, rates[-1]), **look)

@@ -9,6 +9,7 @@ import numpy as np
 
 from .._base.parameters import check_size
 from .._base.tables import facts, is_known, Printed, span, Table
+from .._base.windows import takes_samples
 
 
 def _read_only(x: Any) -> np.ndarray:
@@ -123,7 +124,7 @@ class Recording(Printed, eqx.Module):
 
     def between(self, start: float, stop: float) -> "Recording":
         """The samples from `start` to `stop` (ms, both included)."""
-        inside = (self.ts >= start - 1e-6 * self.dt) & (self.ts <= stop + 1e-6 * self.dt)
+        inside = takes_samples(self.ts, start, stop, apart=1e-6 * self.dt)
         if inside.sum() < 2:
             raise ValueError(
                 f"`start` = {start} and `stop` = {stop} ms leave fewer than two samples of "

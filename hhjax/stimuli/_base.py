@@ -7,6 +7,7 @@ are, so that no solver loses order.
 """
 
 import abc
+import functools
 from collections.abc import Callable
 from typing import Any, ClassVar, NamedTuple
 
@@ -58,8 +59,16 @@ class Stimulus(eqx.Module):
         return self
 
     def edges(self, t0: float, t1: float) -> Array:
-        """The times (ms) at which the current or its slope jumps, shape (k,)."""
+        """The times (ms) at which the current or its slope jumps, shape (k,), as far as they are known."""
         return jnp.zeros((0,))
+
+    def longest_step(self, dt: float) -> Array | float:
+        """How long (ms) an adaptive step may be that misses nothing between two `edges`.
+
+        By default 2·dt, so that nothing which lasts for dt is stepped over. A stimulus that states
+        all of its `edges` and is slow between them may say more.
+        """
+        return 2 * dt
 
     def check(self) -> None:
         """Refuse parameters that make no sense together, as far as they can be read now."""
@@ -98,6 +107,9 @@ class Constant(Stimulus):
 
     def __call__(self, t: ArrayLike) -> Array:
         return self.amplitude
+
+    def longest_step(self, dt: float) -> Array | float:
+        return np.inf
 
 
 class _Line(Stimulus):
@@ -142,6 +154,9 @@ class Sum(Stimulus):
     def edges(self, t0: float, t1: float) -> Array:
         return jnp.concatenate([part.edges(t0, t1) for part in self.parts])
 
+    def longest_step(self, dt: float) -> Array | float:
+        return functools.reduce(jnp.minimum, [part.longest_step(dt) for part in self.parts])
+
 
 class Scaled(Stimulus):
     """A stimulus times a number: `0.5 * hh.Step(5.0)`.
@@ -172,6 +187,9 @@ class Scaled(Stimulus):
 
     def edges(self, t0: float, t1: float) -> Array:
         return self.stimulus.edges(t0, t1)
+
+    def longest_step(self, dt: float) -> Array | float:
+        return self.stimulus.longest_step(dt)
 
 
 class Point(NamedTuple):
@@ -209,6 +227,9 @@ class PointCurrent(Stimulus):
 
     def edges(self, t0: float, t1: float) -> Array:
         return self.current.edges(t0, t1)
+
+    def longest_step(self, dt: float) -> Array | float:
+        return self.current.longest_step(dt)
 
 
 class _Function(Stimulus):

@@ -85,6 +85,9 @@ class Sampled(Stimulus):
     def edges(self, t0: float, t1: float) -> Array:
         return self.ts
 
+    def longest_step(self, dt: float) -> Array | float:
+        return np.inf
+
 
 class Tabulated(Stimulus):
     """A `Sampled` current on the grid of a run, of which the table is made already.
@@ -107,6 +110,12 @@ class Tabulated(Stimulus):
         i = jnp.clip(jnp.floor(jnp.asarray(t) / self.dt).astype(jnp.int32), 0, self.means.shape[0] - 1)
         middle = (i.astype(self.means.dtype) + 0.5) * self.dt
         return self.means[i] + self.slopes[i] * (t - middle)
+
+    def edges(self, t0: float, t1: float) -> Array:
+        return self.dt * jnp.arange(self.means.shape[0] + 1)
+
+    def longest_step(self, dt: float) -> Array | float:
+        return np.inf
 
 
 class Clamp(Stimulus):
@@ -141,6 +150,9 @@ class Clamp(Stimulus):
 
     def edges(self, t0: float, t1: float) -> Array:
         return self.command.edges(t0, t1)
+
+    def longest_step(self, dt: float) -> Array | float:
+        return self.command.longest_step(dt)
 
 
 _PA_PER_UM2 = 100.0  # 1 pA/µm² = 100 µA/cm²

@@ -40,6 +40,9 @@ class Step(Stimulus):
     def edges(self, t0: float, t1: float) -> Array:
         return jnp.concatenate([jnp.ravel(self.start), jnp.ravel(self.stop)])
 
+    def longest_step(self, dt: float) -> Array | float:
+        return np.inf
+
 
 class Pulses(Stimulus):
     """A train of rectangular pulses.
@@ -92,6 +95,9 @@ class Pulses(Stimulus):
         onsets = start[None] + jnp.multiply.outer(jnp.arange(last).astype(period.dtype), period)
         return jnp.concatenate([jnp.ravel(onsets), jnp.ravel(onsets + width[None])])
 
+    def longest_step(self, dt: float) -> Array | float:
+        return np.inf
+
 
 class Ramp(Stimulus):
     """Zero before `start`, then rising linearly to `amplitude` at `stop`, held after.
@@ -130,6 +136,9 @@ class Ramp(Stimulus):
     def edges(self, t0: float, t1: float) -> Array:
         return jnp.concatenate([jnp.ravel(self.start), jnp.ravel(self.stop)])
 
+    def longest_step(self, dt: float) -> Array | float:
+        return np.inf
+
 
 class Sine(Stimulus):
     """offset + amplitude·sin(2π·frequency·t + phase).
@@ -149,3 +158,6 @@ class Sine(Stimulus):
         cycles = self.frequency * t / 1000
         cycles = cycles - jax.lax.stop_gradient(jnp.floor(cycles))  # float32 keeps its digits
         return self.offset + self.amplitude * jnp.sin(2 * np.pi * cycles + self.phase)
+
+    def longest_step(self, dt: float) -> Array | float:
+        return jnp.min(250 / self.frequency)  # a quarter of a period

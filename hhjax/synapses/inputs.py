@@ -38,7 +38,8 @@ class AbstractInput(eqx.Module):
     def spikes(self, t: Array, end: Array, dt: Array) -> Float[Array, " n"]:
         """How many spikes each train has after `t` and up to `end` (ms), a step of `dt`.
 
-        Every train may have a step of its own; `end` is the `t` of the next step.
+        Every train may have a step of its own; `end` is the `t` of the next step. Before the first step both
+        are the start of the run: spikes at that time itself.
         """
 
 
@@ -98,7 +99,7 @@ class Poisson(AbstractInput):
     def spikes(self, t: Array, end: Array, dt: Array) -> Float[Array, " n"]:
         # Whatever simple fraction of a step a grid begins at, no rounding error moves to the next number.
         step = jnp.floor(jnp.reshape(t, ()) / dt + _GOLDEN).astype(jnp.int32)
-        mean = jnp.broadcast_to(self.rate * dt / 1000, (self.n,))
+        mean = jnp.broadcast_to(self.rate * jnp.where(end > t, dt, 0.0) / 1000, (self.n,))
         own: Any = self.with_key(None)
         key = _as_threefry(jax.random.fold_in(own.key, step))
         count = jax.random.poisson(key, as_varying(jax.lax.stop_gradient(mean), key))
@@ -107,6 +108,8 @@ class Poisson(AbstractInput):
 
 class SpikeTrains(AbstractInput):
     """Given spikes. Not differentiable in their times: a spike is sent at the end of its step.
+
+    One at the start of a run is sent there, unless the run goes on from a state `y0`, of which it is a part.
 
     **Fields:** `times`: ms, shape (n, spikes), increasing along each row, padded with NaN at the
     end as [`hh.spike_times`][] returns them.
@@ -132,4 +135,5 @@ class SpikeTrains(AbstractInput):
         until = jax.vmap(lambda times, t: jnp.searchsorted(times, t, side="right"))
         # A spike on the grid belongs to the step up to it, whatever way its time was rounded.
         number = lambda t: until(self.times, jnp.broadcast_to(t + _ON_GRID * dt, (self.n,)))
-        return (number(end) - number(t)).astype(self.times.dtype)
+        after = jnp.where(end > t, t, t - 2 * _ON_GRID * dt)
+        return (number(end) - number(after)).astype(self.times.dtype)

@@ -1,6 +1,7 @@
 """Voltage clamp, current clamp and f-I curves: closed forms, published cells, reference values."""
 
 import json
+import warnings
 from pathlib import Path
 
 import jax
@@ -150,6 +151,45 @@ def test_the_axon_under_current_clamp(reference):
     np.testing.assert_array_equal(lines[4].get_ydata(), family.V[4])
     assert lines[9].get_ydata().max() == 7.0
     plt.close("all")
+
+
+def test_a_cell_that_is_above_threshold_when_the_step_begins_has_spiked_before():
+    """One pulled across −50 mV at 54 ms and held there: at 55 ms, when its step begins, it does not spike."""
+    leak = hh.Neuron({"leak": hh.Leak(g=1.0, E=-30.0)})
+    options = dict(duration=20.0, before=55.0, after=10.0, dt=0.05, threshold=-50.0)
+    # From −30 − 40·e^(54) mV at the start V = −30 − 40·e^(54 − t), which is −50 mV ln 2 later.
+    crossing = 50.0 + np.log(2.0)
+    v0 = -30.0 - 40.0 * np.exp(50.0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        above = analysis.current_clamp(leak, [0.0, 1.0], v0=v0, **options)
+    assert above.spike_count.tolist() == [0, 0] and np.isnan(above.spike_times).all()
+    window = options | {"before": crossing - 0.02}
+    inside = analysis.current_clamp(leak, [0.0], v0=v0, **window)
+    assert inside.spike_count.tolist() == [1]
+    assert float(inside.latency[0]) == pytest.approx(0.02, abs=2e-4)
+
+
+def test_more_spikes_than_there_is_room_for():
+    """A membrane driven over −50 mV at 1 kHz, in steps with room for one spike in 2 ms."""
+    from hhjax.analysis import _current_clamp
+
+    ts = jnp.arange(0, 60.0, 0.05)
+    V = -50.0 + 5.0 * jnp.sin(2 * np.pi * (ts - 0.3))[:, None]
+    found = _current_clamp._features(ts, V, jnp.ones(1), jnp.array(-50.0), 10.0, 50.0, 20)
+    assert found["spike_count"].tolist() == [40]
+    assert np.isfinite(found["spike_times"]).sum() == 20
+    assert np.isnan(found["rate"][0]) and np.isnan(found["adaptation"][0])
+    enough = _current_clamp._features(ts, V, jnp.ones(1), jnp.array(-50.0), 10.0, 50.0, 40)
+    assert float(enough["rate"][0]) == pytest.approx(1000.0, rel=1e-3)
+
+
+def test_runs_that_blow_up_are_neither_silent_nor_firing():
+    options = dict(duration=40.0, dt=0.1, solver="rk4")
+    with pytest.raises(ValueError, match="`dt` must be shorter: runs turned infinite or NaN, got 0.1 ms"):
+        analysis.rheobase(SQUID, 0.0, 30.0, **options)
+    rates = analysis.fi_curve(SQUID, [0.0, 1.0, 30.0], tol=0.9, v0=-64.99637933119206, **options).rates
+    assert rates[0] == 0.0 and np.isnan(rates[2])
 
 
 def test_rheobase():

@@ -181,9 +181,10 @@ def test_an_axon_of_1000_compartments_fires_18_times():
     reduce = hh.SpikeTimes(20)
     current = hh.PointCurrent(0.1, at=0)
     run = hh.simulate(cell, t1=250.0, dt=0.025, stimulus=current, saveat=END, reduce=reduce)
-    near, far = np.asarray(run.reduced[0]), np.asarray(run.reduced[-1])
+    near, far = np.asarray(run.reduced.times)[[0, -1]]
     np.testing.assert_allclose(near[:3], [1.35, 16.05, 30.6], atol=0.05)
     assert (np.isfinite(near).sum(), np.isfinite(far).sum()) == (18, 17)
+    assert run.reduced.count[jnp.array([0, -1])].tolist() == [18, 17]
 
 
 def at_end(dt, n, solver="strang"):

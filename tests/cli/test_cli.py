@@ -36,6 +36,14 @@ def test_network_and_fi(tmp_path, capsys):
     assert float(rates["10.00"]) == pytest.approx(68.32, abs=0.2)
     assert float(rates["20.00"]) == pytest.approx(86.47, abs=0.2)
     assert {p.name for p in tmp_path.iterdir()} == {"network.png", "fi.png"}
+    short = ["--out", str(tmp_path), "--n", "2", "--current", "63", "--t1", "100", "--dt", "0.05"]
+    with pytest.warns(UserWarning, match="V of 1 of 2 neurons rises and falls"):
+        main(["fi", *short])
+    main(["fi", *short, "--threshold", "-20"])
+    found = [
+        line.split()[1] for line in capsys.readouterr().out.splitlines() if line.strip().startswith("63")
+    ]
+    assert float(found[0]) < 1.0 and float(found[1]) == pytest.approx(126.4, abs=0.3)
 
 
 def test_without_a_command_the_demonstrations_run(monkeypatch, tmp_path):
@@ -113,6 +121,13 @@ def test_sweep(tmp_path, capsys):
     main(["sweep", "--over", "stimulus", "10", "20", "2", "--set", "na.g=120", *common])
     last = [line.split() for line in capsys.readouterr().out.splitlines() if line.strip().startswith("20 ")]
     assert last == [["20", "7", f"{rate:.3f}"]]
+    with pytest.warns(UserWarning, match="V of 1 of 2 runs rises and falls by more than 10 mV below"):
+        main(["sweep", "--over", "stimulus", "2", "63", "2", *common])
+    main(["sweep", "--over", "stimulus", "2", "63", "2", "--threshold", "-20", *common])
+    last = [line.split() for line in capsys.readouterr().out.splitlines() if line.strip().startswith("63 ")]
+    # It fires every 7.9 ms, see tests/run/test_spikes.py.
+    assert last[0] == ["63", "1", "0.000"] and last[1][1] == "10"
+    assert float(last[1][2]) == pytest.approx(126.4, abs=0.3)
 
 
 def test_analyse(tmp_path, capsys):

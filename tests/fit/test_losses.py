@@ -1,5 +1,8 @@
 """Losses and features against values worked out by hand."""
 
+import warnings
+
+import diffrax
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -170,3 +173,118 @@ def test_a_score_of_missing_data():
         ["0", "0", "2", "2", "1.00", "1.00"],
         ["1", "0", "nan", "2", "nan", "nan"],
     ]
+
+
+def train(times, ts):
+    """One sweep of one neuron that crosses 0 mV upward at `times` (ms), from −60 to 40 mV in 1 ms."""
+    V = np.full(ts.size, -60.0)
+    for time in times:
+        since = ts - (time - 0.6)
+        V = np.where((since >= 0) & (since <= 1), -60 + 100 * since, V)
+        V = np.where((since > 1) & (since < 2), 140 - 100 * since, V)
+    return jnp.asarray(V)[None, :, None]
+
+
+def test_all_spikes_of_the_data_are_compared():
+    """40 of them, of which the last 20 come 1 ms late; 70 spikes of a model where the data have 5."""
+    ts = jnp.arange(0, 800, 0.125)
+    at = 10.0 + 19.0 * np.arange(40)
+    late = np.where(np.arange(40) >= 20, at + 1.0, at)
+    data, moved = train(at, np.asarray(ts)), train(late, np.asarray(ts))
+    error = lambda V, data, **options: float((losses.SpikeTimes(**options)(ts, V, data) ** 2).sum())
+    assert error(moved, data) == pytest.approx(0.5, rel=1e-3)
+    traced = jax.jit(lambda V, data: (losses.SpikeTimes()(ts, V, data) ** 2).sum())
+    assert float(traced(moved, data)) == pytest.approx(0.5, rel=1e-3)
+    assert float((losses.SpikeTimes().made_for(ts, data)(ts, moved, data) ** 2).sum()) == pytest.approx(
+        0.5, rel=1e-3
+    )
+    with pytest.warns(UserWarning, match="data has 40 spikes; `max_spikes` compares the first 20"):
+        assert error(moved, data, max_spikes=20) == pytest.approx(0.0, abs=1e-6)
+    # What has no room costs as much as if it came with the last that has: 32 spikes for 5 of the data.
+    few, many = train(at[:5], np.asarray(ts)), train(10.0 + 9.0 * np.arange(70), np.asarray(ts))
+    end = float(ts[-1])
+    t = 10.0 + 9.0 * np.arange(70)
+    squares = (t[:5] - at[:5]) ** 2, (end - t[5:32]) ** 2, 38 * (end - t[31]) ** 2
+    assert error(many, few) == pytest.approx(sum(x.sum() for x in squares) / 70, rel=1e-3)
+    assert error(few, many) == pytest.approx(
+        (((t - np.append(at[:5], [end] * 65)) ** 2).sum()) / 70, rel=1e-3
+    )
+
+
+def test_a_fit_makes_room_for_all_spikes_and_tells_of_what_it_does_not_see():
+    neuron = hh.squid_axon()
+    run = hh.simulate(neuron, t1=50.0, dt=0.05, stimulus=63.0)
+    data = (run.ts, jnp.full(run.ts.shape, 63.0), run.V[:, 0])
+    options = dict(where="k.g", guide=None, steps=1, dt=0.05, progress_meter=diffrax.NoProgressMeter())
+    with pytest.warns(UserWarning, match="V of one trace rises and falls by more than 10 mV below"):
+        hh.fit(neuron, data, loss=0.5 * losses.SpikeTimes() + losses.Trace(), **options)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        hh.fit(neuron, data, loss=losses.SpikeTimes(threshold=-30.0), **options)
+    recording = hh.Recording(*data)
+    with pytest.warns(UserWarning, match="V of one trace of the (data|model) rises and falls"):
+        score = hh.score(run.V[None], recording)
+    lower = hh.score(run.V[None], recording, threshold=-30.0)
+    assert (score.spikes_data[0, 0], lower.spikes_data[0, 0], lower.spikes_model[0, 0]) == (4, 7, 7)
+    blown_up = hh.score(run.V[None].at[0, 500:].set(jnp.nan), recording, threshold=-30.0)
+    assert blown_up.spikes_model[0, 0] == -1 and blown_up.spikes_data[0, 0] == 7
+    assert np.isnan(blown_up.rmse[0, 0]) and np.isnan(blown_up.coincidence[0, 0])
+
+
+@pytest.mark.usefixtures("as_users_run_it")
+@pytest.mark.parametrize("guide", [None, hh.MultipleShooting(segments=4, steps=1)])
+def test_windows_of_losses_are_in_the_recordings_own_times(guide):
+    """A conductance from the last third of a part of a recording, whose other samples are spoilt."""
+    neuron = hh.Neuron({"leak": hh.Leak(g=0.2, E=-70.0)})
+    V = hh.simulate(neuron, t1=30.0, dt=0.1, stimulus=hh.Sine(2.0, 100.0), v0=-70.0).V[:, 0]
+    ts = np.linspace(0.0, 30.0, 301)
+    spoilt = np.where((ts > 14.95) & (ts < 22.05), V + 5.0, V)
+    current = np.asarray(hh.Sine(2.0, 100.0)(ts))
+    part = hh.Recording(ts, current, spoilt).between(9.0, 30.0)
+    options = dict(where="leak.g", guide=guide, dt=0.1, progress_meter=diffrax.NoProgressMeter())
+    start = hh.replace(neuron, {"leak.g": 0.15})
+    found = hh.fit(start, part, loss=losses.Trace(start=22.1), **options)
+    assert float(found.values[0]) == pytest.approx(0.2, rel=1e-3) and found.loss < 1e-3
+    with pytest.raises(ValueError, match="`start` = 31 and `stop` = inf ms of a loss must hold a"):
+        hh.fit(start, part, loss=0.1 * losses.Trace(start=31.0), **options)
+    with pytest.raises(ValueError, match="which are from 9 to 30 ms"):
+        hh.fit(start, part, loss=losses.SpikeTimes(stop=8.0), **options)
+
+
+@pytest.mark.parametrize("at", [30.0, 30.0625, 0.125, 80.0])
+def test_windows_side_by_side_count_a_spike_once(at):
+    """On a sample or between two, at the end of the first interval or of the last, by every detector."""
+    ts = jnp.arange(0, 80.0625, 0.125)
+    V = jnp.clip(8 * (ts - at), -1.0, 1.0)
+    V = V[None, :, None]
+    number = lambda **window: int(losses._counts(losses.SpikeTimes(**window), ts, V)[0, 0])
+    smooth = lambda **window: float(features.spike_count(ts, V[0], width=0.1, **window)[0])
+    for edge in (0.125, 0.25, 29.9, 30.0, 30.0625, 30.1, 30.125, 79.9, 80.0):
+        assert (number(stop=edge), number(start=edge)) == ((1, 0) if at <= edge else (0, 1))
+        assert smooth(stop=edge) + smooth(start=edge) == pytest.approx(smooth(), abs=1e-12)
+    assert float(hh.spike_times(ts, V[0, :, 0])[0]) == pytest.approx(at, abs=0.03)
+
+
+def test_a_rate_is_divided_by_the_windows_own_length():
+    """20 Hz from 500 to 1000 ms, of which a trace up to 900 ms shows four fifths."""
+    ts = np.arange(0, 1000.0625, 0.125)
+    V = train(525.0 + 50.0 * np.arange(10), ts)[0]
+    rate = lambda ts, V, **window: float(features.spike_rate(ts, V, width=1.0, **window)[0])
+    assert rate(ts, V, start=500.0, stop=1000.0) == pytest.approx(20.0, rel=1e-6)
+    assert rate(ts, V) == pytest.approx(10.0, rel=1e-6)
+    short = ts <= 900.0
+    assert rate(ts[short], V[short], start=500.0, stop=1000.0) == pytest.approx(20.0, rel=1e-6)
+    assert rate(ts, V, start=500.0, stop=530.0) == pytest.approx(1000 / 30, rel=1e-6)
+    assert np.isnan(jax.jit(lambda ts: features.spike_count(ts, V, start=2000.0))(ts)).all()
+
+
+def test_a_feature_does_not_need_what_it_does_not_read():
+    """Data that are missing outside its window, at both ends of which there are samples."""
+    ts = jnp.arange(5.0)
+    feature = lambda start, stop: losses.Feature(lambda ts, V: features.mean(ts, V, start=start, stop=stop))
+    model = TARGET.at[0, 2].set(0.0) + 1.0
+    error = lambda *window: float((feature(*window)(ts, model, TARGET) ** 2).sum())
+    assert error(0.0, 1.0) == pytest.approx(1.0) and error(3.0, 4.0) == pytest.approx(1.0)
+    assert error(1.0, 3.0) == 0.0 and error(2.0, 4.0) == 0.0  # the sample at 2 ms is missing
+    peak = losses.Feature(lambda ts, V: V.max(axis=-2))  # which reads all of them
+    assert float((peak(ts, model, TARGET) ** 2).sum()) == 0.0

@@ -187,6 +187,11 @@ def test_raster_and_population_rate():
     # 3 spikes of 3 neurons in 10 ms, none, 1 in the last 5 ms.
     np.testing.assert_allclose(rate.get_ydata(), [100.0, 0.0, 200 / 3, 200 / 3])
     assert labels(rate.axes) == ("Time (ms)", "Rate (Hz)")
+    # A spike on the edge of a bin belongs to the bin before, one on the last grid point to the last.
+    ts = jnp.arange(0.0, 20.125, 0.25)
+    V = jnp.where((ts == 10.0) | (ts == 20.0), 0.0, -65.0)[:, None]
+    at_edges = hh.Solution(ts, hh.State(V, {}), hh.State(V[-1], {}), jnp.ones(1, bool))
+    np.testing.assert_array_equal(plot.raster_and_rate(at_edges, bin=10.0)[1].get_ydata(), [100.0] * 3)
     split = {"e": slice(0, 2), "i": slice(2, 3)}
     lines = plot.raster_and_rate(solution, bin=25.0, populations=split)
     assert [line.get_label() for line in lines[:2]] == ["e", "i"]

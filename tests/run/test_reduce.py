@@ -1,5 +1,7 @@
 """Reducers against what the saved traces give, and runs that go on from where they stopped."""
 
+import warnings
+
 import diffrax
 import jax
 import jax.numpy as jnp
@@ -36,9 +38,11 @@ def test_reducers_agree_with_the_trace():
     assert counts[2] > counts[1] > counts[0] == 0
     np.testing.assert_array_equal(got["count"], counts)
     np.testing.assert_array_equal(got["late"], (times > 30.0).sum(axis=1))
-    assert got["times"].shape == (3, 4)
-    np.testing.assert_allclose(got["times"][1:], times[1:, :4], atol=5e-4)
-    assert jnp.isnan(got["times"][0]).all()
+    kept = got["times"]
+    assert kept.times.shape == (3, 4)
+    np.testing.assert_array_equal(kept.count, counts)
+    np.testing.assert_allclose(kept.times[1:], times[1:, :4], atol=5e-4)
+    assert jnp.isnan(kept.times[0]).all()
     late = FULL.V[1201:]
     np.testing.assert_allclose(got["mean"], late.mean(axis=0), rtol=1e-12)
     np.testing.assert_allclose(got["range"].min, late.min(axis=0), rtol=1e-12)
@@ -69,6 +73,94 @@ def test_what_nothing_gives():
     assert np.isnan(some).all()  # a step counts if it ends after `start`
 
 
+def ramp(reduce, **options):
+    """What is reduced of a capacitor of 1 µF/cm² that 8 µA/cm² bring from −8 mV to 8 mV in 2 ms, exactly."""
+    options = dict(t1=2.0, dt=0.25, stimulus=8.0, v0=-8.0, solver="euler") | options
+    return hh.simulate(hh.Neuron({}), reduce=reduce, **options)
+
+
+def test_a_spike_at_an_edge_of_a_window_or_of_the_run_is_counted_once():
+    count = lambda **options: int(ramp(hh.SpikeCount(**options)).reduced[0])
+    # 0 mV is reached at 1 ms, a grid point; −1 mV at 0.875 ms, between two.
+    assert [count(start=x) for x in (-np.inf, 0.75, 0.99, 1.0, 1.01)] == [1, 1, 1, 0, 0]
+    assert [count(start=x, threshold=-1.0) for x in (0.75, 0.8, 0.9, 1.0)] == [1, 1, 0, 0]
+    # On the last grid point, and on the first, where V has not come from below.
+    assert [count(threshold=x) for x in (8.0, -8.0, -7.99, 8.01)] == [1, 0, 1, 0]
+    assert count(threshold=8.0, start=1.75) == 1
+    run = ramp(hh.SpikeTimes(2, threshold=8.0), saveat=diffrax.SaveAt(t0=True, steps=True, fn=hh.save_V))
+    assert run.spike_times(8.0)[0].tolist() == [2.0] and run.spike_times(-8.0)[0].size == 0
+    assert (int(run.reduced.count[0]), float(run.reduced.times[0, 0])) == (1, 2.0)
+
+
+def test_steps_that_end_at_the_start_of_a_window_are_not_in_it():
+    """In float32 too, where the 43rd step of 0.025 ms ends above 1.075 ms."""
+    cell = jax.tree.map(lambda x: x.astype(jnp.float32), hh.Neuron({}))
+    late = lambda i: hh.Mean(lambda t, y, args: t, start=float(np.float32(0.025 * i)))
+    for i in (3, 41, 43, 77):
+        got = hh.simulate(cell, t1=2.0, dt=0.025, reduce=late(i)).reduced
+        assert float(got) == pytest.approx(0.025 * (i + 1 + 80) / 2, abs=1e-4)
+
+
+def test_more_spikes_than_are_kept_are_known_to_be_more():
+    run = hh.simulate(
+        CELLS,
+        t1=200.0,
+        dt=0.025,
+        stimulus=CURRENTS,
+        reduce={"few": hh.SpikeTimes(5), "all": hh.SpikeTimes(30), "exact": hh.SpikeTimes(14)},
+    )
+    few, whole, exact = (run.reduced[name] for name in ("few", "all", "exact"))
+    assert few.count.tolist() == whole.count.tolist() == [0, 14, 18]
+    np.testing.assert_array_equal(few.times, whole.times[:, :5])
+    rates = hh.firing_rate(whole, start=100.0)
+    np.testing.assert_allclose(rates, [0.0, 68.32, 86.47], atol=0.2)  # see tests/data
+    with pytest.warns(UserWarning, match="2 of 3 trains have more spikes, up to 18, than the 5 that were"):
+        got = hh.firing_rate(few, start=100.0)
+    np.testing.assert_array_equal(got, [0.0, np.nan, np.nan])
+    np.testing.assert_array_equal(jax.jit(hh.firing_rate)(few, start=100.0), got)
+    with pytest.warns(UserWarning, match="1 of 3 trains have more spikes"):
+        np.testing.assert_array_equal(hh.firing_rate(exact, start=100.0), [*rates[:2], np.nan])
+    with pytest.warns(UserWarning, match="2 of 3 trains"):
+        assert np.isnan(hh.isi_cv(few)).all()
+    one = lambda kept, k: hh.KeptSpikes(kept.times[k], kept.count[k])
+    assert hh.coincidence_factor(one(whole, 1), whole.times[1], 200.0) == pytest.approx(1.0)
+    with pytest.warns(UserWarning, match="1 of 1 trains"):
+        assert np.isnan(hh.coincidence_factor(one(few, 1), whole.times[1], 200.0))
+    # A window that ends before the last that was kept is known.
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        stop = float(few.times[1:, -1].min())
+        np.testing.assert_allclose(hh.firing_rate(few, stop=stop), hh.firing_rate(whole, stop=stop))
+
+
+def test_what_blew_up_is_nan_and_counts_are_minus_one():
+    """Of three neurons one: rk4 at 0.1 ms stands a squid axon that rests, and none that fires."""
+    largest = hh.Reducer(lambda t, y, args: y.V, lambda V, t, y, args: jnp.maximum(V, y.V), lambda V: V.max())
+    reducers = {
+        "count": hh.SpikeCount(),
+        "times": hh.SpikeTimes(3),
+        "mean": hh.Mean(),
+        "range": hh.Extrema(),
+        "histogram": hh.Histogram([-100.0, 0.0, 100.0]),
+        "largest": largest,
+    }
+    options = dict(t1=30.0, dt=0.1, v0=-64.99637933119206, solver="rk4", reduce=reducers)
+    run = hh.simulate(CELLS, stimulus=jnp.array([0.0, 30.0, 0.0]), throw=False, **options)
+    np.testing.assert_array_equal(run.finite, [True, False, True])
+    got = run.reduced
+    assert got["count"].tolist() == got["times"].count.tolist() == [0, -1, 0]
+    assert got["count"].dtype == jnp.int32
+    assert np.isnan(got["times"].times).all() and np.isnan(hh.firing_rate(got["times"])[1])
+    assert hh.firing_rate(got["times"])[0] == 0.0
+    for value in (got["mean"], got["range"].min, got["range"].max):
+        np.testing.assert_array_equal(np.isnan(value), [False, True, False])
+    assert got["histogram"].T.tolist() == [[300, 0], [-1, -1], [300, 0]] and np.isnan(got["largest"])
+    sweep = hh.sweep(hh.squid_axon(), over={"stimulus": [0.0, 30.0]}, **options)
+    assert sweep.reduced["count"].ravel().tolist() == [0, -1]
+    assert sweep.finite.ravel().tolist() == [True, False]
+    assert np.isnan(sweep.reduced["mean"].ravel()).tolist() == [False, True]
+
+
 def test_what_is_saved_beside_reducers():
     run = hh.simulate(CELLS, t1=1.0, dt=0.1, reduce=hh.Mean())
     assert run.V.shape == (1, 3) and float(run.ts[0]) == 1.0
@@ -81,7 +173,7 @@ def test_derivatives_of_reduced_values():
         reducers = (hh.Mean(), hh.Mean(start=19.0), hh.SpikeTimes(3))
         run = hh.simulate(hh.squid_axon(), t1=20.0, dt=0.05, stimulus=I, reduce=reducers)
         mean, late, times = run.reduced
-        return mean[0] + late[0] + times[0, 0]
+        return mean[0] + late[0] + times.times[0, 0]
 
     slope = jax.grad(outcome)(10.0)
     difference = (outcome(10.0 + 1e-5) - outcome(10.0 - 1e-5)) / 2e-5

@@ -1,3 +1,5 @@
+import warnings
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -79,6 +81,68 @@ def test_interpolation_is_no_less_accurate_than_the_trace(reference):
     run = hh.simulate(hh.squid_axon(), t1=200.0, dt=0.025, stimulus=10.0, solver="rk4")
     # The method itself is 1.1e-5 ms off at the 10th spike; the quintic adds 6e-7.
     np.testing.assert_allclose(run.spike_times()[0], exact, atol=1.6e-5)
+
+
+def test_windows_of_a_rate_share_no_spike():
+    times = jnp.array([0.0, 10.0, 30.0, 60.0, 100.0])
+    rates = [float(hh.firing_rate(times, *window)) for window in ((-1, 30), (30, 100), (0, 30), (29.9, 100))]
+    np.testing.assert_allclose(rates, [2000 / 30, 1000 / 40, 1000 / 20, 2000 / 70])
+
+
+def test_first_spikes_of_more_are_taken_with_a_warning():
+    V = jnp.sin(TS)
+    with pytest.warns(UserWarning, match="1 of 1 trains have more spikes, up to 4, than the 2 that were"):
+        assert hh.spike_times(TS, V, 0.3, max_spikes=2).shape == (2,)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        jax.jit(lambda V: hh.spike_times(TS, V, 0.3, max_spikes=2))(V)
+        hh.spike_times(TS, V, 0.3, max_spikes=4)
+
+
+def test_firing_below_the_threshold_is_told_everywhere():
+    """The squid axon at 63 µA/cm² fires at 126 Hz with peaks below 0 mV; at 2 µA/cm² it rings by some mV."""
+    cells, told = hh.Network(hh.squid_axon(), n=2), "V of one neuron|V of 1 of 2 "
+    options = dict(t1=100.0, dt=0.025, stimulus=jnp.array([2.0, 63.0]))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        run = hh.simulate(cells, **options)
+        assert "; V of 1 rises and falls by more than 10 mV below" in str(run)
+        quiet = hh.simulate(cells, **options | {"stimulus": 2.0}, reduce=hh.SpikeCount())
+        assert "rises" not in str(quiet) and not quiet.reduced.any()
+        rate = hh.firing_rate(hh.spike_times(run.ts, run.V, -20.0), start=50.0)
+        assert float(rate[1]) == pytest.approx(126.46, abs=0.05)
+        low = hh.simulate(cells, **options, reduce=hh.SpikeCount(-20.0, start=50.0))
+        assert low.reduced.tolist() == [0, 6]
+    for call in (
+        lambda: run.spike_times(),
+        lambda: hh.spike_times(run.ts, run.V),
+        lambda: hh.plot.raster(run),
+        lambda: hh.plot.raster_and_rate(run),
+        lambda: hh.simulate(cells, **options, reduce=hh.SpikeCount()),
+        lambda: hh.simulate(cells, **options, reduce=[hh.SpikeTimes(3), hh.Mean()]),
+        lambda: hh.sweep(hh.squid_axon(), over={"stimulus": [2.0, 63.0]}, t1=100.0, dt=0.025),
+        lambda: hh.features.spike_count(run.ts, run.V),
+        lambda: hh.analysis.current_clamp(hh.squid_axon(), [0.0, 63.0], duration=50.0, dt=0.05),
+        lambda: hh.analysis.fi_curve(hh.squid_axon(), [0.0, 2.0, 63.0], duration=100.0, tol=0.9, dt=0.05),
+    ):
+        with pytest.warns(UserWarning, match=f"{told}|V of 1 of 3 currents"):
+            call()
+
+
+def test_derivatives_by_the_threshold_of_what_fires_below_it():
+    """A threshold is traced here, V is not: nothing can be told, and nothing fails."""
+    cell = hh.squid_axon()
+
+    def first(threshold):
+        run = hh.simulate(cell, t1=30.0, dt=0.05, stimulus=63.0, reduce=hh.SpikeTimes(2, threshold))
+        return run.reduced.times[0, 1]
+
+    slope = float(jax.grad(first)(-10.0))
+    assert slope == pytest.approx(float(first(-9.99) - first(-10.01)) / 0.02, rel=1e-3)
+    latency = lambda threshold: hh.analysis.current_clamp(
+        cell, jnp.array([63.0]), duration=30.0, before=10.0, after=5.0, dt=0.05, threshold=threshold
+    ).latency[0]
+    assert float(jax.grad(latency)(-10.0)) > 0
 
 
 @pytest.mark.usefixtures("as_users_run_it")

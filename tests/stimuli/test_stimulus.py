@@ -97,6 +97,76 @@ def test_reference_steps_onto_edges():
     assert jump == pytest.approx(15.0, abs=0.1)  # 1500 µA/cm² · 0.01 ms / 1 µF/cm²
 
 
+class Own(hh.Stimulus):
+    """A stimulus of a user's, which does not tell its edges."""
+
+    amplitude: hh.Parameter = hh.param(1500.0)
+
+    def __call__(self, t):
+        return jnp.where((t >= 50.0) & (t < 50.01), self.amplitude, 0.0)
+
+
+PULSES = {
+    "step": hh.Step(1500.0, 50.0, 50.01),
+    "step of each neuron": hh.Step([1500.0, 750.0], [50.0, 50.01], [50.01, 50.03]),
+    "pulses": hh.Pulses(1500.0, 50.0, 0.01, 1000.0),
+    "held samples": hh.Sampled([0.0, 50.0, 50.01, 60.0], [0.0, 1500.0, 0.0, 0.0], held=True),
+    "samples": hh.Sampled([0.0, 50.0, 50.01, 50.02, 60.0], [0.0, 0.0, 1500.0, 0.0, 0.0]),
+    "scaled sum": 2.0 * (hh.Step(300.0, 50.0, 50.01) + hh.Pulses(450.0, 50.0, 0.01, 100.0) + 0.0),
+    "function": lambda t: jnp.where((t >= 50.0) & (t < 50.01), 1500.0, 0.0),
+    "sum with a function": hh.Constant(0.0) + (lambda t: jnp.where((t >= 50.0) & (t < 50.01), 1500.0, 0.0)),
+    "own class": Own(),
+}
+
+
+@pytest.mark.parametrize("name", PULSES)
+@pytest.mark.parametrize("solver", [diffrax.Tsit5(), diffrax.Kvaerno5()])
+def test_no_adaptive_solver_steps_over_a_pulse(name, solver):
+    """15 mV on a capacitor of 1 µF/cm² in a hundredth of a millisecond after a long rest."""
+    cells = hh.Network(hh.Neuron({}), n=2)
+    end = diffrax.SaveAt(t1=True, fn=hh.save_V)
+    run = hh.reference(
+        cells, t1=60.0, stimulus=PULSES[name], v0=0.0, solver=solver, saveat=end, rtol=1e-7, atol=1e-7
+    )
+    np.testing.assert_allclose(run.V[0], 15.0, rtol=2e-5)
+
+
+def test_a_users_own_adaptive_solve_takes_its_steps_from_us():
+    network, pulse = hh.Network(hh.Neuron({})), hh.Step(1500.0, 50.0, 50.01)
+    controller = diffrax.PIDController(rtol=1e-6, atol=1e-6)
+
+    def end(stimulus, controller):
+        term, y0 = diffrax.ODETerm(hh.vector_field), network.init(0.0)
+        out = diffrax.diffeqsolve(
+            term, diffrax.Tsit5(), 0.0, 60.0, None, y0, (network, stimulus), stepsize_controller=controller
+        )
+        return float(out.ys.V[0, 0])
+
+    assert end(pulse, controller) == 0.0  # which is why
+    assert end(pulse, hh.steps_onto(controller, pulse, t1=60.0, dt=0.025)) == pytest.approx(15.0, rel=1e-6)
+    assert hh.steps_onto(controller, 10.0, t1=60.0, dt=0.025).dtmax is None
+    assert hh.steps_onto(controller, lambda t: 0.0, t1=60.0, dt=0.025).dtmax == 0.05
+    shorter = diffrax.PIDController(rtol=1e-6, atol=1e-6, dtmax=0.01)
+    assert hh.steps_onto(shorter, lambda t: 0.0, t1=60.0, dt=0.025).dtmax == 0.01
+    assert hh.steps_onto(controller, hh.Sine(1.0, [50.0, 100.0]), t1=60.0, dt=0.025).dtmax == 2.5
+    into = hh.PointCurrent(lambda t: 0.0, at=0) + hh.Step(1.0)
+    assert hh.steps_onto(controller, into, t1=60.0, dt=0.025).controller.dtmax == 0.05
+
+
+@pytest.mark.parametrize("dt", [0.1, 0.125])
+def test_pulses_at_the_ends_of_a_run_and_longer_than_it(dt):
+    """The charge that lies within the run, of edges on its first and last grid points."""
+    for stimulus, exact in (
+        (hh.Step(2.0, 0.0, 10.0), 20.0),
+        (hh.Step(2.0, -5.0, 0.0), 0.0),
+        (hh.Step(2.0, 10.0, 20.0), 0.0),
+        (hh.Pulses(4.0, start=0.0, width=0.5, period=5.0), 4.0),
+        (hh.Pulses(4.0, start=-0.25, width=0.5, period=5.0), 4.0 * (0.25 + 0.5 + 0.25)),
+        (hh.Pulses(4.0, start=0.0, width=0.01, period=10.0), 0.04),
+    ):
+        np.testing.assert_allclose(charge(stimulus, 10.0, dt), exact, rtol=1e-9, atol=1e-9)
+
+
 def test_one_current_per_neuron():
     amplitude = jnp.array([1.0, 2.0, 3.0])
     assert charge(amplitude, 10.0, 0.1, n=3).tolist() == pytest.approx([10.0, 20.0, 30.0])
@@ -184,6 +254,8 @@ def test_bad_stimuli_are_refused(stimulus, message):
 
 @pytest.mark.usefixtures("as_users_run_it")
 def test_bad_samples_and_pulses_are_refused():
+    with pytest.raises(TypeError, match="`controller` must be a diffrax.PIDController, got Constant"):
+        hh.steps_onto(diffrax.ConstantStepSize(), 10.0, t1=60.0, dt=0.025)
     with pytest.raises(ValueError, match="must increase"):
         hh.Sampled([0.0, 2.0, 1.0], [0.0, 0.0, 0.0])
     with pytest.raises(ValueError, match="`Step.stop` must not come before `start`"):

@@ -455,3 +455,21 @@ def test_a_mixed_network_with_a_users_channel_is_fitted():
     weight, g = free(fit.model)
     assert float(weight[0, 0]) == pytest.approx(0.05, rel=1e-4)
     assert float(g) == pytest.approx(0.1, rel=1e-4)
+
+
+@pytest.mark.parametrize("t0", [0.0, 3.0])
+@pytest.mark.parametrize("delay", [None, 1.0])
+def test_spikes_at_the_ends_of_a_run_arrive_once(t0, delay):
+    """Those at its start and at its end, with a conductance of 0.1 mS/cm² each that hardly decays."""
+    late = 0.0 if delay is None else delay
+    times = t0 - late + np.array([[-0.5, 0.0, 1.0, 2.0, 2.05]])  # the first and the last arrive outside of it
+    options = dict(tau=1e9, reversal=0.0, delay=delay)
+    coupling = S.ExponentialSynapse(jnp.array([[0.1]]), input=S.SpikeTrains(times), **options)
+    network = hh.Network(hh.Neuron({}), coupling=coupling)
+    whole = hh.simulate(network, t0=t0, t1=t0 + 2.0, dt=0.1, stimulus=0.0)
+    np.testing.assert_allclose(whole.final.s["g"]["g"], [0.3], rtol=1e-6)
+    # Going on from there, nothing arrives again.
+    half = hh.simulate(network, t0=t0, t1=t0 + 1.0, dt=0.1, stimulus=0.0)
+    for y0 in (half, half.final):
+        rest = hh.simulate(network, t0=t0 + 1.0, t1=t0 + 2.0, dt=0.1, y0=y0)
+        np.testing.assert_allclose(rest.final.s["g"]["g"], [0.3], rtol=1e-6)
