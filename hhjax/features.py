@@ -12,13 +12,21 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
-from ._base.parameters import as_float_array, is_concrete
+from ._base.arguments import as_array, as_window
+from ._base.parameters import is_concrete
 from ._base.renames import renamed
+
+
+def _as_V(V: ArrayLike) -> Array:
+    return as_array("V", V, "mV", missing=True, finite=False)
 
 
 def _inside(ts: ArrayLike, V: Array, start: float, stop: float) -> Array:
     """Which samples lie between `start` and `stop` (ms), with V's number of axes."""
-    ts = as_float_array(ts)
+    ts = as_array("ts", ts, "ms", axes="(times,)")
+    if V.ndim < 2 or V.shape[-2] != ts.size:
+        raise ValueError(f"`V` must have shape (..., {ts.size}, n) to match `ts`, got {V.shape}.")
+    start, stop = as_window(start, stop)
     inside = (ts >= start) & (ts <= stop)
     if is_concrete(inside) and not inside.any():
         raise ValueError(f"No sample lies between `start` = {start} and `stop` = {stop} ms.")
@@ -33,7 +41,7 @@ def mean(
     stop: float = jnp.inf,
 ) -> Float[Array, "..."]:
     """Mean membrane potential (mV) between `start` and `stop` (ms)."""
-    V = as_float_array(V)
+    V = _as_V(V)
     inside = _inside(ts, V, start, stop)
     return jnp.where(inside, V, 0.0).sum(axis=-2) / inside.sum().astype(V.dtype)
 
@@ -47,6 +55,7 @@ def rest(
     start: float | None = None,
 ) -> Float[Array, "..."]:
     """Mean membrane potential (mV) between `start`, by default 10 ms before, and `stop` (ms)."""
+    as_array("stop", stop, "ms", shapes=[()], finite=False)
     return mean(ts, V, start=stop - 10.0 if start is None else start, stop=stop)
 
 
@@ -58,7 +67,7 @@ def peak(
     stop: float = jnp.inf,
 ) -> Float[Array, "..."]:
     """Highest sample (mV) between `start` and `stop` (ms); its slope is that of the sample."""
-    V = as_float_array(V)
+    V = _as_V(V)
     return jnp.where(_inside(ts, V, start, stop), V, -jnp.inf).max(axis=-2)
 
 
@@ -70,7 +79,7 @@ def trough(
     stop: float = jnp.inf,
 ) -> Float[Array, "..."]:
     """Lowest sample (mV) between `start` and `stop` (ms)."""
-    return -peak(ts, -as_float_array(V), start=start, stop=stop)
+    return -peak(ts, -_as_V(V), start=start, stop=stop)
 
 
 def ahp_depth(
@@ -82,6 +91,7 @@ def ahp_depth(
     stop: float,
 ) -> Float[Array, "..."]:
     """Depth (mV) of the afterhyperpolarisation: [`rest`][] up to `before` (ms) minus the [`trough`][]."""
+    as_window(before, stop, ("before", "stop"))
     return rest(ts, V, stop=before) - trough(ts, V, start=start, stop=stop)
 
 
@@ -100,15 +110,19 @@ def spike_count(
     part, so that the slope tells which way a missing spike lies. `threshold` and `width`
     in mV; rises between `start` and `stop` (ms) count.
     """
-    V = as_float_array(V)
+    V = _as_V(V)
+    inside = _inside(ts, V, start, stop)
+    shapes = [(), (1,), V.shape[-1:]]
+    threshold = as_array("threshold", threshold, "mV", V.dtype, shapes=shapes)
+    width = as_array("width", width, "mV", V.dtype, shapes=shapes, positive=True)
     up = jax.nn.sigmoid((V - threshold) / width)
     rises = jax.nn.relu(jnp.diff(up, axis=-2))
-    return jnp.where(_inside(ts, V, start, stop)[..., 1:, :], rises, 0.0).sum(axis=-2)
+    return jnp.where(inside[..., 1:, :], rises, 0.0).sum(axis=-2)
 
 
 def spike_rate(
     ts: Float[ArrayLike, "..."], V: Float[ArrayLike, "..."], **options: Any
 ) -> Float[Array, "..."]:
     """[`spike_count`][] per second (Hz) of the trace's length."""
-    ts = as_float_array(ts)
+    ts = as_array("ts", ts, "ms", axes="(times,)", least=2)
     return 1000 * spike_count(ts, V, **options) / (ts[-1] - ts[0])

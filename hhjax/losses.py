@@ -12,13 +12,14 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array
 
-from ._base.parameters import as_float_array, check_own, check_size, param, Parameter
+from ._base.arguments import as_window, check_function
+from ._base.parameters import check_size, Checked, OptionalParameter, param, Parameter, shown
 from ._run.spikes import filled, traced_spike_times
 
 
-class AbstractLoss(eqx.Module):
+class AbstractLoss(Checked):
     """Base class: `loss(ts, V, target)` gives an array of residuals.
 
     `ts` has shape (times,), ms; `V` and `target` have shape (sweeps, times, n), mV;
@@ -38,13 +39,6 @@ class AbstractLoss(eqx.Module):
     __rmul__ = __mul__
 
 
-class _Checked(AbstractLoss):
-    """A loss whose parameters are checked when it is made."""
-
-    def __check_init__(self) -> None:
-        check_own(self)
-
-
 class _Sum(AbstractLoss):
     parts: tuple[AbstractLoss, ...]
 
@@ -52,7 +46,7 @@ class _Sum(AbstractLoss):
         return jnp.concatenate([jnp.ravel(part(ts, V, target)) for part in self.parts])
 
 
-class _Weighted(_Checked):
+class _Weighted(AbstractLoss):
     loss: AbstractLoss
     weight: Parameter = param(minimum=0.0)
 
@@ -71,11 +65,11 @@ def as_loss(loss: Any) -> AbstractLoss:
     """A loss, or any function (ts, V, target) → residuals, as a loss."""
     if isinstance(loss, AbstractLoss):
         return loss
-    if callable(loss):
+    if callable(loss) and not isinstance(loss, type):
         return _Function(loss)
     raise TypeError(
         "`loss` must be a loss such as hh.losses.Trace(), or a function of (ts, V, target) that "
-        f"returns residuals, got {loss!r}."
+        f"returns residuals, got {shown(loss)}."
     )
 
 
@@ -89,7 +83,7 @@ def _like(x: Array, V: Array) -> Array:
     return x.astype(V.dtype).reshape((1,) * (V.ndim - x.ndim) + x.shape)
 
 
-class Trace(_Checked):
+class Trace(AbstractLoss):
     """Difference of the membrane potentials, sample by sample.
 
     **Fields:**
@@ -100,14 +94,13 @@ class Trace(_Checked):
     - `start`, `stop`: the part of each sweep that counts, ms.
     """
 
-    sd: Parameter = param(1.0, unit="mV", positive=True)
-    weights: Float[Array, "..."] | None = eqx.field(
-        default=None,
-        converter=lambda w: None if w is None else as_float_array(w),
-        metadata={"param": True, "minimum": 0.0},
-    )
+    sd: Parameter = param(1.0, unit="mV", positive=True, finite=False, per="sample")
+    weights: OptionalParameter = param(None, minimum=0.0, per="sample")
     start: float = -jnp.inf
     stop: float = jnp.inf
+
+    def _check_made(self) -> None:
+        as_window(self.start, self.stop)
 
     def __call__(self, ts: Array, V: Array, target: Array) -> Array:
         inside = ((ts >= self.start) & (ts <= self.stop))[None, :, None]
@@ -118,7 +111,7 @@ class Trace(_Checked):
         return _normalised(error, valid)
 
 
-class SpikeTimes(_Checked):
+class SpikeTimes(AbstractLoss):
     """Difference of spike times, first with first, second with second and so on.
 
     A spike that one trace has and the other lacks counts as one at the end of the trace.
@@ -145,8 +138,9 @@ class SpikeTimes(_Checked):
     start: float = -jnp.inf
     stop: float = jnp.inf
 
-    def __check_init__(self) -> None:
+    def _check_made(self) -> None:
         check_size("max_spikes", self.max_spikes)
+        as_window(self.start, self.stop)
 
     def __call__(self, ts: Array, V: Array, target: Array) -> Array:
         inside = (ts[1:] >= self.start) & (ts[:-1] <= self.stop)
@@ -167,7 +161,7 @@ class SpikeTimes(_Checked):
         return _normalised((fit - data) / sd, valid)
 
 
-class Feature(_Checked):
+class Feature(AbstractLoss):
     """Difference of a feature of the trace, such as one of [`hh.features`][].
 
     **Fields:** `fn`: a function of (ts, V); `sd`: what counts as 1, positive, in the unit of the
@@ -176,6 +170,9 @@ class Feature(_Checked):
 
     fn: Callable
     sd: Parameter = param(1.0, positive=True)
+
+    def _check_made(self) -> None:
+        check_function("fn", self.fn, "ts and V")
 
     def __call__(self, ts: Array, V: Array, target: Array) -> Array:
         valid = jnp.isfinite(target).all(axis=-2)

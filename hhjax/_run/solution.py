@@ -6,6 +6,7 @@ import equinox as eqx
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
+from .._base.parameters import Checked
 from .._base.renames import GONE, renamed
 from .._base.tables import facts, is_known, Printed, span, Table
 from .._io.labels import array_table, dataset, label, label_neurons, label_saved, label_times, Labelled
@@ -30,7 +31,7 @@ class Progress(eqx.Module):
 
 
 @renamed(backend=GONE)
-class Solution(Printed, eqx.Module):
+class Solution(Printed, Checked):
     """The result of a run of n neurons.
 
     **Fields:**

@@ -8,7 +8,8 @@ import numpy as np
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
-from .._base.parameters import as_float_array, is_concrete
+from .._base.arguments import as_array, as_host, as_number, as_window
+from .._base.parameters import check_size, is_concrete
 from .._base.renames import renamed
 
 
@@ -158,21 +159,21 @@ def spike_times(
 
     **Raises:** `ValueError` for shapes that do not match or fewer than two samples.
     """
-    ts, V = as_float_array(ts), as_float_array(V)
-    if ts.ndim != 1 or ts.shape[0] < 2:
-        raise ValueError(f"`ts` must have shape (times,) with at least 2 times, got {ts.shape}.")
+    ts = as_array("ts", ts, "ms", axes="(times,)", least=2, increasing=True)
+    V = as_array("V", V, "mV", missing=True, finite=False)
     if V.ndim not in (1, 2) or V.shape[0] != ts.shape[0]:
         raise ValueError(
             f"`V` must have shape ({ts.shape[0]},) or ({ts.shape[0]}, n) to match `ts`, got {V.shape}."
         )
-    if slopes is not None and jnp.shape(slopes) != V.shape:
-        raise ValueError(f"`slopes` must have the shape of `V`, {V.shape}, got {jnp.shape(slopes)}.")
-    ts, V = ts.astype(V.dtype), V - jnp.asarray(threshold, V.dtype)
-    if max_spikes is not None and (not isinstance(max_spikes, (int, np.integer)) or max_spikes < 1):
-        raise ValueError(f"`max_spikes` must be a whole number of at least 1, got {max_spikes!r}.")
+    if slopes is not None:
+        slopes = as_array("slopes", slopes, "mV/ms", V.dtype, shapes=[V.shape], missing=True, finite=False)
+    threshold = as_array("threshold", threshold, "mV", V.dtype, shapes={(), (1,), V.shape[1:]})
+    ts, V = ts.astype(V.dtype), V - threshold
+    if max_spikes is not None:
+        check_size("max_spikes", max_spikes)
     single = V.ndim == 1
     if single:
-        V, slopes = V[:, None], None if slopes is None else jnp.asarray(slopes)[:, None]
+        V, slopes = V[:, None], None if slopes is None else slopes[:, None]
     if max_spikes is None and all(is_concrete(x) for x in (ts, V, slopes)):
         times = concrete_spike_times(ts, V, slopes)
     else:
@@ -182,8 +183,16 @@ def spike_times(
     return times[0] if single else times
 
 
+def _as_times(name: str, times: Any, host: bool = False) -> Any:
+    times = (as_host if host else as_array)(name, times, "ms", missing=True, finite=False)
+    if times.ndim < 1:
+        raise ValueError(f"`{name}` must have an axis of spikes, got {times}.")
+    return times
+
+
 def isi(times: Float[Array, "... spikes"]) -> Float[Array, "... intervals"]:
     """Interspike intervals in ms, of spike times in ms, NaN where there is none."""
+    times = _as_times("times", times)
     return jnp.diff(times, axis=-1)
 
 
@@ -193,6 +202,7 @@ def isi_cv(times: Float[Array, "... spikes"]) -> Float[Array, "..."]:
     **Arguments:** `times`: ms, padded with NaN. **Returns:** NaN with fewer than three
     spikes.
     """
+    times = _as_times("times", times)
     intervals = isi(times)
     valid = ~jnp.isnan(intervals)
     count = valid.sum(axis=-1).astype(times.dtype)
@@ -220,6 +230,8 @@ def firing_rate(
 
     **Returns:** Hz, 0 with fewer than two spikes in the window.
     """
+    times = _as_times("times", times)
+    start, stop = as_window(start, stop, shapes=[(), (*times.shape[:-1], 1)])
     inside = (times >= start) & (times <= stop)
     count = inside.sum(axis=-1).astype(times.dtype)
     first = jnp.min(jnp.where(inside, times, jnp.inf), axis=-1)
@@ -242,11 +254,10 @@ def coincidence_factor(times: Any, reference: Any, duration: float, window: floa
 
     **Returns:** dimensionless; NaN where neither has a spike.
     """
-    ours, theirs = (
-        np.sort(x[~np.isnan(x)]) for x in (np.asarray(times, float), np.asarray(reference, float))
-    )
-    if not (duration > 0 and window > 0):
-        raise ValueError(f"`duration` and `window` must be positive (ms), got {duration} and {window}.")
+    given = (("times", times), ("reference", reference))
+    ours, theirs = (np.sort(x[~np.isnan(x)]) for x in (_as_times(*it, host=True) for it in given))
+    duration = as_number("duration", duration, "ms", positive=True)
+    window = as_number("window", window, "ms", positive=True)
     if ours.size + theirs.size == 0:
         return float("nan")
     matched, i, j = 0, 0, 0
