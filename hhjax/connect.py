@@ -13,7 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from ._base.parameters import as_float_array, check_size, is_concrete
+from ._base.arguments import as_array, as_host, as_number, as_whole, check_flag, check_function, check_memory
+from ._base.parameters import check_size, is_concrete, shown
 from ._base.random import check_key
 
 
@@ -76,7 +77,11 @@ Weights = Float[Array, "post pre"] | Sparse
 
 def as_weights(weights: Any) -> Any:
     """A dense matrix, row = receiving neuron, or a [`hh.connect.Sparse`][] one."""
-    return weights if isinstance(weights, Sparse) else as_float_array(weights)
+    if isinstance(weights, Sparse):
+        return weights
+    return as_array(
+        "weights", weights, "mS/cm²", axes="(post, pre)", missing=True, finite=False
+    )  # see `check_weights`
 
 
 def sum_over_pre(weights: Any, x: Array) -> Array:
@@ -104,7 +109,7 @@ def check_weights(weights: Any, post: int, pre: int) -> None:
 
 
 def _generator(key: Array) -> np.random.Generator:
-    check_key("key", key)
+    check_key("key", key, needed=True)
     return np.random.default_rng(np.asarray(jax.random.key_data(key)).ravel())
 
 
@@ -114,14 +119,15 @@ def from_pairs(post: Any, pre: Any, weight: Any, shape: tuple[int, int]) -> Spar
     **Arguments:** `post`, `pre`: the receiving and the sending neuron of each; `weight`: mS/cm²,
     a number or one for each; `shape`: (post, pre), the numbers of neurons.
     """
-    post, pre = np.asarray(post, int).ravel(), np.asarray(pre, int).ravel()
+    if not isinstance(shape, (tuple, list)) or len(shape) != 2:
+        raise TypeError(f"`shape` must be a pair (post, pre) of numbers of neurons, got {shown(shape)}.")
     n_post, n_pre = (check_size("shape", n) for n in shape)
+    post = np.array(as_whole("post", post, 0, n_post - 1), int)
+    pre = np.array(as_whole("pre", pre, 0, n_pre - 1), int)
     if post.shape != pre.shape:
         raise ValueError(f"`post` and `pre` must be of one length, got {post.size} and {pre.size}.")
-    for name, ends, n in (("post", post, n_post), ("pre", pre, n_pre)):
-        if ends.size and not (0 <= ends.min() and ends.max() < n):
-            raise ValueError(f"`{name}` must be between 0 and {n - 1}, got {ends.min()} to {ends.max()}.")
-    weight = np.broadcast_to(np.asarray(as_float_array(weight)), post.shape)
+    weight = np.asarray(as_array("weight", weight, "mS/cm²", shapes=[(), post.shape]))
+    weight = np.broadcast_to(weight, post.shape)
     order = np.lexsort((pre, post))
     post, pre, weight = post[order], pre[order], weight[order]
     row, most = _slots(post, n_post)
@@ -140,9 +146,7 @@ def from_dense(weights: Any) -> Sparse:
 
     **Arguments:** `weights`: mS/cm², shape (post, pre).
     """
-    weights = np.asarray(weights)
-    if weights.ndim != 2:
-        raise ValueError(f"`weights` must have shape (post, pre), got {weights.shape}.")
+    weights = np.asarray(as_host("weights", weights, "mS/cm²", axes="(post, pre)"))
     post, pre = np.nonzero(weights)
     return from_pairs(post, pre, weights[post, pre], weights.shape)
 
@@ -160,7 +164,11 @@ def all_to_all(post: int, pre: int, weight: Any = 1.0, *, autapses: bool = True)
     **Arguments:** `post`, `pre`: numbers of neurons; `weight`: mS/cm²; `autapses`: whether
     neuron i connects to neuron i, if both are the same population.
     """
-    weights = jnp.full((check_size("post", post), check_size("pre", pre)), as_float_array(weight))
+    post, pre = check_size("post", post), check_size("pre", pre)
+    if not check_flag("autapses", autapses) and post != pre:
+        raise ValueError(f"`autapses=False` takes one population, got post={post} and pre={pre}.")
+    check_memory("post` and `pre", post * pre, "weights")
+    weights = jnp.full((post, pre), as_array("weight", weight, "mS/cm²", shapes=[()]))
     return weights if autapses else weights * (1 - jnp.eye(post, pre, dtype=weights.dtype))
 
 
@@ -197,13 +205,11 @@ def random(
     post, pre = check_size("post", post), check_size("pre", pre)
     if (p is None) == (indegree is None):
         raise ValueError(f"Give one of `p` and `indegree`, got p={p!r} and indegree={indegree!r}.")
-    if p is not None and not 0 <= p <= 1:
-        raise ValueError(f"`p` must be between 0 and 1, got {p!r}.")
-    if not autapses and post != pre:
+    p = None if p is None else as_number("p", p, least=0.0, most=1.0)
+    if not check_flag("autapses", autapses) and post != pre:
         raise ValueError(f"`autapses=False` takes one population, got post={post} and pre={pre}.")
     choices = pre if autapses else pre - 1
-    if indegree is not None and not 0 <= indegree <= choices:
-        raise ValueError(f"`indegree` must be between 0 and {choices}, got {indegree!r}.")
+    indegree = None if indegree is None else check_size("indegree", indegree, 0, choices)
     rng = _generator(key)
     counts = np.full(post, indegree) if p is None else rng.binomial(choices, p, post)
     heard = [rng.choice(choices, count, replace=False, shuffle=False) for count in counts]
@@ -248,7 +254,11 @@ def by_distance(
     - `weight`: mS/cm², a number or a function of the distance.
     - `autapses`: whether neurons at distance 0 may connect.
     """
-    post, pre = np.asarray(post, float), np.asarray(pre, float)
+    post, pre = (
+        np.asarray(as_host(x, at, axes="(neurons, space)")) for x, at in (("post", post), ("pre", pre))
+    )
+    check_function("probability", probability, "the distance")
+    check_flag("autapses", autapses)
     if post.ndim != 2 or pre.ndim != 2 or post.shape[1] != pre.shape[1]:
         raise ValueError(
             f"`post` and `pre` must have shape (neurons, space), got {post.shape} and {pre.shape}."
@@ -257,7 +267,10 @@ def by_distance(
     to, of, away = [], [], []
     for i, at in enumerate(post):
         distance = np.sqrt(((pre - at) ** 2).sum(axis=1))
-        chosen = rng.random(distance.size) < np.asarray(probability(distance))
+        chance = as_host("probability", probability(distance), shapes=[(), distance.shape])
+        if np.max(chance, initial=0.0) > 1 or np.min(chance, initial=0.0) < 0:
+            raise ValueError(f"`probability` must be between 0 and 1, got {shown(chance)}.")
+        chosen = rng.random(distance.size) < np.asarray(chance)
         (j,) = np.nonzero(chosen & (autapses | (distance > 0)))
         to.append(np.full(j.size, i))
         of.append(j)

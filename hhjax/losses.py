@@ -13,16 +13,26 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array
 
+from ._base.arguments import as_window, check_function
 from ._base.host import warn
-from ._base.parameters import as_float_array, check_own, check_size, is_concrete, param, Parameter, put
+from ._base.parameters import (
+    check_size,
+    Checked,
+    is_concrete,
+    OptionalParameter,
+    param,
+    Parameter,
+    put,
+    shown,
+)
 from ._base.swings import swings_below, warn_of_swings
 from ._base.windows import takes_samples, takes_spike
 from ._run.spikes import filled, KeptSpikes, traced_spike_times
 
 
-class AbstractLoss(eqx.Module):
+class AbstractLoss(Checked):
     """Base class: `loss(ts, V, target)` gives an array of residuals.
 
     `ts` has shape (times,), ms, in [`hh.fit`][] the recording's own times; `V` and `target` have
@@ -49,13 +59,6 @@ class AbstractLoss(eqx.Module):
     __rmul__ = __mul__
 
 
-class _Checked(AbstractLoss):
-    """A loss whose parameters are checked when it is made."""
-
-    def __check_init__(self) -> None:
-        check_own(self)
-
-
 class _Sum(AbstractLoss):
     parts: tuple[AbstractLoss, ...]
 
@@ -70,7 +73,7 @@ class _Sum(AbstractLoss):
             part.watch(ts, V)
 
 
-class _Weighted(_Checked):
+class _Weighted(AbstractLoss):
     loss: AbstractLoss
     weight: Parameter = param(minimum=0.0)
 
@@ -95,11 +98,11 @@ def as_loss(loss: Any) -> AbstractLoss:
     """A loss, or any function (ts, V, target) → residuals, as a loss."""
     if isinstance(loss, AbstractLoss):
         return loss
-    if callable(loss):
+    if callable(loss) and not isinstance(loss, type):
         return _Function(loss)
     raise TypeError(
         "`loss` must be a loss such as hh.losses.Trace(), or a function of (ts, V, target) that "
-        f"returns residuals, got {loss!r}."
+        f"returns residuals, got {shown(loss)}."
     )
 
 
@@ -122,7 +125,7 @@ def _check_window(loss: Any, ts: Array) -> None:
         )
 
 
-class Trace(_Checked):
+class Trace(AbstractLoss):
     """Difference of the membrane potentials, sample by sample.
 
     **Fields:**
@@ -133,14 +136,13 @@ class Trace(_Checked):
     - `start`, `stop`: the part of each sweep that counts, ms, samples at both ends included.
     """
 
-    sd: Parameter = param(1.0, unit="mV", positive=True)
-    weights: Float[Array, "..."] | None = eqx.field(
-        default=None,
-        converter=lambda w: None if w is None else as_float_array(w),
-        metadata={"param": True, "minimum": 0.0},
-    )
+    sd: Parameter = param(1.0, unit="mV", positive=True, finite=False, per="sample")
+    weights: OptionalParameter = param(None, minimum=0.0, per="sample")
     start: float = -jnp.inf
     stop: float = jnp.inf
+
+    def _check_made(self) -> None:
+        as_window(self.start, self.stop)
 
     def made_for(self, ts: Array, target: Array) -> AbstractLoss:
         _check_window(self, ts)
@@ -155,7 +157,7 @@ class Trace(_Checked):
         return _normalised(error, valid)
 
 
-class SpikeTimes(_Checked):
+class SpikeTimes(AbstractLoss):
     """Difference of spike times, first with first, second with second and so on.
 
     A spike that one trace has and the other lacks counts as one at the end of the trace, and those for
@@ -184,9 +186,10 @@ class SpikeTimes(_Checked):
     start: float = -jnp.inf
     stop: float = jnp.inf
 
-    def __check_init__(self) -> None:
+    def _check_made(self) -> None:
         if self.max_spikes is not None:
             check_size("max_spikes", self.max_spikes)
+        as_window(self.start, self.stop)
 
     def _spikes(self, ts: Array, V: Array, room: int) -> KeptSpikes:
         # Of every trace those that count, shape (sweeps, n, room).
@@ -236,7 +239,7 @@ def _counts(loss: SpikeTimes, ts: Array, V: Array) -> Array:
     return loss._spikes(ts, V, 1).count
 
 
-class Feature(_Checked):
+class Feature(AbstractLoss):
     """Difference of a feature of the trace, such as one of [`hh.features`][].
 
     **Fields:** `fn`: a function of (ts, V); `sd`: what counts as 1, positive, in the unit of the
@@ -245,6 +248,9 @@ class Feature(_Checked):
 
     fn: Callable
     sd: Parameter = param(1.0, positive=True)
+
+    def _check_made(self) -> None:
+        check_function("fn", self.fn, "ts and V")
 
     def watch(self, ts: Array, V: Array) -> None:
         self.fn(ts, V)  # which warns, if it is one of ours

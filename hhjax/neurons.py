@@ -5,6 +5,7 @@ import types
 
 from jaxtyping import Array
 
+from ._base.arguments import check_choice
 from ._model.neuron import Neuron
 from .channels._channel import AbstractChannel
 from .channels._ion import calcium
@@ -161,9 +162,7 @@ def morris_lecar(onset: str = "hopf") -> Neuron:
     93.86 µA/cm², with a rate above zero, from rest at −60.855 mV. `"snic"` (type I): at
     39.96 µA/cm², from rate zero, from rest at −59.474 mV.
     """
-    if onset not in _SETS:
-        raise ValueError(f"`onset` must be one of {', '.join(map(repr, _SETS))}, got {onset!r}.")
-    p = _SETS[onset]
+    p = _SETS[check_choice("onset", onset, _SETS)]
     channels = {
         "ca": MorrisLecarCalcium(g=p["g_ca"]),
         "k": MorrisLecarPotassium(V3=p["V3"], V4=p["V4"], phi=p["phi"]),

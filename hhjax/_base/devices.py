@@ -8,6 +8,8 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
+from .parameters import check_size
+
 
 def on_gpu() -> bool:
     """Whether JAX computes on a GPU."""
@@ -69,8 +71,7 @@ def use_cores(count: int | None = None) -> bool:
     """
     if count is None:
         count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    if isinstance(count, bool) or not isinstance(count, int) or count < 1:
-        raise ValueError(f"`count` must be a whole number of cores of at least 1, got {count!r}.")
+    count = check_size("count", count)
     try:
         jax.config.update("jax_num_cpu_devices", count)
     except RuntimeError:

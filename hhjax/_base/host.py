@@ -13,6 +13,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
+from .arguments import check_kind
+from .parameters import shown
+
 
 def warn(message: str) -> None:
     """Warn, on behalf of the line of the user's that called."""
@@ -45,12 +48,19 @@ def table(headers: Sequence[str], rows: Sequence[Sequence[str]], left: Sequence[
     return "\n".join("  ".join(map(put, range(len(row)), row)).rstrip() for row in [headers, *rows])
 
 
+def _arrays(tree: Any) -> list[Any]:
+    return [x for x in jax.tree.leaves(tree) if eqx.is_array(x)]
+
+
 class Settings:
     """Arguments of [`hh.simulate`][] that are compiled in; equal ones compile once."""
 
     def __init__(self, **options: Any):
         self.options = options
         leaves, structure = jax.tree.flatten(options)
+        for name, option in options.items():  # a key has no bytes to compare, and no place here
+            if any(jnp.issubdtype(x.dtype, jax.dtypes.prng_key) for x in _arrays(option)):
+                raise TypeError(f"`{name}` must not hold a random key, got {shown(option)}.")
         self._key = (tuple(np.asarray(x).tobytes() if eqx.is_array(x) else x for x in leaves), structure)
 
     def __eq__(self, other: Any) -> bool:
@@ -69,6 +79,12 @@ def _step(meter: diffrax.AbstractProgressMeter, state: Any, progress: Array) -> 
 
 
 _compiled_step = eqx.filter_jit(_step)
+
+
+def check_meter(meter: Any) -> None:
+    """Refuse what is none of diffrax's progress meters."""
+    such = "one of diffrax's, such as diffrax.TqdmProgressMeter()"
+    check_kind("progress_meter", meter, diffrax.AbstractProgressMeter, such)
 
 
 class Progress:

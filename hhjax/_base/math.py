@@ -16,6 +16,8 @@ from jax.custom_derivatives import SymbolicZero
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
+from .parameters import as_real
+
 _SMALL = 0.5  # below, the derivatives are series
 
 
@@ -157,7 +159,7 @@ def exprel(x: Float[ArrayLike, "..."]) -> Float[Array, "..."]:
 
     **Returns:** dimensionless, shape of `x`.
     """
-    return _exprel(jnp.asarray(x))
+    return _exprel(as_real("x", x))
 
 
 @jax.custom_jvp
@@ -196,7 +198,8 @@ def vtrap(x: Float[ArrayLike, "*s"], y: ArrayLike) -> Float[Array, "*s"]:
 
     **Returns:** mV, shape of `x`.
     """
-    return _bernoulli(jnp.asarray(x) / y) * y
+    y = as_real("y", y)
+    return _bernoulli(as_real("x", x) / y) * y
 
 
 @jax.custom_jvp

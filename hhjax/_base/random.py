@@ -5,12 +5,14 @@ import hashlib
 import math
 from typing import Any
 
+import jax
 import jax.extend
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
 from .math import horner
+from .parameters import shown
 
 FAST = "hhjax_pcg3d"  # the name of the generator
 
@@ -78,12 +80,14 @@ _BELOW = [1.0, 2.24048980, 1.51111826, 0.340920319, 0.0221018178, 0.000265528502
 _ROOT_HALF = np.int32(0x3F3504F3)  # the bits of √½
 
 
-def check_key(name: str, key: Any) -> None:
-    """Refuse what is no random key; `None` will do."""
+def check_key(name: str, key: Any, needed: bool = False) -> None:
+    """Refuse what is no single random key; `None` will do unless it is needed."""
     dtype = getattr(key, "dtype", None)
     typed = dtype is not None and jnp.issubdtype(dtype, jax.dtypes.prng_key)
-    if not (key is None or typed or (dtype == np.uint32 and np.ndim(key) == 1)):
-        raise TypeError(f"`{name}` must be a key such as jax.random.key(0) or hh.fast_key(0), got {key!r}.")
+    one = np.ndim(key) == 0 if typed else dtype == np.uint32 and np.shape(key) in ((2,), (4,))
+    if not (one or (key is None and not needed)):
+        such = "a key such as jax.random.key(0) or hh.fast_key(0), and one alone"
+        raise TypeError(f"`{name}` must be {such}, got {shown(key)}.")
 
 
 def increments(key: Array, shape: tuple[int, int], dt: Array) -> Array:
@@ -209,4 +213,7 @@ def fast_key(seed: int) -> Array:
 
     **Returns:** a key for `hh.simulate(..., key=...)` and every function of `jax.random`.
     """
+    kind = getattr(seed, "dtype", np.dtype(type(seed)))
+    if np.ndim(seed) or not jnp.issubdtype(kind, jnp.integer):
+        raise TypeError(f"`seed` must be a whole number, got {shown(seed)}.")
     return jax.random.key(seed, impl=_PCG3D)

@@ -9,15 +9,16 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from .._base.host import Progress
-from .._base.parameters import cast_floats, check_size, run_dtype
+from .._base.arguments import check_kind
+from .._base.host import check_meter, Progress
+from .._base.parameters import cast_floats, check_size, run_dtype, shown
 from .._base.random import check_key
 from ..losses import AbstractLoss, as_loss, Trace
 from ..steppers.solvers import solver_name
 from ._free import Free, resolve, Where
-from ._guide import Nudging, release, stages
+from ._guide import MultipleShooting, Nudging, release, stages
 from ._problem import AbstractProblem, Shooting
-from ._protocol import check_model, protocol_of, run, split
+from ._protocol import check_loss, check_model, protocol_of, run, split
 from ._result import Fit, no_uncertainty, Starts, uncertainty
 from ._solve import evaluate, gradient_descent, levenberg_marquardt, Solved
 
@@ -99,18 +100,21 @@ def fit(
     objective = cast_floats(as_loss(Trace() if loss is None else loss), dtype)
     objective = objective.made_for(protocol.times, protocol.target)
     objective.watch(protocol.times, protocol.target)
-    if method != "lm" and not (hasattr(method, "init") and hasattr(method, "update")):
+    optimiser = hasattr(method, "init") and hasattr(method, "update") and not isinstance(method, type)
+    if method != "lm" and not optimiser:
         raise ValueError(
-            f"`method` must be 'lm' or an optax optimiser such as optax.adam(0.01), got {method!r}."
+            f"`method` must be 'lm' or an optax optimiser such as optax.adam(0.01), got {shown(method)}."
         )
+    check_meter(progress_meter)
     check_size("steps", steps, 0)
     if isinstance(guide, str):
         if guide != "auto":
             raise ValueError(
-                f"`guide` must be 'auto', None, hh.Nudging() or hh.MultipleShooting(), got {guide!r}."
+                f"`guide` must be 'auto', None, hh.Nudging() or hh.MultipleShooting(), got {shown(guide)}."
             )
         guide = Nudging() if _compares_traces(objective) else None
-
+    check_loss(objective, protocol)
+    check_kind("guide", guide, (Nudging, MultipleShooting, type(None)), "'auto', None or a guide")
     check_key("key", key)
     free = resolve(model, where, bounds, mask, dtype)
     before = free.starts(free.reference, starts, spread, key)

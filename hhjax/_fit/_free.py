@@ -10,7 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
+from .._base.arguments import as_array, as_number
 from .._base.host import known_are
+from .._base.parameters import as_numbers, check_size
 from .._model.names import Leaf, leaves, look_up
 
 Where = Callable | str | Sequence[str] | Mapping[str, Any]
@@ -95,15 +97,15 @@ class Free(eqx.Module):
     def starts(self, values: Array, starts: Any, spread: float, key: Array | None) -> Array:
         """Starting parameters, shape (starts, P): the model's own and random ones."""
         if not isinstance(starts, (int, np.integer)):
-            return self._check_starts(jnp.asarray(starts, values.dtype))
-        if isinstance(starts, bool) or starts < 1:
-            raise ValueError(f"`starts` must be at least 1, or an array of starts, got {starts!r}.")
+            return self._check_starts(
+                as_array("starts", starts, dtype=values.dtype, axes="(starts, parameters)")
+            )
+        check_size("starts", starts)
+        spread = as_number("spread", spread, positive=True)
         if starts == 1:
             return self._check_starts(values[None])
         if key is None:
             raise ValueError("`key` is missing: pass key=jax.random.key(0), for example, for random starts.")
-        if not spread > 0:
-            raise ValueError(f"`spread` must be positive, a fraction of each parameter, got {spread!r}.")
         draw = jax.random.uniform(
             key, (int(starts) - 1, values.size), dtype=values.dtype, minval=-spread, maxval=spread
         )
@@ -263,7 +265,10 @@ def _entry_name(name: str, shape: tuple[int, ...], flat: Any) -> str:
 def _entries(value: Any, mask: Any, name: str) -> np.ndarray:
     if mask is None:
         return np.arange(value.size)
-    mask = np.asarray(mask)
+    try:
+        mask = np.asarray(mask)
+    except (TypeError, ValueError):  # rows of different lengths, keys
+        mask = np.empty(())
     if mask.dtype != bool or mask.shape != value.shape:
         raise ValueError(
             f"`mask` of {name} must be a boolean array of shape {value.shape}, true where it is free, "
@@ -276,7 +281,7 @@ def _entries(value: Any, mask: Any, name: str) -> np.ndarray:
 
 def _side(argument: str, bound: Any, missing: float, shape: tuple, at: np.ndarray, name: str) -> np.ndarray:
     try:
-        bound = np.asarray(missing if bound is None else bound, float)
+        bound = np.asarray(as_numbers(missing if bound is None else bound), float)
         return np.broadcast_to(bound, shape).ravel()[at]
     except (TypeError, ValueError):
         raise ValueError(

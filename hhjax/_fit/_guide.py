@@ -1,7 +1,6 @@
 """Remedies for long spiking traces, which defeat descent from a poor start."""
 
 import dataclasses
-import math
 from typing import Any
 
 import equinox as eqx
@@ -10,6 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
+from .._base.arguments import as_host
+from .._base.parameters import check_size, shown
 from .._base.windows import takes_samples
 from ..losses import Trace
 from ._problem import AbstractProblem, flat_state, MultipleShootingProblem, Shooting
@@ -59,16 +60,13 @@ class MultipleShooting:
 
     def __post_init__(self) -> None:
         _check(self, "penalties", self.penalties, self.steps)
-        if self.segments < 2:
-            raise ValueError(f"`MultipleShooting.segments` must be at least 2, got {self.segments}.")
+        check_size("MultipleShooting.segments", self.segments, 2)
 
 
 def _check(guide: Any, name: str, stages: tuple[float, ...], steps: int) -> None:
     kind = type(guide).__name__
-    if not stages or not all(math.isfinite(x) and x > 0 for x in stages):
-        raise ValueError(f"`{kind}.{name}` must be positive numbers, at least one, got {stages!r}.")
-    if steps < 1:
-        raise ValueError(f"`{kind}.steps` must be at least 1, got {steps!r}.")
+    as_host(f"{kind}.{name}", stages, axes="(stages,)", least=1, positive=True)
+    check_size(f"{kind}.steps", steps)
 
 
 def stages(
@@ -85,7 +83,7 @@ def stages(
     if isinstance(guide, MultipleShooting):
         guided, starts = _cut(guide.segments, problem, params)
         return guided, jnp.concatenate([params, starts], axis=1), [(w, guide.steps) for w in guide.penalties]
-    raise TypeError(f"`guide` must be 'auto', None, hh.Nudging() or hh.MultipleShooting(), got {guide!r}.")
+    raise TypeError(f"`guide` must be None, hh.Nudging() or hh.MultipleShooting(), got {shown(guide)}.")
 
 
 @eqx.filter_jit

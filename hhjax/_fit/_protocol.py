@@ -12,10 +12,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from .._base.parameters import cast_floats, check_parameters, run_dtype
+from .._base.arguments import as_host, as_number
+from .._base.parameters import cast_floats, check_parameters, looks_like_SI, run_dtype, shown
 from .._model.network import as_network, Network
 from .._model.neuron import Neuron
 from .._run.simulate import save_V, simulate
+from ..losses import AbstractLoss
 from ..recordings import Recording
 from ..steppers.solvers import as_stepper
 from ..stimuli._base import Stimulus
@@ -145,12 +147,24 @@ def check_model(model: Any) -> Any:
     if not fits or (len(parts) == 2 and not isinstance(parts[1], Electrode)):
         raise TypeError(
             "`model` must be an hh.Neuron or hh.Network, or a pair of one and an hh.Electrode, got "
-            f"{model!r}."
+            f"{shown(model)}."
         )
     network, electrode = split(model)
     network.check()
     check_parameters(electrode, "electrode", network.n)
     return model
+
+
+def check_loss(loss: AbstractLoss, protocol: Protocol) -> None:
+    """Refuse a loss that makes no residuals of the traces."""
+    try:
+        out = eqx.filter_eval_shape(loss, protocol.ts, protocol.target, protocol.target)
+    except (TypeError, ValueError) as error:
+        raise type(error)(
+            f"`loss` cannot be worked out for traces of shape {protocol.target.shape}: {error}"
+        ) from error
+    if not (hasattr(out, "dtype") and jnp.issubdtype(out.dtype, jnp.floating)):
+        raise TypeError(f"`loss` must return an array of residuals, got {shown(out)}.")
 
 
 def check_unit(recording: Recording, area: Any, where: str) -> None:
@@ -168,8 +182,20 @@ def _as_recording(data: Any, electrode: Electrode) -> Recording:
     """The data that a user gives; bare arrays have the unit that the electrode takes."""
     if isinstance(data, Recording):
         return data
+    if not isinstance(data, (tuple, list)) or not 3 <= len(data) <= 4:
+        raise TypeError(f"`data` must be an hh.Recording, or its ts, current and V, got {shown(data)}.")
     ts, current, V, *more = data
     return Recording(ts, current, V, *(more or ["µA/cm²" if electrode.area is None else "pA"]))
+
+
+def check_SI(recording: Recording) -> None:
+    """Refuse values that are far too small for their units, as they are in volts and amperes."""
+    for name, x, unit in (("V", recording.V, "mV"), ("current", recording.current, recording.current_unit)):
+        if si := looks_like_SI(x, unit):
+            raise ValueError(
+                f"`data.{name}` must be in {unit}, and its values look like {si}: "
+                f"{np.nanmin(x):.3g} to {np.nanmax(x):.3g}. Give a recording in {unit}."
+            )
 
 
 def protocol_of(
@@ -182,6 +208,7 @@ def protocol_of(
             f"`data` must hold the current that was injected, and {recording.name} does not. Give it: "
             f"hh.Recording(data.ts, current, data.V, {recording.current_unit!r}, held=True)."
         )
+    check_SI(recording)
     check_unit(recording, electrode.area, "model=(neuron, hh.Electrode(area=...))")
     ts = np.asarray(recording.ts, float)
     began, ts = jnp.asarray(ts[0], dtype), ts - ts[0]
@@ -201,8 +228,9 @@ def protocol_of(
             stacklevel=3,
         )
     sampling = float(ts[-1] / (len(ts) - 1))
-    stride = math.ceil(sampling / _FINEST - 1e-6) if dt is None else round(sampling / float(dt))
-    if stride < 1 or (dt is not None and abs(stride * float(dt) - sampling) > 1e-6 * sampling):
+    dt = None if dt is None else as_number("dt", dt, "ms", positive=True)
+    stride = math.ceil(sampling / _FINEST - 1e-6) if dt is None else round(sampling / dt)
+    if stride < 1 or (dt is not None and abs(stride * dt - sampling) > 1e-6 * sampling):
         raise ValueError(
             f"`dt` must be a whole fraction of the sampling interval of `data`, {sampling:g} ms, "
             f"got {dt!r} ms."
@@ -212,11 +240,7 @@ def protocol_of(
     if free_v0:
         v0 = seen[:, 0]
     else:
-        v0 = np.asarray(v0, float)
-        if v0.shape not in ((), V.shape[::2]) or not np.isfinite(v0).all():
-            raise ValueError(
-                f"`v0` must be a finite number or have shape (sweeps, n) = {V.shape[::2]}, got {v0}."
-            )
+        v0 = as_host("v0", v0, "mV", shapes=[(), V.shape[::2]])
         v0 = np.broadcast_to(v0, V.shape[::2])
     arrays = [jnp.asarray(x, dtype) for x in (ts, V, recording.current, seen, v0)]
     solver = cast_floats(as_stepper(solver), dtype)

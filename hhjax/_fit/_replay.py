@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
+from .._base.arguments import as_host, as_number, check_kind
 from .._base.parameters import cast_floats, run_dtype
 from .._base.swings import swings_below, warn_of_swings
 from .._run.spikes import coincidence_factor, concrete_spike_times, filled
@@ -98,9 +99,13 @@ def score(
     in a gap or next to it is not known, and the model's has no match. Where a neuron's sweep has no data at
     all, what needs them is NaN.
     """
+    check_kind("data", data, Recording, "an hh.Recording")
+    threshold = as_number("threshold", threshold, "mV")
+    window = as_number("window", window, "ms", positive=True)
+    before, after = (as_number(*x, "ms", least=0.0) for x in (("before", before), ("after", after)))
     ts, target = data.ts, np.asarray(data.V)
     target = target[..., None] if target.ndim == 2 else target
-    V = np.asarray(V, float)
+    V = as_host("V", V, "mV", missing=True, finite=False)
     V = V[..., None] if V.ndim == 2 else V
     if V.shape != target.shape:
         raise ValueError(f"`V` must have the shape of `data.V`, {target.shape}, got {V.shape}.")

@@ -11,12 +11,12 @@ import sys
 import zipfile
 from collections.abc import Iterable, Iterator, Sequence
 from importlib import metadata
-from pathlib import Path
 from typing import Any, BinaryIO, NoReturn
 
 import jax
 import numpy as np
 
+from .._base.arguments import as_path
 from .._base.parameters import check_size
 from .tree import Misfit, Reader, Writer
 
@@ -64,7 +64,7 @@ def save(path: str | os.PathLike, thing: Any, **notes: Any) -> None:
     for notes named `saved` or `versions`, which every file has; `FileNotFoundError` for a folder
     that does not exist.
     """
-    path = Path(path)
+    path = as_path("path", path)
     if path.suffix != ".npz":
         raise ValueError(f"`path` must end in .npz, got {path.name!r}.")
     if not path.absolute().parent.is_dir():
@@ -234,7 +234,7 @@ def _opened(
     path: str | os.PathLike, allow: Sequence[Any], limit: int | None
 ) -> Iterator[tuple[dict[str, Any], Reader]]:
     """The header of a file, and what reads the things in it. What is wrong with them is a `ValueError`."""
-    path = Path(path)
+    path = as_path("path", path)
     if limit is not None:
         check_size("limit", limit)
     if not isinstance(allow, Iterable) or not all(callable(x) for x in allow):

@@ -20,8 +20,9 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
+from .._base.arguments import as_array, check_kind
 from .._base.host import known_are
-from .._base.parameters import as_float_array, check_parameters, check_value, is_concrete
+from .._base.parameters import check_parameters, check_value, is_concrete
 
 HIDDEN = (
     *("network", "neuron", "neurons", "channels", "channel", "ions", "parts"),
@@ -161,6 +162,7 @@ def get(model: Any, name: str) -> Any:
 
     **Raises:** `ValueError` for a name that is none, with the nearest and all that are.
     """
+    check_kind("model", model, (eqx.Module, tuple), "a neuron, a network or a stimulus")
     return look_up(model, name, "name").value
 
 
@@ -188,6 +190,7 @@ def replace(model: Model, values: Mapping[str, Any]) -> Model:
         raise TypeError(
             f"`values` must be a dict of values by name, such as {{'na.g': 100.0}}, got {values!r}."
         )
+    check_kind("model", model, (eqx.Module, tuple), "a neuron, a network or a stimulus")
     flat, structure = jax.tree.flatten(model)
     changed = {}
     for name, value in values.items():
@@ -195,10 +198,8 @@ def replace(model: Model, values: Mapping[str, Any]) -> Model:
         if leaf.index in changed:
             raise ValueError(f"`values` has {leaf.name!r} twice, as {changed[leaf.index]!r} and {name!r}.")
         changed[leaf.index] = name
-        try:
-            flat[leaf.index] = as_float_array(value, jnp.result_type(leaf.value))
-        except (TypeError, ValueError):
-            raise TypeError(f"`values[{name!r}]` must be a number or an array, got {value!r}.") from None
+        dtype = jnp.result_type(leaf.value)
+        flat[leaf.index] = as_array(f"values[{name!r}]", value, dtype=dtype, missing=True, finite=False)
         if is_concrete(flat[leaf.index]):
             check_value(flat[leaf.index], name, leaf.said)
     new = jax.tree.unflatten(structure, flat)

@@ -10,9 +10,18 @@ import numpy as np
 from jax.typing import ArrayLike
 from jaxtyping import Array, Bool, Float
 
+from .._base.arguments import as_array, check_kind
 from .._base.math import relax_by
 from .._base.operators import AbstractOperator
-from .._base.parameters import as_float_array, check_parameters, check_size, is_concrete, put, run_dtype
+from .._base.parameters import (
+    as_float_array,
+    check_parameters,
+    check_size,
+    Checked,
+    put,
+    run_dtype,
+    shown,
+)
 from .._base.random import input_key
 from .._base.tables import Printed, Table
 from .._noise.channels import AbstractNoisyChannel
@@ -27,7 +36,7 @@ from .neuron import Neuron, Populations, State
 from .tables import network_tables
 
 
-class Network(Printed, eqx.Module):
+class Network(Printed, Checked):
     """n neurons of one kind or of several, coupled or not.
 
     Neurons of several kinds are named, and so are the couplings within and between them:
@@ -81,21 +90,23 @@ class Network(Printed, eqx.Module):
                         ranges = ranges | {end: at}
             ranges = tuple((name, part.start, part.stop) for name, part in ranges.items())
             coupling = Couplings(dict(coupling), ranges, n)
+        n = int(n) if isinstance(n, np.integer) else n
         self.neuron, self.n, self.coupling = neuron, n, coupling
         self.noise = noise if isinstance(noise, tuple) else () if noise is None else (noise,)
 
-    def __check_init__(self) -> None:
+    def _check_made(self) -> None:
         if not isinstance(self.neuron, Neuron | Populations):
-            raise TypeError(f"`neuron` must be an hh.Neuron, or a dict of them, got {self.neuron!r}.")
+            raise TypeError(f"`neuron` must be an hh.Neuron, or a dict of them, got {shown(self.neuron)}.")
         check_size("n", self.n)
         if self.coupling is not None and not isinstance(self.coupling, AbstractCoupling):
             raise TypeError(
                 "`coupling` must be a coupling such as hh.GradedSynapse(weights), or a dict of them, "
-                f"got {self.coupling!r}."
+                f"got {shown(self.coupling)}."
             )
         for noise in self.noise:
             if not isinstance(noise, AbstractNoise):
-                raise TypeError(f"`noise` must be a noise such as hh.CurrentNoise(sigma), got {noise!r}.")
+                such = "a noise such as hh.CurrentNoise(sigma)"
+                raise TypeError(f"`noise` must be {such}, got {shown(noise)}.")
         self.check()
 
     def _tables(self) -> list[Table]:
@@ -267,14 +278,9 @@ class Network(Printed, eqx.Module):
         parts = [neuron.steady_state(V[part]) for part, neuron in self.kinds]
         return self.join(parts, s, noise).replace(V=V)
 
-    def check_v0(self, v0: Any) -> None:
+    def check_v0(self, v0: Any, name: str = "v0", warn: bool = False) -> None:
         """Refuse an initial membrane potential that is not finite or fits no n neurons."""
-        if np.shape(v0) not in ((), (self.n,)):
-            raise ValueError(f"`v0` must be a scalar or have shape ({self.n},), got shape {np.shape(v0)}.")
-        if is_concrete(v0) and not jnp.issubdtype(np.asarray(v0).dtype, jnp.number):
-            raise TypeError(f"`v0` must be a number or an array (mV), got {v0!r}.")
-        if is_concrete(v0) and not np.isfinite(np.asarray(v0)).all():
-            raise ValueError(f"`v0` must be finite (mV), got {v0}.")
+        as_array(name, v0, "mV", shapes=[(), (self.n,)], warn=warn)
 
     def linear_form(self, t: ArrayLike, y: State, stimulus: Any) -> tuple[State, State]:
         """The conditionally linear form (drive, rate) of dx/dt = drive − rate·x.
@@ -396,9 +402,11 @@ def as_network(model: Any) -> Any:
 
 
 def _populations(neurons: Mapping, n: Any) -> tuple[Any, int, dict[str, Placed]]:
+    if not neurons:
+        raise ValueError("`neuron` must be an hh.Neuron, or a dict of at least one, got {}.")
     for name, neuron in neurons.items():
         if not isinstance(neuron, Neuron | Cell):
-            raise TypeError(f"`neuron[{name!r}]` must be an hh.Neuron or an hh.Cell, got {neuron!r}.")
+            raise TypeError(f"`neuron[{name!r}]` must be an hh.Neuron or an hh.Cell, got {shown(neuron)}.")
     if not isinstance(n, Mapping) or set(n) != set(neurons) or not neurons:
         raise ValueError(
             f"`n` must be a dict with a number for each of the populations {list(neurons)}, got {n!r}."
@@ -449,6 +457,9 @@ def vector_field(t: ArrayLike, y: State, args: tuple[Network, Any]) -> State:
 
     **Raises:** `ValueError` for channels that move by jumps.
     """
+    check_kind("y", y, State, "a state, such as network.init()")
+    if not isinstance(args, (tuple, list)) or len(args) != 2 or not isinstance(args[0], Network):
+        raise TypeError(f"`args` must be a pair (network, stimulus), got {shown(args)}.")
     network, stimulus = args
     network.check_diffusive()
     drive, rate = network.linear_form(t, y, stimulus)

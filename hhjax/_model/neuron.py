@@ -14,11 +14,13 @@ from .._base.math import relax_by
 from .._base.parameters import (
     as_float_array,
     check_parameters,
+    Checked,
     OptionalParameter,
     param,
     Parameter,
     put,
     settle,
+    shown,
 )
 from .._base.renames import renamed
 from .._base.tables import Printed, Table
@@ -29,14 +31,36 @@ from .names import check_names
 from .tables import neuron_tables, populations_tables
 
 
-class State(eqx.Module):
+class NotSaved(Mapping[str, Any], eqx.Module):
+    """What stands for gates that were not saved: a dict without any, which says how to save them.
+
+    **Fields:** `names`: what there would be.
+    """
+
+    names: tuple[str, ...] = eqx.field(static=True, default=())
+
+    def __getitem__(self, name: str) -> Any:
+        raise KeyError(
+            f"{name!r} was not saved, V alone was: run with saveat=diffrax.SaveAt(t0=True, steps=True) for "
+            f"the whole state. `gates` then has {', '.join(self.names) or 'none'}."
+        )
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(())
+
+    def __len__(self) -> int:
+        return 0
+
+
+class State(Checked):
     """Every state variable of a network of n neurons.
 
     **Fields:**
 
     - `V`: membrane potential, mV, shape (n,).
     - `gates`: `gates[channel][gate]`, in [0, 1], each of shape (n,). With several populations one such
-        dict for each of them, `gates[population][channel][gate]`, of that population's shape.
+        dict for each of them, `gates[population][channel][gate]`, of that population's shape. A
+        `NotSaved` where V alone was saved.
     - `s`: the state of the coupling, often with leaves of shape (n,); with several couplings a
         dict of states; `None` without one.
     - `noise`: the states of the network's noises, a tuple of `None` and shape (n,); `None`
@@ -46,7 +70,7 @@ class State(eqx.Module):
     """
 
     V: Float[Array, "..."]
-    gates: dict[str, dict[str, Any]]
+    gates: Any
     s: Any = None
     noise: Any = None
     concentrations: dict[str, Any] = eqx.field(default_factory=dict)
@@ -71,7 +95,7 @@ def _with_bare(channel: Any, bare: Any) -> Any:
 
 
 @renamed(pools="ions, of hh.calcium(...) or hh.Ion(...)")
-class Neuron(Printed, eqx.Module):
+class Neuron(Printed, Checked):
     r"""A space-clamped neuron, $C\,dV/dt = I - \sum_k I_k$.
 
     **Fields:**
@@ -94,7 +118,7 @@ class Neuron(Printed, eqx.Module):
             if not isinstance(parts, dict) or not all(isinstance(x, kind) for x in parts.values()):
                 name = {"channels": "Channel", "ions": "Ion"}[field]
                 raise TypeError(
-                    f"`Neuron.{field}` must be a dict of hh.{name} objects by name, got {parts!r}."
+                    f"`Neuron.{field}` must be a dict of hh.{name} objects by name, got {shown(parts)}."
                 )
         # An E that nothing sets is settled once and for all, and is then a parameter like others.
         for name, channel in self.channels.items():
@@ -102,7 +126,7 @@ class Neuron(Printed, eqx.Module):
                 settled = _with_bare(channel, _with_E(_bare(channel)))
                 self.channels = self.channels | {name: settled}
 
-    def __check_init__(self) -> None:
+    def _check_made(self) -> None:
         for name, ion in self.ions.items():
             if set(ion.carriers) - set(self.channels):
                 raise ValueError(

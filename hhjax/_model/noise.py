@@ -7,11 +7,11 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import lineax
-import numpy as np
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
-from .._base.parameters import as_float_array, is_concrete, put
+from .._base.arguments import as_array, check_choice, check_flag, check_kind
+from .._base.parameters import put, shown
 from .._noise.channels import AbstractLangevinChannel, AbstractNoisyChannel, Scheme
 from .._noise.jumps import ExactChain, TauLeap
 from .._noise.langevin import ConductanceNoise, OUConductanceNoise, SubunitNoise
@@ -28,6 +28,7 @@ def brownian_shape(network: Network) -> tuple[int, int]:
 
     The shape of the path that [`hh.diffusion`][] is multiplied with.
     """
+    check_kind("network", network, Network, "an hh.Network")
     sources = lambda neuron: sum(channel.sources for channel in neuron.noisy_channels.values())
     return len(network.noise) + max(sources(neuron) for _, neuron in network.kinds), network.n
 
@@ -167,10 +168,9 @@ def with_channel_noise(
             "hh.Network({'e': hh.with_channel_noise(neuron, ...), ...}, ...)."
         )
     if not isinstance(neuron, Neuron):
-        raise TypeError(f"`network` must be an hh.Network or hh.Neuron, got {network!r}.")
-    if model not in MODELS:
-        raise ValueError(f"`model` must be one of {', '.join(map(repr, MODELS))}, got {model!r}.")
-    if shielding and model != "conductance":
+        raise TypeError(f"`network` must be an hh.Network or hh.Neuron, got {shown(network)}.")
+    check_choice("model", model, MODELS)
+    if check_flag("shielding", shielding) and model != "conductance":
         raise ValueError(f"`shielding` is an option of model='conductance', not of {model!r}.")
     gated = [name for name, channel in neuron.channels.items() if _has_states(channel)]
     counts = _counts(gated, count, density, area, rounded=MODELS[model].jumps)
@@ -239,9 +239,11 @@ def _counts(gated: list[str], count: Any, density: Any, area: Any, rounded: bool
     if (count is None) == (density is None) or (density is None) != (area is None):
         raise ValueError("Give either `count`, or `density` (channels/µm²) together with `area` (µm²).")
     if count is not None:
-        return _by_name(count, gated, "count")
-    area = as_float_array(area)
-    if is_concrete(area) and not (np.asarray(area) > 0).all():
-        raise ValueError(f"`area` must be positive (µm²), got {area}.")
-    products = {k: as_float_array(d) * area for k, d in _by_name(density, gated, "density").items()}
+        return {
+            k: as_array("count", x, positive=True, finite=False)
+            for k, x in _by_name(count, gated, "count").items()
+        }
+    area = as_array("area", area, "µm²", positive=True)
+    per_area = _by_name(density, gated, "density").items()
+    products = {k: as_array("density", d, "channels/µm²", positive=True) * area for k, d in per_area}
     return {k: jnp.round(product) if rounded else product for k, product in products.items()}

@@ -8,21 +8,22 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from .._base.arguments import as_array
 from .._base.math import exprel, relax
-from .._base.parameters import as_float_array, is_concrete, param, Parameter
+from .._base.parameters import Checked, is_concrete, param, Parameter, shown
 
 
 def _mixing(correlation: Any) -> Any:
     """A matrix L with L·Lᵀ = correlation, by eigenvalues, so that rank may be missing."""
     if correlation is None:
         return None
-    correlation = as_float_array(correlation)
+    correlation = as_array("correlation", correlation)
     if correlation.ndim != 2 or correlation.shape[0] != correlation.shape[1]:
         raise ValueError(f"`correlation` must have shape (n, n), got {correlation.shape}.")
     if is_concrete(correlation):
         matrix = np.asarray(correlation)
         if not (np.isfinite(matrix).all() and np.allclose(matrix, matrix.T, atol=1e-6)):
-            raise ValueError("`correlation` must be finite and symmetric.")
+            raise ValueError(f"`correlation` must be finite and symmetric, got {shown(matrix)}.")
         if not np.allclose(np.diag(matrix), 1.0, atol=1e-6):
             raise ValueError("`correlation` must have ones on its diagonal; scale the noise by `sigma`.")
         if np.linalg.eigvalsh(matrix).min() < -1e-5:
@@ -31,7 +32,7 @@ def _mixing(correlation: Any) -> Any:
     return vectors * jnp.sqrt(jnp.maximum(values, 0.0))[None, :]
 
 
-class AbstractNoise(eqx.Module):
+class AbstractNoise(Checked):
     """Noise that reaches the membrane as a current, one Brownian motion per neuron.
 
     **Fields:** `mixing`: a matrix L (n, n) that turns independent Brownian motions into

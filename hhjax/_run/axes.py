@@ -8,6 +8,7 @@ import equinox as eqx
 import jax
 import numpy as np
 
+from .._base.arguments import as_array
 from .._model.names import find, look_up
 from .._model.network import Network
 from .._model.neuron import Neuron, Populations
@@ -87,7 +88,7 @@ def _as_axis(name: Any, values: Any, dtype: Any) -> tuple[str, Callable | _Named
     """The name of an axis, where it acts, the values for each leaf, and what to show for it."""
     where, given = (values.where, values.values) if isinstance(values, Axis) else (name, values)
     if isinstance(where, tuple):
-        given = list(given)
+        given = list(given) if np.iterable(given) else [given]
         if len(given) != len(where):
             raise ValueError(f"`over[{name!r}]` must hold {len(where)} arrays of values, got {len(given)}.")
         where = _Named(where)
@@ -95,16 +96,28 @@ def _as_axis(name: Any, values: Any, dtype: Any) -> tuple[str, Callable | _Named
         given = _as_list(given)
     else:
         where, given = _Named((where,)), [given]
-    arrays = [np.asarray(x, dtype) for x in given]
     label = _label(name)
+    as_values = lambda x: as_array(f"over[{label!r}]", x, dtype=dtype, missing=True, finite=False)
+    arrays = [np.asarray(as_values(x)) for x in given]
     if any(x.ndim == 0 or x.shape[0] == 0 for x in arrays) or len({len(x) for x in arrays}) != 1:
         shapes = ", ".join(str(x.shape) for x in arrays)
         raise ValueError(f"`over[{label!r}]` must hold values along a first axis, got shape {shapes}.")
     return label, where, arrays, arrays[0] if len(arrays) == 1 else arrays
 
 
+def check_once(point: Point, wheres: tuple[Any, ...]) -> None:
+    """Refuse a parameter that varies along two axes, or twice along one."""
+    names = [name for where in wheres if isinstance(where, _Named) for name in where.names]
+    seen: dict[int, str] = {}
+    for name in names:
+        index = look_up(point, name, "over", _ELSE).index
+        if index in seen:
+            raise ValueError(f"`over` varies one parameter twice, as {seen[index]!r} and {name!r}.")
+        seen[index] = name
+
+
 def _label(name: Any) -> str:
-    return ", ".join(name) if isinstance(name, tuple) else str(name)
+    return ", ".join(map(str, name)) if isinstance(name, tuple) else str(name)
 
 
 def _put(point: Point, wheres: tuple[Callable | _Named, ...], values: list[list[Any]]) -> Point:

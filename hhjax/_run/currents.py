@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from .._base.host import known_are
-from .._base.parameters import cast_floats
+from .._base.parameters import cast_floats, shown
 from .._base.tables import facts, is_known, Printed, shape, span, Table
 from .._io.labels import dataset, label_neurons, label_times, Labelled
 from .._model.currents import currents
@@ -159,7 +159,7 @@ def _given(solution: Any, network: Any, stimulus: Any) -> tuple[Network, Stimulu
         raise ValueError(f"`{missing}` is missing: give what the run was given, as for `{other}`.")
     network = as_network(network)
     if not isinstance(network, Network):
-        raise TypeError(f"`network` must be an hh.Network or hh.Neuron, got {network!r}.")
+        raise TypeError(f"`network` must be an hh.Network or hh.Neuron, got {shown(network)}.")
     shapes = lambda tree, lead: (jax.tree.structure(tree), [x.shape[lead:] for x in jax.tree.leaves(tree)])
     if shapes(solution.ys, 1) != shapes(eqx.filter_eval_shape(network.init), 0):
         raise ValueError(

@@ -14,12 +14,12 @@ from jaxtyping import Array
 
 from .._base.devices import on_gpu
 from .._base.host import Progress, Settings
-from .._base.parameters import cast_floats, run_dtype
+from .._base.parameters import cast_floats, check_parameters, check_size, run_dtype, warn_of_SI
 from .._base.random import check_key
 from .._io.results import PointsInMemory, PointsOnDisk
 from .._model.network import Network
 from ..steppers.solvers import as_stepper, default_solver, solver_name
-from .axes import _amplitude, _as_axis, _Named, _put, Point, renamed_axes
+from .axes import _amplitude, _as_axis, _Named, _put, check_once, Point, renamed_axes, unit_of
 from .reducers import check_reducers, SpikeCount, warn_of_watched, watched
 from .run import count_steps, make_plan
 from .simulate import check_run, simulate
@@ -186,15 +186,21 @@ def lay_out(
     reduce = SpikeCount() if reduce is None else reduce
     check_reducers(reduce)
     check_key("key", key)
+    check_parameters(reduce, "reduce", network.n)
     if not isinstance(over, Mapping) or not over:
         raise TypeError(f"`over` must be a dict with an entry for each axis of the sweep, got {over!r}.")
-    if chunk is not None and (isinstance(chunk, bool) or not isinstance(chunk, int) or chunk < 1):
-        raise ValueError(f"`chunk` must be a whole number of points of at least 1, got {chunk!r}.")
+    if chunk is not None:
+        check_size("chunk", chunk)
     axes = [_as_axis(name, values, dtype) for name, values in over.items()]
     wheres = tuple(where for _, where, _, _ in axes)
     # A stimulus of which the whole is replaced is a constant one.
     point = Point(network, stimulus, v0)
     wheres = tuple(_Named(_amplitude(w.names, stimulus)) if isinstance(w, _Named) else w for w in wheres)
+    check_once(point, wheres)
+    for _, where, arrays, _ in axes:
+        if isinstance(where, _Named):
+            for name, x in zip(where.names, arrays):
+                warn_of_SI(x, f"over[{name!r}]", unit_of(network, name))
     shape = tuple(len(arrays[0]) for _, _, arrays, _ in axes)
     for extreme in (np.argmin, np.argmax):
         _check_point(point, wheres, [[x[_where(extreme, x)] for x in arrays] for _, _, arrays, _ in axes])
@@ -225,7 +231,10 @@ def _where(extreme: Callable, x: np.ndarray) -> int:
 
 def _check_point(point: Point, wheres: tuple, values: list) -> None:
     new = _put(point, wheres, jax.tree.map(jnp.asarray, values))
-    check_run(new.network, new.stimulus, 0.0, 1.0, 1.0, None, new.v0)
+    try:
+        check_run(new.network, new.stimulus, 0.0, 1.0, 1.0, None, new.v0)
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"`over` has a value that cannot be run: {error}") from None
 
 
 def _save_nothing(t: Any, y: Any, args: Any) -> None:

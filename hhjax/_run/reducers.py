@@ -1,6 +1,7 @@
 """What a run keeps of its steps without saving them: counts, means, extremes, histograms."""
 
 import abc
+import dataclasses
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -10,14 +11,15 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
-from .._base.parameters import as_float_array, check_size, param, Parameter
+from .._base.arguments import check_function
+from .._base.parameters import check_size, Checked, param, Parameter, shown
 from .._base.swings import start_swing, swing, warn_of_swings
 from .._base.windows import takes, takes_spike
 from .._model.neuron import State
 from .spikes import crossings, KeptSpikes
 
 
-class AbstractReducer(eqx.Module):
+class AbstractReducer(Checked):
     """A quantity that is gathered step by step, in memory that does not grow with their number.
 
     Give one, or a dict, list or tuple of them, as `reduce=` to [`hh.simulate`][] or
@@ -25,6 +27,11 @@ class AbstractReducer(eqx.Module):
     time `t` (ms), `args` is (network, stimulus). To write one without a class, see
     [`hh.Reducer`][].
     """
+
+    def _check_made(self) -> None:
+        for name, of in (("fn", ""), ("initial", ""), ("step", "carry, "), ("result", "carry of ")):
+            if name in {f.name for f in dataclasses.fields(self)}:
+                check_function(name, getattr(self, name), f"{of}t, y and args")
 
     @abc.abstractmethod
     def init(self, t: Array, y: State, args: Any) -> Any:
@@ -119,7 +126,7 @@ class SpikeTimes(AbstractReducer):
     max_spikes: int = eqx.field(static=True)
     threshold: Parameter = param(0.0, unit="mV")
 
-    def __check_init__(self) -> None:
+    def _check_made(self) -> None:
         check_size("SpikeTimes.max_spikes", self.max_spikes)
 
     def init(self, t: Array, y: State, args: Any) -> Any:
@@ -262,11 +269,12 @@ class Histogram(AbstractReducer):
     **Returns:** whole numbers, shape (bins, n); zeros where no step is left.
     """
 
-    edges: Float[Array, " edges"] = eqx.field(converter=as_float_array)
+    edges: Parameter = param(per="sample")
     fn: Callable = voltage
     start: Parameter = param(-np.inf, unit="ms")
 
-    def __check_init__(self) -> None:
+    def _check_made(self) -> None:
+        super()._check_made()
         edges = np.asarray(self.edges)
         if edges.ndim != 1 or edges.size < 2 or not (np.diff(edges) > 0).all():
             raise ValueError(f"`Histogram.edges` must be at least two increasing numbers, got {edges}.")
@@ -288,7 +296,7 @@ def check_reducers(reduce: Any) -> None:
         if not is_reducer(x):
             raise TypeError(
                 "`reduce` must be a reducer such as hh.SpikeCount(), or a dict, list or tuple of them, "
-                f"got {x!r}."
+                f"got {shown(x)}."
             )
 
 

@@ -8,7 +8,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from .._base.parameters import is_concrete, run_dtype
+from .._base.arguments import as_host, as_number
+from .._base.host import check_meter
+from .._base.parameters import check_size, is_concrete, run_dtype, shown
 from .._model.network import Model, vector_field
 from .._model.neuron import State
 from ..stimuli._base import as_stimulus
@@ -62,17 +64,28 @@ def reference(
         raise ValueError("`network` is noisy: a reference run is deterministic. Take hh.simulate.")
     y0 = start if isinstance(start, State) else network.init(start)
     if not isinstance(solver, diffrax.AbstractSolver):
-        raise TypeError(f"`solver` must be a diffrax solver object, got {solver!r}.")
+        raise TypeError(f"`solver` must be a diffrax solver object, got {shown(solver)}.")
+    if not isinstance(solver, diffrax.AbstractAdaptiveSolver):
+        raise ValueError(f"`solver` must estimate its error, as diffrax.Dopri8() does, got {shown(solver)}.")
+    check_meter(progress_meter)
+    max_steps = None if max_steps is None else check_size("max_steps", max_steps)
     dtype = y0.V.dtype
-    tolerance = 1e-6 if dtype == jnp.float32 else 1e-10
+    usual = 1e-6 if dtype == jnp.float32 else 1e-10
+    tolerances: dict[str, Any] = {
+        name: usual if x is None else as_number(name, x, positive=True)
+        for name, x in (("rtol", rtol), ("atol", atol))
+    }
     steps, _ = count_steps(t0, t1, dt)
     if saveat is None:
         ts = np.minimum(t0 + dt * np.arange(steps + 1), t1)
         saveat = diffrax.SaveAt(ts=jnp.asarray(ts, dtype), fn=save_V)
     if not isinstance(getattr(saveat, "subs", None), diffrax.SubSaveAt) or saveat.subs.steps:
         raise ValueError(f"`saveat` must be a diffrax.SaveAt of t0, t1, ts and fn alone, got {saveat!r}.")
+    if saveat.subs.ts is not None:
+        limits = {"minimum": t0, "maximum": t1}
+        as_host("saveat.ts", saveat.subs.ts, "ms", axes="(times,)", increasing=True, **limits)
     final_too = diffrax.SaveAt(subs=(saveat.subs, diffrax.SubSaveAt(t1=True)))
-    controller = diffrax.PIDController(rtol=rtol or tolerance, atol=atol or tolerance)
+    controller = diffrax.PIDController(**tolerances)
     controller = steps_onto(controller, stimulus, t1=t1, dt=dt, t0=t0)
     solved: Any = _solve(
         diffrax.ODETerm(vector_field),

@@ -12,7 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from .._base.parameters import is_concrete
+from .._base.arguments import as_host, check_function
+from .._base.parameters import is_concrete, shown
 from .._model.network import Network
 from .._model.neuron import State
 from ..steppers._base import AbstractStepper
@@ -60,7 +61,8 @@ def make_plan(saveat: Any, t0: float, t1: float, dt: float, steps: int) -> tuple
     **Raises:** `TypeError` and `ValueError` for what a run on a grid cannot save.
     """
     if not isinstance(saveat, diffrax.SaveAt):
-        raise TypeError(f"`saveat` must be a diffrax.SaveAt, got {saveat!r}.")
+        raise TypeError(f"`saveat` must be a diffrax.SaveAt, got {shown(saveat)}.")
+    check_function("saveat.fn", getattr(saveat.subs, "fn", len), "t, y and args")
     sub = saveat.subs
     unsupported = [
         k for k in ("dense", "solver_state", "controller_state", "made_jump") if getattr(saveat, k)
@@ -105,9 +107,7 @@ def _on_grid(ts: Any, t0: float, t1: float, dt: float, steps: int) -> np.ndarray
     if not is_concrete(ts):
         raise TypeError("`saveat.ts` decides what is compiled: make the SaveAt outside the jitted function.")
     rounding = 4 * float(np.finfo(ts.dtype).eps) if np.issubdtype(ts.dtype, np.floating) else 0.0
-    ts = np.asarray(ts, float)
-    if (np.diff(ts) <= 0).any():
-        raise ValueError(f"`saveat.ts` must increase, got {ts}.")
+    ts = as_host("saveat.ts", ts, "ms", axes="(times,)", increasing=True)
     indices = np.rint((ts - t0) / dt).astype(int)
     grid = t0 + indices * dt
     at_end = np.abs(ts - t1) <= np.abs(ts - grid)

@@ -1,6 +1,5 @@
 """Running a network: what is checked before and after the loop."""
 
-import math
 from typing import Any, NamedTuple
 
 import diffrax
@@ -10,13 +9,24 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
+from .._base.arguments import as_array, as_number, check_flag, check_kind, check_memory
 from .._base.devices import error_if
-from .._base.parameters import as_float_array, cast_floats, check_parameters, is_concrete, run_dtype
+from .._base.host import check_meter
+from .._base.parameters import (
+    as_float_array,
+    cast_floats,
+    check_parameters,
+    check_size,
+    is_concrete,
+    MOST,
+    run_dtype,
+    shown,
+)
 from .._base.random import check_key
 from .._base.renames import GONE, renamed
 from .._io.labels import run_attrs
 from .._model.network import as_network, Model, Network
-from .._model.neuron import State
+from .._model.neuron import NotSaved, State
 from ..steppers._base import AbstractStepper, within_reach
 from ..steppers.solvers import as_stepper, default_solver, solver_name, stochastic_by_name
 from ..stimuli._base import as_stimulus, check_stimulus, Stimulus
@@ -30,7 +40,7 @@ from .solution import Progress, Solution
 
 def save_V(t: Array, y: State, args: Any) -> State:
     """Save the membrane potential and nothing else; for `diffrax.SaveAt(fn=...)`."""
-    return State(V=y.V, gates={}, s=None)
+    return State(V=y.V, gates=NotSaved(tuple(sorted(y.gates))), s=None)
 
 
 _SAVE_V = diffrax.SaveAt(t0=True, steps=True, fn=save_V)
@@ -40,21 +50,6 @@ _SAVE_LAST_V = diffrax.SaveAt(t1=True, fn=save_V)
 
 
 _ADJOINTS = (diffrax.RecursiveCheckpointAdjoint, diffrax.DirectAdjoint, diffrax.ForwardMode)
-
-
-def _number(name: str, value: Any, *, positive: bool = False) -> float:
-    try:
-        number = float(value)
-    except jax.errors.ConcretizationTypeError:
-        raise TypeError(
-            f"`{name}` decides how many steps are compiled, so it must be a number, not a traced value. "
-            "Close over it or mark it static."
-        ) from None
-    except (TypeError, ValueError):
-        raise TypeError(f"`{name}` must be a number in ms, got {value!r}.") from None
-    if not math.isfinite(number) or (positive and number <= 0):
-        raise ValueError(f"`{name}` must be a {'positive ' * positive}finite number in ms, got {value!r}.")
-    return number
 
 
 class Problem(NamedTuple):
@@ -76,17 +71,18 @@ def check_run(network: Any, stimulus: Any, t0: Any, t1: Any, dt: Any, y0: Any, v
     """Refuse what cannot be run, and give the rest one float type."""
     network = as_network(network)
     if not isinstance(network, Network):
-        raise TypeError(f"`network` must be an hh.Network or hh.Neuron, got {network!r}.")
-    dt, t0, t1 = _number("dt", dt, positive=True), _number("t0", t0), _number("t1", t1)
+        raise TypeError(f"`network` must be an hh.Network or hh.Neuron, got {shown(network)}.")
+    dt = as_number("dt", dt, "ms", positive=True)
+    t0, t1 = as_number("t0", t0, "ms"), as_number("t1", t1, "ms")
     if t1 <= t0:
-        raise ValueError(f"`t1` must be later than t0 = {t0} ms, got {t1} ms.")
+        raise ValueError(f"`t1` must be later than `t0` = {t0} ms, got {t1} ms.")
     network.check()
     stimulus = as_stimulus(stimulus)
     check_stimulus(stimulus, network.n)
     network = cast_floats(network, dtype := run_dtype(network))
     stimulus = cast_floats(stimulus, dtype)
     if y0 is None:
-        network.check_v0(v0)
+        network.check_v0(v0, warn=True)
     _check_times(t0, t1, dt, dtype)
     start = as_float_array(v0, dtype) if y0 is None else _checked_state(y0, network)
     return Problem(network, stimulus, start, t0, t1, dt)
@@ -94,6 +90,8 @@ def check_run(network: Any, stimulus: Any, t0: Any, t1: Any, dt: Any, y0: Any, v
 
 def _check_times(t0: float, t1: float, dt: float, dtype: Any) -> None:
     """Refuse a grid whose times are not different numbers."""
+    if (t1 - t0) / dt > MOST:
+        raise ValueError(f"`dt` = {dt} ms makes more than {MOST} steps up to `t1` = {t1} ms: take fewer.")
     apart = float(np.spacing(np.asarray(max(abs(t0), abs(t1)), dtype)))
     if apart > dt:
         raise ValueError(
@@ -105,6 +103,7 @@ def _check_times(t0: float, t1: float, dt: float, dtype: Any) -> None:
 
 def _checked_state(y0: Any, network: Network) -> State:
     """`y0` in the network's float type, after a look at its structure, shapes and values."""
+    check_kind("y0", y0, State, "a state of this network, such as network.init() or a run's `final`")
     wanted = eqx.filter_eval_shape(network.init)
     if jax.tree.structure(y0) != jax.tree.structure(wanted):
         raise ValueError(
@@ -113,10 +112,7 @@ def _checked_state(y0: Any, network: Network) -> State:
         )
     for (path, leaf), want in zip(jax.tree.leaves_with_path(y0), jax.tree.leaves(wanted)):
         where = "y0" + jax.tree_util.keystr(path)
-        if jnp.shape(leaf) != want.shape:
-            raise ValueError(f"`{where}` must have shape {want.shape}, got {jnp.shape(leaf)}.")
-        if is_concrete(leaf) and not np.isfinite(np.asarray(leaf)).all():
-            raise ValueError(f"`{where}` must be finite, got NaN or infinity.")
+        as_array(where, leaf, "mV" * (where == "y0.V"), shapes=[want.shape], warn=True)
     return jax.tree.map(lambda x, want: as_float_array(x, want.dtype), y0, wanted)
 
 
@@ -200,6 +196,7 @@ def prepare(
             f"{', '.join(map(repr, stochastic_by_name))}."
         )
     check_reducers(reduce)
+    check_parameters(reduce, "reduce", network.n)
     check_parameters(stepper, "solver", network.n)
     network = within_reach(stepper, network, dt)
     check_key("key", key)
@@ -240,10 +237,10 @@ def prepare(
 def _check_adjoint(adjoint: Any) -> None:
     if not isinstance(adjoint, _ADJOINTS):
         names = ", ".join(f"diffrax.{kind.__name__}()" for kind in _ADJOINTS)
-        raise TypeError(f"`adjoint` must be one of {names}, got {adjoint!r}.")
+        raise TypeError(f"`adjoint` must be one of {names}, got {shown(adjoint)}.")
     checkpoints = getattr(adjoint, "checkpoints", None)
-    if checkpoints is not None and checkpoints < 1:
-        raise ValueError(f"`adjoint.checkpoints` must be at least 1, got {checkpoints}.")
+    if checkpoints is not None:
+        check_size("adjoint.checkpoints", checkpoints)
 
 
 @renamed(
@@ -316,8 +313,11 @@ def simulate(
     [`hh.NonFiniteError`][] with the time and neuron where a run turned non-finite.
     """
     _check_adjoint(adjoint)
+    check_meter(progress_meter)
+    check_flag("throw", throw)
     given = dict(stimulus=stimulus, solver=solver, y0=y0, v0=v0, saveat=saveat, reduce=reduce, key=key)
     it = prepare(network, t0, t1, dt, **given)
+    check_memory("saveat", it.ts.size * it.run.network.n, "V to save", it.ts.itemsize)
     out = compiled(it.run, it.start, adjoint, progress_meter)
     if throw and not is_concrete(out.finite):
         out = error_if(out, ~out.finite, f"The run turned infinite or NaN. {it.hint}")

@@ -7,6 +7,7 @@ import numpy as np
 from jax.typing import ArrayLike
 from jaxtyping import Array, Bool, Float
 
+from .._base.parameters import Checked
 from .._base.renames import GONE, renamed
 from .._base.swings import SWING, swings_below
 from .._base.tables import facts, is_known, Printed, span, Table
@@ -32,7 +33,7 @@ class Progress(eqx.Module):
 
 
 @renamed(backend=GONE)
-class Solution(Printed, eqx.Module):
+class Solution(Printed, Checked):
     """The result of a run of n neurons.
 
     **Fields:**

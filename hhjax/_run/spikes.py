@@ -9,8 +9,9 @@ import numpy as np
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Int
 
+from .._base.arguments import as_array, as_number, as_window
 from .._base.host import warn
-from .._base.parameters import as_float_array, is_concrete
+from .._base.parameters import check_size, is_concrete
 from .._base.renames import renamed
 from .._base.swings import swings_below, warn_of_swings
 from .._base.windows import takes, takes_spike
@@ -189,21 +190,21 @@ def spike_times(
 
     **Raises:** `ValueError` for shapes that do not match or fewer than two samples.
     """
-    ts, V = as_float_array(ts), as_float_array(V)
-    if ts.ndim != 1 or ts.shape[0] < 2:
-        raise ValueError(f"`ts` must have shape (times,) with at least 2 times, got {ts.shape}.")
+    ts = as_array("ts", ts, "ms", axes="(times,)", least=2, increasing=True)
+    V = as_array("V", V, "mV", missing=True, finite=False)
     if V.ndim not in (1, 2) or V.shape[0] != ts.shape[0]:
         raise ValueError(
             f"`V` must have shape ({ts.shape[0]},) or ({ts.shape[0]}, n) to match `ts`, got {V.shape}."
         )
-    if slopes is not None and jnp.shape(slopes) != V.shape:
-        raise ValueError(f"`slopes` must have the shape of `V`, {V.shape}, got {jnp.shape(slopes)}.")
-    raw, ts, V = V, ts.astype(V.dtype), V - jnp.asarray(threshold, V.dtype)
-    if max_spikes is not None and (not isinstance(max_spikes, (int, np.integer)) or max_spikes < 1):
-        raise ValueError(f"`max_spikes` must be a whole number of at least 1, got {max_spikes!r}.")
+    if slopes is not None:
+        slopes = as_array("slopes", slopes, "mV/ms", V.dtype, shapes=[V.shape], missing=True, finite=False)
+    threshold = as_array("threshold", threshold, "mV", V.dtype, shapes={(), (1,), V.shape[1:]})
+    raw, ts, V = V, ts.astype(V.dtype), V - threshold
+    if max_spikes is not None:
+        check_size("max_spikes", max_spikes)
     single = V.ndim == 1
     if single:
-        V, slopes = V[:, None], None if slopes is None else jnp.asarray(slopes)[:, None]
+        V, slopes = V[:, None], None if slopes is None else slopes[:, None]
     if max_spikes is None and all(is_concrete(x) for x in (ts, V, slopes)):
         times = concrete_spike_times(ts, V, slopes)
     else:
@@ -216,10 +217,13 @@ def spike_times(
     return times[0] if single else times
 
 
-def read(spikes: Any, stop: ArrayLike = jnp.inf) -> tuple[Any, Any]:
+def read(spikes: Any, stop: ArrayLike = jnp.inf, name: str = "times") -> tuple[Any, Any]:
     """Times (ms) of spikes, and whether these are all up to `stop` (ms), with a warning if not."""
     if not isinstance(spikes, KeptSpikes):
-        return spikes, True
+        times = as_array(name, spikes, "ms", missing=True, finite=False)
+        if times.ndim < 1:
+            raise ValueError(f"`{name}` must have an axis of spikes, got {times}.")
+        return times, True
     times, count = spikes.times, spikes.count
     over = (count > times.shape[-1]) & ~(times[..., -1] >= stop)
     if is_concrete(over) and np.any(over):
@@ -270,6 +274,7 @@ def firing_rate(
 
     **Returns:** Hz, 0 with fewer than two spikes in the window; NaN where some in it were not kept.
     """
+    start, stop = as_window(start, stop)
     found, known = read(times, stop)
     inside = takes(found, start, stop)
     count = inside.sum(axis=-1).astype(found.dtype)
@@ -293,10 +298,10 @@ def coincidence_factor(times: Any, reference: Any, duration: float, window: floa
 
     **Returns:** dimensionless; NaN where neither has a spike, or one has more than were kept.
     """
-    both = [read(x) for x in (times, reference)]
+    both = [read(x, name=name) for name, x in (("times", times), ("reference", reference))]
     ours, theirs = (np.sort(x[~np.isnan(x)]) for x in (np.asarray(x, float) for x, _ in both))
-    if not (duration > 0 and window > 0):
-        raise ValueError(f"`duration` and `window` must be positive (ms), got {duration} and {window}.")
+    duration = as_number("duration", duration, "ms", positive=True)
+    window = as_number("window", window, "ms", positive=True)
     if ours.size + theirs.size == 0 or not all(np.all(known) for _, known in both):
         return float("nan")
     matched, i, j = 0, 0, 0

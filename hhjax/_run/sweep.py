@@ -10,6 +10,8 @@ import jax
 import numpy as np
 from jaxtyping import Array
 
+from .._base.host import check_meter
+from .._base.parameters import Checked
 from .._base.renames import GONE, renamed
 from .._base.tables import facts, Printed, Table, value
 from .._io.labels import (
@@ -33,7 +35,7 @@ from .solution import counted
 
 
 @renamed(backend=GONE)
-class Sweep(Printed, eqx.Module):
+class Sweep(Printed, Checked):
     """The result of [`hh.sweep`][]. Arrays live in the memory of the host, or on disk.
 
     **Fields:**
@@ -172,6 +174,7 @@ def sweep(
 
     **Raises:** `ValueError` and `TypeError` for bad input, before compiling.
     """
+    check_meter(progress_meter)
     given = dict(stimulus=stimulus, v0=v0, reduce=reduce, saveat=saveat, solver=solver, key=key)
     points = lay_out(network, over, t0, t1, dt, **given, chunk=chunk)
     store = PointsInMemory(points.one, len(points.mine))
@@ -219,6 +222,7 @@ def sweep_to(
     writing; `OSError` for a full disk, after which the same call goes on.
     """
     check_folder(folder)
+    check_meter(progress_meter)
     given = dict(stimulus=stimulus, v0=v0, reduce=reduce, saveat=saveat, solver=solver, key=key)
     points = lay_out(network, over, t0, t1, dt, **given, chunk=chunk)
     place: dict[str, Any] = dict(

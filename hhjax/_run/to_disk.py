@@ -12,8 +12,9 @@ import jax
 import numpy as np
 from jaxtyping import Array
 
-from .._base.host import Progress
-from .._base.parameters import is_concrete
+from .._base.arguments import check_flag
+from .._base.host import check_meter, Progress
+from .._base.parameters import check_size, is_concrete
 from .._io.results import RowsOnDisk
 from .._io.store import check_folder, fingerprint
 from .._model.network import Model
@@ -72,8 +73,10 @@ def simulate_to(
     process is writing; `OSError` for a full disk, after which the same call goes on.
     """
     check_folder(folder)
-    if chunk is not None and (isinstance(chunk, bool) or not isinstance(chunk, int) or chunk < 1):
-        raise ValueError(f"`chunk` must be a whole number of steps of at least 1, got {chunk!r}.")
+    check_meter(progress_meter)
+    check_flag("throw", throw)
+    if chunk is not None:
+        check_size("chunk", chunk)
     given = dict(stimulus=stimulus, solver=solver, y0=y0, v0=v0, saveat=saveat, reduce=reduce, key=key)
     it = prepare(network, t0, t1, dt, **given)
     fail = functools.partial(raise_non_finite, hint=it.hint, integrate=compiled) if throw else None

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Complex, Float
 
+from .._base.arguments import as_range
 from .._base.host import number, table
 from ._steady import as_grid, as_one_neuron, crossings, steady_curve, SteadyCurve
 from ._system import System
@@ -78,9 +79,7 @@ def branches(
 
     **Raises:** `ValueError` if there is no equilibrium in the range.
     """
-    low, high = (float(x) for x in currents)
-    if not low < high:
-        raise ValueError(f"`currents` must be the lowest and highest µA/cm², got {currents}.")
+    low, high = as_range("currents", currents, "µA/cm²")
     system = as_one_neuron(network, 0.0)
     grid = as_grid(V, points, system.current.dtype)
     for _ in range(2):  # the second time on the part of the curve that lies within the range

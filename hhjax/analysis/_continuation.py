@@ -6,7 +6,9 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Complex, Float
 
-from ._orbit import as_loop, by_modulus, is_stable, periodic_orbit, PeriodicOrbit
+from .._base.arguments import as_number, as_range
+from .._base.parameters import check_size
+from ._orbit import as_loop, by_modulus, check_orbit, is_stable, periodic_orbit, PeriodicOrbit
 from ._shooting import along_current, close, Closed, count_pieces, Loop, scales
 from ._system import System
 
@@ -103,12 +105,15 @@ def continue_orbit(
 
     **Raises:** `ValueError` if the orbit lies outside the range or cannot be followed at all.
     """
-    low, high = (float(x) for x in currents)
+    check_orbit(orbit)
+    low, high = as_range("currents", currents, "µA/cm²")
+    check_size("steps", steps)
     if orbit.current.size != 1:
         raise ValueError(f"`orbit` must be in one current for all neurons, got shape {orbit.current.shape}.")
     if not low <= float(orbit.current.reshape(())) <= high:
         raise ValueError(f"`currents` must enclose that of the orbit, {orbit.current}, got {currents}.")
-    max_period = 20 * float(orbit.period) if max_period is None else max_period
+    usual = 20 * float(orbit.period)
+    max_period = usual if max_period is None else as_number("max_period", max_period, "ms", positive=True)
     branch = _Follower(orbit, low, high, steps, max_period)
     start = branch.correct(branch.z0, along_current(branch.scale))
     if not start.good:

@@ -9,8 +9,9 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Int
 
 from .. import features
+from .._base.arguments import as_array, as_number
 from .._base.host import number, table
-from .._base.parameters import as_float_array, cast_floats, is_concrete, run_dtype
+from .._base.parameters import cast_floats, is_concrete, run_dtype
 from .._base.swings import swings_below, warn_of_swings
 from .._base.windows import takes_samples
 from .._model.network import Network
@@ -125,26 +126,26 @@ def _features(
 
 def check_currents(currents: Any, dtype: Any, least: int = 1) -> Array:
     """Currents as an array of shape (steps,)."""
-    if np.ndim(currents) != 1 or np.size(currents) < least:
+    currents = as_array("currents", currents, "µA/cm²", dtype, warn=True)
+    if currents.ndim != 1 or currents.size < least:
         raise ValueError(
             f"`currents` must have shape (steps,) with at least {least}, in µA/cm², "
-            f"got shape {np.shape(currents)}."
+            f"got shape {currents.shape}."
         )
-    if is_concrete(currents) and not np.isfinite(np.asarray(currents)).all():
-        raise ValueError(f"`currents` must be finite (µA/cm²), got {currents}.")
-    return as_float_array(currents, dtype)
+    return currents
 
 
 def check_duration(name: str, value: Any, minimum: float = 0.0) -> float:
-    if not (np.isfinite(value) and value > minimum):
+    number = as_number(name, value, "ms")
+    if not number > minimum:
         raise ValueError(f"`{name}` must be longer than {minimum:g} ms, got {value!r}.")
-    return float(value)
+    return number
 
 
 def start_potential(neuron: Neuron, v0: Any, dtype: Any) -> Array:
     """The potential to start from, mV: that of rest unless it is given."""
     if v0 is not None:
-        return as_float_array(v0, dtype)
+        return as_array("v0", v0, "mV", dtype, shapes=[()], warn=True)
     v0 = resting_potential(neuron)
     if is_concrete(v0) and np.isnan(v0):
         raise ValueError("`neuron` has no resting potential without current; give `v0` (mV).")
@@ -194,6 +195,7 @@ def current_clamp(
     currents = check_currents(currents, dtype)
     before, after = check_duration("before", before, 10.0 - 1e-9), check_duration("after", after, -1e-9)
     duration = check_duration("duration", duration)
+    threshold = as_array("threshold", threshold, "mV", dtype, shapes=[()])
     network = Network(neuron, n=currents.size)
     stimulus = Step(currents, before, before + duration)
     run = simulate(
@@ -205,7 +207,6 @@ def current_clamp(
         v0=start_potential(neuron, v0, dtype),
     )
     room = max(int(duration / _SHORTEST), 3)
-    threshold = as_float_array(threshold, dtype)
     found = _features(run.ts, run.V, currents, threshold, before, before + duration, room)
     if is_concrete(run.V) and is_concrete(threshold):
         read(KeptSpikes(found["spike_times"], found["spike_count"]))

@@ -10,6 +10,7 @@ import optimistix as optx
 from jax.typing import ArrayLike
 from jaxtyping import Array, Bool, Complex, Float
 
+from .._base.arguments import as_array, check_flag
 from .._base.parameters import as_float_array
 from .._model.neuron import State
 from ._steady import as_grid, as_one_neuron, crossings, steady_curve
@@ -95,7 +96,8 @@ def equilibrium(
     """
     system = prepare(network, stimulus)
     V = guess.V if isinstance(guess, State) else guess
-    system.network.check_v0(V)
+    system.network.check_v0(V, "guess", warn=True)
+    check_flag("throw", throw)
     V = jnp.broadcast_to(as_float_array(V, system.network.capacitance.dtype), (system.network.n,))
     found, good = _solve(system, V)
     if throw:
@@ -211,11 +213,10 @@ def impedance(
 
     **Returns:** an [`hh.analysis.Impedance`][].
     """
+    frequencies = as_array("frequencies", frequencies, "Hz", axes="(frequencies,)", least=3, increasing=True)
     rest = guess if isinstance(guess, Equilibrium) else equilibrium(network, stimulus, guess)
     dtype = rest.V.dtype
-    frequencies = as_float_array(frequencies, dtype)
-    if frequencies.ndim != 1 or frequencies.size < 3:
-        raise ValueError(f"`frequencies` must have shape (frequencies,), 3 or more, got {frequencies.shape}.")
+    frequencies = frequencies.astype(dtype)
     return _respond(network, rest, frequencies)
 
 

@@ -10,8 +10,9 @@ import numpy as np
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Int
 
+from .._base.arguments import as_array, as_number
 from .._base.host import number, Settings, table
-from .._base.parameters import as_float_array, cast_floats, is_concrete, run_dtype
+from .._base.parameters import cast_floats, is_concrete, run_dtype
 from .._base.renames import renamed
 from .._base.swings import warn_of_swings
 from .._model.network import Network
@@ -20,7 +21,7 @@ from .._run.reducers import Swings
 from .._run.simulate import save_V, simulate
 from .._run.spikes import firing_rate, spikes_within
 from ._current_clamp import check_currents, check_duration
-from ._rheobase import refine
+from ._rheobase import check_tol, refine
 from ._steady import first_fold
 from ._system import one_neuron
 
@@ -141,12 +142,12 @@ def fi_curve(
     if is_concrete(currents) and not (np.diff(np.asarray(currents, float)) > 0).all():
         raise ValueError(f"`currents` must increase, got {currents}.")
     duration = check_duration("duration", duration)
-    start = duration / 2 if start is None else float(start)
+    start = duration / 2 if start is None else as_number("start", start, "ms")
     if not 0 <= start < duration:
         raise ValueError(f"`start` must lie within the duration, 0 to {duration:g} ms, got {start!r}.")
-    if not 0 < tol < 1:
-        raise ValueError(f"`tol` must lie between 0 and 1, got {tol!r}.")
-    v0, threshold = as_float_array(v0, dtype), as_float_array(threshold, dtype)
+    tol = check_tol(tol)
+    v0 = as_array("v0", v0, "mV", dtype, shapes=[(), currents.shape], warn=True)
+    threshold = as_array("threshold", threshold, "mV", dtype, shapes=[()])
     options = Settings(t1=duration, dt=dt, solver=solver)
     rates_at = lambda neuron, currents: _rates(neuron, currents, v0, threshold, start, options)[0]
 

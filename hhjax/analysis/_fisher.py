@@ -11,8 +11,9 @@ import numpy as np
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
+from .._base.arguments import as_array, as_number, check_flag
 from .._base.host import number, Settings, table
-from .._base.parameters import as_float_array, cast_floats, is_concrete, run_dtype
+from .._base.parameters import as_float_array, cast_floats, check_size, run_dtype
 from .._fit._free import Free, Where
 from .._fit._protocol import check_model, split
 from .._fit._result import Uncertainty, uncertainty
@@ -193,27 +194,24 @@ def fisher_information(
     network, _ = split(model)
     dtype = run_dtype(network)
     model = cast_floats(model, dtype)
-    if isinstance(every, bool) or not isinstance(every, (int, np.integer)) or every < 1:
-        raise ValueError(f"`every` must be a whole number of steps of at least 1, got {every!r}.")
-    if np.shape(noise_sd) not in ((), (network.n,)):
-        raise ValueError(
-            f"`noise_sd` must be a scalar or have shape ({network.n},), got {np.shape(noise_sd)}."
-        )
-    if is_concrete(noise_sd) and not (np.asarray(noise_sd) > 0).all():
-        raise ValueError(f"`noise_sd` must be positive (mV), got {noise_sd}.")
+    check_size("every", every)
+    check_flag("free_v0", free_v0)
+    limits: dict[str, Any] = dict(positive=True, finite=False)
+    noise_sd = as_array("noise_sd", noise_sd, "mV", dtype, shapes=[(), (network.n,)], **limits)
     sweeps = list(stimulus) if isinstance(stimulus, (list, tuple)) else [stimulus]
     if not sweeps:
         raise ValueError("`stimulus` must name at least one sweep, got an empty list.")
     sweeps = [cast_floats(as_stimulus(one), dtype) for one in sweeps]
     for one in sweeps:
         check_stimulus(one, network.n)
-    network.check_v0(v0)
+    network.check_v0(v0, warn=True)
     v0 = jnp.broadcast_to(as_float_array(v0, dtype), (network.n,))
-    noise_sd = jnp.broadcast_to(as_float_array(noise_sd, dtype), (network.n,))
+    noise_sd = jnp.broadcast_to(noise_sd, (network.n,))
     free = free_parameters(model, where, dtype)
     saveat = diffrax.SaveAt(t0=True, steps=int(every), fn=save_V)
+    t1, dt = as_number("t1", t1, "ms"), as_number("dt", dt, "ms", positive=True)
     options = Settings(t1=t1, dt=dt, solver=solver, saveat=saveat)
-    parts = [_slopes(model, free, one, v0, noise_sd, options, bool(free_v0)) for one in sweeps]
+    parts = [_slopes(model, free, one, v0, noise_sd, options, free_v0) for one in sweeps]
     matrix, root = _information(parts)
     return FisherInformation(free.names, free.units, free.values(model), matrix, root)
 

@@ -5,12 +5,12 @@ from typing import Any, NamedTuple
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optimistix as optx
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
-from .._base.parameters import as_float_array, run_dtype
+from .._base.arguments import as_array, as_number, check_choice
+from .._base.parameters import run_dtype
 from .._model.neuron import Neuron
 from ..channels._channel import AbstractChannel, AbstractGatedChannel, AbstractOhmicChannel
 from ..channels._ion import Ions
@@ -53,9 +53,8 @@ def _only(neuron: Neuron | AbstractChannel, channel: str | None) -> tuple[dict[s
     if not isinstance(neuron, Neuron):
         return one_membrane(neuron, None)
     channels, ions = one_neuron(neuron).surroundings({})
-    if channel is None or channel not in channels:
-        raise ValueError(f"`channel` must be one of {sorted(channels)}, got {channel!r}.")
-    return {channel: channels[channel]}, ions
+    name: str = check_choice("channel", channel, sorted(channels))
+    return {name: channels[name]}, ions
 
 
 def _one_ohmic(neuron: Neuron | AbstractChannel, channel: str | None) -> tuple[dict[str, Any], Ions]:
@@ -115,11 +114,10 @@ def inactivation_curve(
     [`hh.analysis.voltage_clamp`][].
     """
     membrane, dt = _one_ohmic(neuron, channel), interval(dt)
-    if not (np.isfinite(prepulse_duration) and prepulse_duration > 0):
-        raise ValueError(f"`prepulse_duration` must be a positive number in ms, got {prepulse_duration!r}.")
+    prepulse_duration = as_number("prepulse_duration", prepulse_duration, "ms", positive=True)
     epochs = [
         ("hold", holding, 1, dt),
-        ("prepulse", prepulse, 1, float(prepulse_duration)),  # of which the end alone matters
+        ("prepulse", prepulse, 1, prepulse_duration),  # of which the end alone matters
         ("test", test, count_samples("duration", duration, dt), dt),
     ]
     return _relative(family(*membrane, epochs), "prepulse")
@@ -148,7 +146,7 @@ def gate_kinetics(
     (found,) = channels.values()
     if not isinstance(found, AbstractGatedChannel):
         raise TypeError(f"`channel` must have gates, as an hh.Channel has, got {found!r}.")
-    V = as_float_array(V, run_dtype(found))
+    V = as_array("V", V, "mV", run_dtype(found))
     _, rates = found.linear_form(V, None, ions)
     curves = {}
     for gate, kinetics in found.kinetics(V, ions).items():

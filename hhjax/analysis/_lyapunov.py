@@ -7,7 +7,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from .._base.parameters import as_float_array
+from .._base.arguments import as_number, check_flag
+from .._base.parameters import as_float_array, check_size
 from .._model.neuron import State
 from .._run.simulate import check_run
 from ._shooting import step
@@ -73,9 +74,9 @@ def lyapunov(
     t1, dt, begin = problem.t1, problem.dt, problem.start
     y0 = begin if isinstance(begin, State) else system.network.init(begin)
     size = system.ravel(y0).size
-    k = size if k is None else k
-    if not 1 <= k <= size:
-        raise ValueError(f"`k` must be from 1 to the number of state variables, {size}, got {k!r}.")
+    k = size if k is None else check_size("k", k, 1, size)
+    start = as_number("start", start, "ms")
+    check_flag("throw", throw)
     blocks, skipped = round(t1 / (_BLOCK * dt)), round(start / (_BLOCK * dt))
     if not 0 <= skipped < blocks:
         raise ValueError(f"`start` must be from 0 to less than t1 = {t1} ms, got {start}.")

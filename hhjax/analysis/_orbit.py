@@ -9,7 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Complex, Float
 
-from .._base.parameters import as_float_array, cast_floats, is_concrete
+from .._base.arguments import as_array, as_number, check_flag, check_kind
+from .._base.parameters import as_float_array, cast_floats, check_size, is_concrete, shown
 from .._model.neuron import State
 from .._run.simulate import simulate
 from .._run.spikes import concrete_spike_times
@@ -116,10 +117,11 @@ def periodic_orbit(
     **Returns:** an [`hh.analysis.PeriodicOrbit`][].
     """
     system = prepare(network, stimulus)
-    if neuron not in range(system.network.n):
-        raise ValueError(f"`neuron` must be from 0 to {system.network.n - 1}, got {neuron!r}.")
-    if not isinstance(steps, int) or steps < 1:
-        raise ValueError(f"`steps` must be a whole number of at least 1, got {steps!r}.")
+    check_size("neuron", neuron, 0, system.network.n - 1)
+    check_size("steps", steps)
+    check_flag("throw", throw)
+    settle = as_number("settle", settle, "ms", positive=True)
+    system.network.check_v0(v0, warn=True)
     held = jax.lax.stop_gradient(system)
     pieces = count_pieces(system.size)
     if guess is None:
@@ -154,6 +156,10 @@ def _described(system: System, closed: Closed, steps: int, neuron: int) -> Perio
     )
 
 
+def check_orbit(orbit: Any) -> None:
+    check_kind("orbit", orbit, PeriodicOrbit, "an orbit of hh.analysis.periodic_orbit")
+
+
 def as_loop(system: System, guess: Any, pieces: int) -> Loop:
     """A guess as a loop of so many pieces."""
     dtype = system.current.dtype
@@ -165,9 +171,10 @@ def as_loop(system: System, guess: Any, pieces: int) -> Loop:
         states = jax.vmap(system.ravel)(jax.tree.map(lambda y: y[at], guess.ys))
         return Loop(cast_floats(states, dtype), as_float_array(guess.period, dtype), zero)
     if not isinstance(guess, tuple) or len(guess) != 2 or not isinstance(guess[0], State):
-        raise TypeError(f"`guess` must be an orbit, or a pair of a state and a period (ms), got {guess!r}.")
+        such = "an orbit, or a pair of a state and a period (ms)"
+        raise TypeError(f"`guess` must be {such}, got {shown(guess)}.")
     y, period = guess
-    period = as_float_array(period, dtype)
+    period = as_array("guess", period, "ms", dtype, shapes=[()], positive=True)
     return Loop(_sampled(system, cast_floats(y, dtype), period, pieces), period, zero)
 
 

@@ -9,7 +9,7 @@ from jaxtyping import Array, Float
 
 from .._model.network import Network
 from .._model.neuron import State
-from ._orbit import PeriodicOrbit
+from ._orbit import check_orbit, PeriodicOrbit
 from ._shooting import step
 from ._system import System
 
@@ -60,6 +60,7 @@ def phase_response(orbit: PeriodicOrbit) -> PhaseResponse:
 
     **Returns:** an [`hh.analysis.PhaseResponse`][] at the times of the orbit.
     """
+    check_orbit(orbit)
     system = System(orbit.network, orbit.current)
     steps = orbit.ts.size - 1
     dt = orbit.period / steps

@@ -10,8 +10,9 @@ import numpy as np
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
+from .._base.arguments import as_array, as_number
 from .._base.host import Settings
-from .._base.parameters import as_float_array, cast_floats, is_concrete, run_dtype
+from .._base.parameters import cast_floats, is_concrete, run_dtype
 from .._base.swings import warn_of_swings
 from .._model.network import Network
 from .._model.neuron import Neuron
@@ -19,6 +20,14 @@ from .._run.reducers import SpikeCount, Swings
 from .._run.simulate import simulate
 from ._current_clamp import check_duration, start_potential
 from ._system import one_neuron
+
+
+def check_tol(tol: Any) -> float:
+    """How narrow a bracket is in the end, as a fraction."""
+    tol = as_number("tol", tol)
+    if not 0 < tol < 1:
+        raise ValueError(f"`tol` must lie between 0 and 1, got {tol!r}.")
+    return tol
 
 
 def refine(
@@ -84,10 +93,13 @@ def rheobase(
     neuron = one_neuron(neuron)
     dtype = run_dtype(neuron)
     neuron = cast_floats(neuron, dtype)
-    low, high = (as_float_array(jax.lax.stop_gradient(x), dtype) for x in (low, high))
-    if not 0 < tol < 1:
-        raise ValueError(f"`tol` must lie between 0 and 1, got {tol!r}.")
-    v0, threshold = start_potential(neuron, v0, dtype), as_float_array(threshold, dtype)
+    ends = (as_array(*it, "µA/cm²", dtype, shapes=[()]) for it in (("low", low), ("high", high)))
+    low, high = jax.lax.stop_gradient(tuple(ends))
+    if is_concrete(low) and is_concrete(high) and not low < high:
+        raise ValueError(f"`low` must be less than `high` (µA/cm²), got {low:g} and {high:g}.")
+    tol = check_tol(tol)
+    threshold = as_array("threshold", threshold, "mV", dtype, shapes=[()])
+    v0 = start_potential(neuron, v0, dtype)
     neuron, v0, threshold = jax.lax.stop_gradient((neuron, v0, threshold))
     options = Settings(t1=check_duration("duration", duration), dt=dt, solver=solver)
     fires = lambda currents: _spikes(neuron, currents, v0, threshold, options)[0]

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from .._base.arguments import as_number, check_function
 from .._base.host import number, Settings, table
 from .._base.parameters import as_float_array, cast_floats, run_dtype
 from .._fit._free import Free, resolve, Where
@@ -160,14 +161,15 @@ def sensitivity(
     network, _ = split(model)
     dtype = run_dtype(network)
     model = cast_floats(model, dtype)
-    if not callable(feature):
-        raise TypeError(f"`feature` must be a function of a run or of the model, got {feature!r}.")
+    check_function("feature", feature, "a run or the model")
     options = None
     if t1 is not None:
+        t1 = as_number("t1", t1, "ms")
+        dt = as_number("dt", dt, "ms", positive=True)
         options = Settings(t1=t1, dt=dt, solver=solver, saveat=saveat)
     stimulus = cast_floats(as_stimulus(stimulus), dtype)
     check_stimulus(stimulus, network.n)
-    network.check_v0(v0)
+    network.check_v0(v0, warn=True)
     free = free_parameters(model, where, dtype)
     out, derivative = _derivatives(model, free, feature, stimulus, as_float_array(v0, dtype), options)
     return Sensitivity(free.names, free.units, free.values(model), out, derivative)

@@ -10,7 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Complex, Float
 
-from .._base.parameters import run_dtype
+from .._base.arguments import as_range
+from .._base.parameters import check_size, run_dtype
 from .._model.network import Network
 from .._model.neuron import Neuron
 from .._run.spikes import spike_times
@@ -31,10 +32,7 @@ def as_one_neuron(network: Any, stimulus: Any) -> System:
 
 
 def as_grid(V: Any, points: int, dtype: Any) -> Float[Array, " points"]:
-    low, high = (float(x) for x in V)
-    if not low < high:
-        raise ValueError(f"`V` must be the lowest and highest mV to look at, got {V}.")
-    return jnp.linspace(low, high, points, dtype=dtype)
+    return jnp.linspace(*as_range("V", V, "mV"), check_size("points", points, 3), dtype=dtype)
 
 
 def holding(system: System, V: Float[Array, ""]) -> Float[Array, ""]:

@@ -10,7 +10,8 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Complex, Float
 
-from .._base.parameters import as_float_array, cast_floats, check_parameters, is_concrete, run_dtype
+from .._base.arguments import as_array, check_kind
+from .._base.parameters import as_float_array, cast_floats, check_parameters, is_concrete, run_dtype, shown
 from .._model.network import as_network, Network, vector_field
 from .._model.neuron import Neuron, State
 from .._noise.channels import AbstractNoisyChannel
@@ -82,7 +83,7 @@ def prepare(network: Any, stimulus: Any) -> System:
     """
     network = as_network(network)
     if not isinstance(network, Network):
-        raise TypeError(f"`network` must be an hh.Network or hh.Neuron, got {network!r}.")
+        raise TypeError(f"`network` must be an hh.Network or hh.Neuron, got {shown(network)}.")
     network.check()
     if network.is_noisy:
         raise ValueError("`network` is noisy: equilibria and orbits are those of a network without noise.")
@@ -121,7 +122,7 @@ def one_neuron(neuron: Any) -> Neuron:
     if isinstance(neuron, Network):
         raise TypeError("`neuron` must be one hh.Neuron, not a network: give its `neuron`.")
     if not isinstance(neuron, Neuron):
-        raise TypeError(f"`neuron` must be an hh.Neuron, got {neuron!r}.")
+        raise TypeError(f"`neuron` must be an hh.Neuron, got {shown(neuron)}.")
     check_parameters(neuron, "neuron")
     _check_scalars(neuron, "neuron")
     if neuron.noisy_channels:
@@ -139,19 +140,21 @@ def one_membrane(
         _check_scalars(model, "neuron")
         return {type(model).__name__: model}, NO_IONS
     if not isinstance(model, Neuron | Network):
-        raise TypeError(f"`neuron` must be an hh.Neuron or an hh.Channel, got {model!r}.")
+        raise TypeError(f"`neuron` must be an hh.Neuron or an hh.Channel, got {shown(model)}.")
     neuron = one_neuron(model)
-    given = dict(concentrations or {})
+    given = {} if concentrations is None else concentrations
+    check_kind("concentrations", given, Mapping, "a dict of concentrations (mM) by ion")
     if set(given) != set(neuron.moving_ions):
         raise ValueError(
             "`concentrations` must give a concentration (mM) for each ion that currents change, "
             f"{sorted(neuron.moving_ions)}, at which a buffer holds it; got {sorted(given)}. "
             "How it changes under voltage clamp has no closed form: run hh.simulate with an hh.Clamp."
         )
-    held = {name: as_float_array(c, run_dtype(neuron)) for name, c in given.items()}
-    for name, c in held.items():
-        if c.shape != ():
-            raise ValueError(f"`concentrations[{name!r}]` must be one number (mM), got shape {c.shape}.")
+    limits: dict[str, Any] = dict(shapes=[()], positive=True)
+    held = {
+        name: as_array(f"concentrations[{name!r}]", c, "mM", run_dtype(neuron), **limits)
+        for name, c in given.items()
+    }
     return neuron.surroundings(held)
 
 

@@ -10,7 +10,8 @@ import numpy as np
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
-from .._base.parameters import as_float_array, is_concrete, run_dtype
+from .._base.arguments import as_array, as_number
+from .._base.parameters import check_size, run_dtype
 from .._model.neuron import Neuron
 from ..channels._channel import AbstractChannel, States
 from ..channels._ion import Ions
@@ -93,9 +94,7 @@ class IVCurve(NamedTuple):
 
 
 def interval(dt: Any) -> float:
-    if not (np.isfinite(dt) and dt > 0):
-        raise ValueError(f"`dt` must be a positive number in ms, got {dt!r}.")
-    return float(dt)
+    return as_number("dt", dt, "ms", positive=True)
 
 
 def _pair(name: str, given: Any) -> tuple[Any, Any]:
@@ -106,8 +105,9 @@ def _pair(name: str, given: Any) -> tuple[Any, Any]:
 
 def count_samples(name: str, duration: Any, dt: float) -> int:
     """A duration in steps of dt."""
-    count = round(float(duration) / dt) if np.isfinite(float(duration)) else 0
-    if count < 1 or abs(count * dt - float(duration)) > 1e-6 * dt * count:
+    length = as_number(name, duration, "ms", positive=True)
+    count = check_size(name, round(length / dt), 0)
+    if count < 1 or abs(count * dt - length) > 1e-6 * dt * count:
         raise ValueError(f"`{name}` must last a whole number of dt = {dt:g} ms, got {duration!r} ms.")
     return count
 
@@ -160,18 +160,17 @@ def family(
 ) -> VoltageClamp:
     """Epochs (name, potentials, number of samples, interval between them in ms)."""
     dtype = run_dtype(channels)
-    steps = {np.size(V) for _, V, *_ in epochs if np.ndim(V)}
+    names = ["holding" if name == "hold" else name for name, *_ in epochs]
+    given = [as_array(name, V, "mV", dtype) for name, (_, V, *_) in zip(names, epochs)]
+    steps = {V.size for V in given if V.ndim}
     levels = []
-    for name, V, *_ in epochs:
-        name = "holding" if name == "hold" else name
+    for name, V in zip(names, given):
         if np.ndim(V) > 1 or np.size(V) == 0 or len(steps) > 1:
             raise ValueError(
                 f"`{name}` must be a potential (mV) or have shape (steps,), the same for all epochs, "
                 f"got shape {np.shape(V)}."
             )
-        if is_concrete(V) and not np.isfinite(np.asarray(V)).all():
-            raise ValueError(f"`{name}` must be finite (mV), got {V}.")
-        levels.append(jnp.broadcast_to(as_float_array(V, dtype), (max(steps, default=1),)))
+        levels.append(jnp.broadcast_to(V, (max(steps, default=1),)))
     local = [np.arange(count + 1) * dt for *_, count, dt in epochs]
     responses = _responses(channels, dict(ions), levels, [jnp.asarray(t, dtype) for t in local])
     first = np.cumsum([0] + [count for *_, count, _ in epochs])

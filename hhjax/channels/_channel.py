@@ -12,7 +12,7 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
 from .._base.math import once, relax_by
-from .._base.parameters import OptionalParameter, param, Parameter, settle
+from .._base.parameters import Checked, OptionalParameter, param, Parameter, settle
 from ._ion import Ion, Ions
 from ._kinetics import Instantaneous, Kinetics
 
@@ -33,7 +33,7 @@ def ion_of(channel: Any, name: str, ions: Ions) -> Ion:
     return ions[name]
 
 
-class AbstractChannel(eqx.Module):
+class AbstractChannel(Checked):
     """A population of ion channels in a membrane: its states, and the current that they make.
 
     Every state x obeys dx/dt = drive − rate·x. Most channels are an [`hh.Channel`][], whose gates
@@ -97,7 +97,7 @@ class AbstractChannel(eqx.Module):
         """The concentrations (mM) of the ions in `senses`."""
         return [ion_of(self, name, ions).inside for name in self.senses]
 
-    def __check_init__(self) -> None:
+    def _check_made(self) -> None:
         if isinstance(self.senses, str):
             raise TypeError(f"`{type(self).__name__}.senses` must be a tuple of names, got {self.senses!r}.")
         for old, new in (("pool", "senses"), ("has_instantaneous_gates", "conductance_depends_on_V")):
@@ -168,7 +168,8 @@ class AbstractGatedChannel(AbstractChannel):
         sensed = [V for _ in self.senses]
         return eqx.filter_eval_shape(lambda channel, *at: channel.rates(*at), self, V, *sensed)
 
-    def __check_init__(self) -> None:
+    def _check_made(self) -> None:
+        super()._check_made()
         name = type(self).__name__
         for gate, exponent in self.gates.items():
             if not isinstance(exponent, int) or exponent < 1:

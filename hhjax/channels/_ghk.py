@@ -6,6 +6,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
+from .._base.arguments import check_kind
 from .._base.math import exprel
 from .._base.parameters import param, Parameter
 from ._channel import AbstractGatedChannel, ion_of, NO_IONS, States
@@ -38,6 +39,10 @@ class GHKChannel(AbstractGatedChannel):
 
     P: Parameter = param(unit="cm/s", minimum=0.0)
     ion: str = eqx.field(static=True, default="ca")
+
+    def _check_made(self) -> None:
+        check_kind(f"{type(self).__name__}.ion", self.ion, str, "the name of an ion, such as 'ca'")
+        super()._check_made()
 
     @property
     def carries(self) -> str:

@@ -8,7 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from .._base.parameters import OptionalParameter, param, Parameter, settle
+from .._base.arguments import check_flag
+from .._base.parameters import Checked, OptionalParameter, param, Parameter, settle, shown
 
 FARADAY = 96485.33212
 """C/mol."""
@@ -19,14 +20,14 @@ GAS = 8.31446261815324
 
 
 def _names(names: Any) -> tuple[str, ...]:
-    return (names,) if isinstance(names, str) else tuple(names)
+    return tuple(names) if isinstance(names, (tuple, list, set)) else (names,)
 
 
 def _whole(x: Any) -> Any:
     return int(x) if isinstance(x, np.integer) else x
 
 
-class Ion(eqx.Module):
+class Ion(Checked):
     r"""An ion, whose concentration its channels follow and, with a `depth`, change.
 
     The reversal potential of its carriers is that of Nernst, $E = \frac{RT}{zF}\ln\frac{c_{out}}{c}$.
@@ -67,7 +68,11 @@ class Ion(eqx.Module):
     nernst: bool = eqx.field(default=True, static=True, kw_only=True)
     enters_only: bool = eqx.field(default=False, static=True, kw_only=True)
 
-    def __check_init__(self) -> None:
+    def _check_made(self) -> None:
+        for name in ("nernst", "enters_only"):
+            check_flag(f"Ion.{name}", getattr(self, name))
+        if odd := [name for name in self.carriers if not isinstance(name, str)]:
+            raise TypeError(f"`Ion.carriers` must be names of channels, got {shown(odd[0])}.")
         if isinstance(self.valence, bool) or not isinstance(self.valence, int) or self.valence == 0:
             raise ValueError(f"`Ion.valence` must be a whole number, not 0, got {self.valence!r}.")
         if len(set(self.carriers)) < len(self.carriers):

@@ -4,6 +4,8 @@ from typing import NamedTuple
 
 from jaxtyping import Array
 
+from .._base.parameters import as_real
+
 
 class AlphaBeta(NamedTuple):
     """Kinetics of one gate by its opening and closing rates: dx/dt = α(1 − x) − βx.
@@ -73,4 +75,6 @@ def q10(celsius: Array | float, reference: float, q10: float = 3.0) -> Array | f
 
     **Returns:** dimensionless.
     """
+    for name, x in (("celsius", celsius), ("reference", reference), ("q10", q10)):
+        as_real(name, x)
     return q10 ** ((celsius - reference) / 10)

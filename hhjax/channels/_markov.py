@@ -134,7 +134,8 @@ class MarkovChannel(AbstractOhmicChannel):
     def states_are_independent(self) -> bool:
         return False
 
-    def __check_init__(self) -> None:
+    def _check_made(self) -> None:
+        super()._check_made()
         kind, known = type(self).__name__, self.states
         if isinstance(known, str) or len(known) < 2 or len(set(known)) < len(known):
             raise ValueError(f"`{kind}.states` must be two or more different names, got {known!r}.")

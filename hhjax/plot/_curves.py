@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.collections import QuadMesh
 from matplotlib.lines import Line2D
 
+from .._base.arguments import as_host, check_kind
 from .._draw import beside, COLOURS, dress, look, new_axes
 from .._run.sweep import Sweep
 from ..analysis._branches import Branches
@@ -23,9 +24,11 @@ def fi_curve(
     currents: Any, rates: Any, *, label: str | None = None, ax: Axes | None = None, **style: Any
 ) -> list[Line2D]:
     """Firing rate (Hz) against injected current (µA/cm²)."""
+    currents = as_host("currents", currents, "µA/cm²", axes="(steps,)")
+    rates = as_host("rates", rates, "Hz", shapes=[currents.shape], missing=True)
     ax = new_axes(ax, "Injected current (µA/cm²)", "Firing rate (Hz)")
     look = {"color": COLOURS[0], "marker": "o", "markersize": 3, "linewidth": 1.2, "label": label}
-    lines = ax.plot(np.asarray(currents), np.asarray(rates), **(look | style))
+    lines = ax.plot(currents, rates, **(look | style))
     if label:
         ax.legend(frameon=False)
     return lines
@@ -45,12 +48,13 @@ def sweep(
     **Raises:** `ValueError` for other shapes, for more than two axes, and for axes along which
     several parameters vary or whole arrays.
     """
+    check_kind("result", result, Sweep, "an hh.Sweep")
     axes = {name: x if isinstance(x, list) else np.asarray(x) for name, x in result.axes.items()}
     plain = all(isinstance(x, np.ndarray) and x.ndim == 1 for x in axes.values())
     if not 1 <= len(axes) <= 2 or not plain:
         raise ValueError(f"`result` must have one or two axes of numbers, got {', '.join(axes)}.")
     shape = tuple(x.size for x in axes.values())
-    values = np.asarray(values)
+    values = as_host("values", values, missing=True, finite=False)
     values = values[..., 0] if values.shape == (*shape, 1) else values
     if values.shape != shape:
         raise ValueError(f"`values` must have shape {shape} or {(*shape, 1)}, got {values.shape}.")
@@ -129,6 +133,7 @@ def bifurcation(
     [`hh.analysis.continue_orbit`][]; `neuron`: whose V on the orbits; `legend`: whether to show it;
     `style`: of all lines, passed on to `Axes.plot`.
     """
+    check_kind("branches", branches, Branches, "an hh.analysis.Branches")
     ax = new_axes(ax, "Injected current (µA/cm²)", "Membrane potential (mV)")
     lines = []
 
@@ -165,6 +170,7 @@ def prc(response: PhaseResponse, *, neuron: int = 0, ax: Axes | None = None, **s
     **Arguments:** `response`: from [`hh.analysis.phase_response`][]; `neuron`: which is kicked;
     `style`: passed on to `Axes.plot`.
     """
+    check_kind("response", response, PhaseResponse, "an hh.analysis.PhaseResponse")
     ax = new_axes(ax, "Time of the kick after the peak (ms)", "Advance (ms/mV)")
     ax.axhline(0.0, color="0.7", linewidth=0.8)
     look = {"color": COLOURS[0], "linewidth": 1.5} | style
@@ -181,6 +187,7 @@ def impedance(
     **Arguments:** `response`: from [`hh.analysis.impedance`][]; `neuron`: whose; `axes`: two, for
     magnitude and phase; `style`: passed on to `Axes.plot`.
     """
+    check_kind("response", response, Impedance, "an hh.analysis.Impedance")
     if axes is None:
         _, axes = plt.subplots(2, 1, figsize=(7, 4.5), layout="constrained", sharex=True)
     upper, lower = axes

@@ -8,6 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
+from .._base.arguments import check_kind
 from .._draw import COLOURS, dress
 from .._fit._result import Fit
 
@@ -25,6 +26,7 @@ def fit(
     **Arguments:** `sweeps`: which, by default the first four; `neuron`: which; `axes`: one for
     each sweep; `style`: of the model's lines, passed on to `Axes.plot`.
     """
+    check_kind("result", result, Fit, "an hh.Fit")
     return result.plot(sweeps=sweeps, neuron=neuron, axes=axes, **style)
 
 
@@ -52,6 +54,7 @@ def fit_report(
         of that, with standard errors; none is drawn for one that started from 0.
     - `"correlation"`: an image of the correlations of the estimates.
     """
+    check_kind("result", result, Fit, "an hh.Fit")
     sweeps = range(min(len(result.data), 2)) if sweeps is None else sweeps
     axes = _report_axes(len(sweeps), len(result.names)) if axes is None else axes
     if missing := sorted({"data", *_PANELS} - set(axes)):

@@ -11,9 +11,11 @@ from matplotlib.collections import PathCollection
 from matplotlib.image import AxesImage
 from matplotlib.lines import Line2D
 
+from .._base.arguments import as_host, as_number
 from .._draw import beside, COLOURS, dress, new_axes, new_pair
 from .._run.solution import Solution
 from ..connect import Sparse
+from ._traces import check_solution
 
 _IMAGE = 2000  # neurons on a side, from which on connections are drawn as points
 
@@ -33,8 +35,9 @@ def raster(
 
     **Returns:** one line, or one for each population.
     """
+    times = check_solution(solution).spike_times(threshold)
     ax = new_axes(ax, "Time (ms)", "Neuron")
-    lines = _raster(ax, solution, solution.spike_times(threshold), populations, style)
+    lines = _raster(ax, solution, times, populations, style)
     if populations:
         beside(ax, markerscale=12 / lines[0].get_markersize())
     return lines
@@ -74,9 +77,8 @@ def raster_and_rate(
     **Returns:** the lines of the raster and then those of the rates, one each or one for each
     population.
     """
-    ts = np.asarray(solution.ts, float)
-    if not 0 < bin <= ts[-1] - ts[0]:
-        raise ValueError(f"`bin` must be positive and at most {ts[-1] - ts[0]:g} ms, got {bin!r}.")
+    ts = np.asarray(check_solution(solution).ts, float)
+    bin = as_number("bin", bin, "ms", positive=True, most=float(ts[-1] - ts[0]))
     above, below = new_pair(axes, "Time (ms)", ("Neuron", "Rate (Hz)"))
     times = solution.spike_times(threshold)
     lines = _raster(above, solution, times, populations, style)
@@ -109,9 +111,9 @@ def connectivity(
 
     **Raises:** `ValueError` for weights that are no matrix.
     """
-    shape = np.shape(weights) if not isinstance(weights, Sparse) else weights.shape
-    if len(shape) != 2:
-        raise ValueError(f"`weights` must have shape (post, pre), got {shape}.")
+    if not isinstance(weights, Sparse):
+        weights = as_host("weights", weights, "mS/cm²", axes="(post, pre)", missing=True)
+    shape = weights.shape
     if ax is None:
         _, ax = plt.subplots(figsize=(5, 4), layout="constrained")
     dress(ax, "Sending neuron", "Receiving neuron").spines[["top", "right"]].set_visible(True)

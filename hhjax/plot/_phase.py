@@ -12,6 +12,7 @@ from jaxtyping import Array
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
+from .._base.arguments import as_array, as_range, check_choice
 from .._base.parameters import check_parameters, run_dtype
 from .._draw import beside, COLOURS, dress
 from .._model.network import Network, vector_field
@@ -54,15 +55,10 @@ def phase_plane(
 
     **Raises:** `ValueError` for a gate that is not there and for a neuron that is several.
     """
-    channel, _, name = gate.partition(".")
-    known = _gates_of(neuron)
-    if gate not in known:
-        raise ValueError(f"`gate` must be one of {', '.join(map(repr, known))}, got {gate!r}.")
+    channel, _, name = check_choice("gate", gate, _gates_of(neuron)).partition(".")
     if frozen is not None and jnp.shape(frozen.V) != (1,):
         raise ValueError(f"`frozen` must be a state of one neuron, got V of shape {jnp.shape(frozen.V)}.")
-    low, high = V
-    if not low < high:
-        raise ValueError(f"`V` must be a range (low, high) in mV, got {V!r}.")
+    low, high = as_range("V", V, "mV")
 
     dtype = run_dtype(neuron)
     if ax is None:
@@ -70,7 +66,9 @@ def phase_plane(
     dress(ax, "Membrane potential (mV)", f"Gate {gate} (no unit)")
     grid = np.linspace(low, high, 401), np.linspace(0.0, 1.0, 201)
     points = [jnp.asarray(g.ravel(), dtype) for g in np.meshgrid(*grid)]
-    slopes = _flow(neuron, channel, name, *points, jnp.asarray(stimulus, dtype), frozen)
+    slopes = _flow(
+        neuron, channel, name, *points, as_array("stimulus", stimulus, "µA/cm²", dtype, shapes=[()]), frozen
+    )
     slopes = [np.asarray(slope, float).reshape(201, 401) for slope in slopes]
     if arrows:
         every = np.ix_(range(6, 201, 13), range(10, 401, 19))

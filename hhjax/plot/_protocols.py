@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.container import BarContainer
 from matplotlib.lines import Line2D
 
+from .._base.arguments import check_kind
 from .._draw import COLOURS, new_axes
 from .._model.neuron import Neuron
 from ..analysis._current_clamp import CurrentClamp
@@ -61,6 +62,7 @@ def voltage_clamp(
 
     **Returns:** the lines of the currents, then those of the commands.
     """
+    check_kind("clamp", clamp, VoltageClamp, "an hh.analysis.VoltageClamp")
     what = "Ionic current" if channel is None else f"Current of {channel}"
     ylabels = (f"{what} (µA/cm²)", "V (mV)")
     current, levels = clamp.current(channel), clamp.potential(by)
@@ -74,6 +76,7 @@ def current_clamp(family: CurrentClamp, *, axes: Sequence[Axes] | None = None, *
 
     **Returns:** the lines of V, then those of the currents.
     """
+    check_kind("family", family, CurrentClamp, "an hh.analysis.CurrentClamp")
     ts, currents = np.asarray(family.ts), np.asarray(family.currents)
     on = (ts >= family.start) & (ts < family.stop)
     ylabels = ("Membrane potential (mV)", "I (µA/cm²)")
@@ -90,6 +93,7 @@ def iv_curve(
 
     **Returns:** the lines of the peak and of the steady current.
     """
+    check_kind("curve", curve, IVCurve, "an hh.analysis.IVCurve")
     ax = new_axes(ax, "Test potential (mV)", "Ionic current (µA/cm²)")
     ax.axhline(0.0, color="0.8", linewidth=0.8, zorder=0)
     lines = []
@@ -164,6 +168,7 @@ def sensitivity(
     `relative`: whether in percent of the feature, or in its unit, for 1 % more of the parameter;
     `most`: how many parameters at most; `style`: passed on to `Axes.barh`.
     """
+    check_kind("table", table, Sensitivity, "an hh.analysis.Sensitivity")
     entry = entry if isinstance(entry, tuple) else (entry,)
     values = np.asarray(table.elasticity if relative else table.per_percent)[(slice(None), *entry)]
     if values.ndim != 1:

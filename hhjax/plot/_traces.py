@@ -1,6 +1,6 @@
 """Traces of single neurons: V, the currents behind it, the gates."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import jax
@@ -9,8 +9,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
+from .._base.arguments import as_whole, check_kind
 from .._base.host import known_are
-from .._base.parameters import run_dtype
+from .._base.parameters import check_size, run_dtype
 from .._draw import beside, COLOURS, look, new_axes, new_pair
 from .._model.neuron import State
 from .._run.currents import Currents
@@ -33,15 +34,20 @@ def traces(
     **Arguments:** `neurons`: which, by default the first seven; `labels`: one for each;
     `legend`: whether to show them; `style`: passed on to `Axes.plot`.
     """
+    V = np.asarray(check_solution(solution).V)
+    neurons, labels = _chosen(V.shape[1], neurons, labels, "neuron")
     ax = new_axes(ax, "Time (ms)", "Membrane potential (mV)")
-    V = np.asarray(solution.V)
-    neurons = _first(V.shape[1]) if neurons is None else neurons
-    labels = labels or ([f"neuron {i}" for i in neurons] if len(neurons) > 1 else [None])
     return _lines(ax, solution.ts, V, neurons, labels, legend, style)
 
 
-def _first(n: int) -> range:
-    return range(min(n, len(COLOURS)))
+def _chosen(n: int, neurons: Any, labels: Any, kind: str) -> tuple[Sequence[int], Sequence[Any]]:
+    """Which of n columns are shown, by default the first ones, and a label for each."""
+    neurons = range(min(n, len(COLOURS))) if neurons is None else neurons
+    neurons = as_whole("neurons", neurons, -n, n - 1)
+    labels = labels or ([f"{kind} {i}" for i in neurons] if len(neurons) > 1 else [None] * len(neurons))
+    if len(labels) != len(neurons):
+        raise ValueError(f"`labels` must be one for each of {len(neurons)} lines, got {len(labels)}.")
+    return neurons, labels
 
 
 def _lines(
@@ -89,14 +95,14 @@ def response(
         V, current, kind, unit = run.V.T, run.current.T, "sweep", run.current_unit
         when, steps = run.ts, {"drawstyle": "steps-post"} if run.held else {}
     else:
+        check_kind("run", run, Solution, "an hh.Solution or an hh.Recording")
         if stimulus is None:
             raise ValueError(
                 "`stimulus` is missing: give what the run was given; a solution does not keep it."
             )
         V, kind, unit, steps = np.asarray(run.V), "neuron", "µA/cm²", {}
         when, current = _current(run, stimulus)
-    neurons = _first(V.shape[1]) if neurons is None else neurons
-    labels = labels or ([f"{kind} {i}" for i in neurons] if len(neurons) > 1 else [None])
+    neurons, labels = _chosen(V.shape[1], neurons, labels, kind)
     above, below = new_pair(axes, "Time (ms)", ("Membrane potential (mV)", f"Current\n({unit})"))
     lines = _lines(above, run.ts, V, neurons, labels, False, style)
     if legend and any(labels):
@@ -143,6 +149,7 @@ def gates(
     **Raises:** `ValueError` if the gates were not saved, and for a population that is not there.
     """
     found = saved_gates(solution, population)
+    _check_neuron(neuron, solution.finite)
     ax = new_axes(ax, "Time (ms)", "Gate (no unit)")
     lines = []
     for channel, states in found.items():
@@ -174,11 +181,15 @@ def currents(
 
     **Raises:** `ValueError` for a population or a current that is not there.
     """
-    found = _of_neuron(run if isinstance(run, Currents) else run.currents(), neuron, population)
+    check_kind("run", run, (Solution, Currents), "an hh.Solution or its currents")
+    everything = run if isinstance(run, Currents) else run.currents()
+    _check_neuron(neuron, everything["stimulus"])
+    found = _of_neuron(everything, neuron, population)
     if names is None:
         names = [name for name, x in found.items() if x.any()] or list(found)
+    names = [names] if isinstance(names, str) else check_kind("names", names, Iterable, "names of currents")
     for name in names:
-        if name not in found:
+        if not isinstance(name, str) or name not in found:
             raise ValueError(f"`names` has {name!r}, which is no current.{known_are(str(name), found)}")
     ax = new_axes(ax, "Time (ms)", "Current (µA/cm²)")
     lines = []
@@ -211,9 +222,18 @@ def _within(line: Line2D) -> bool:
     return bool((line.get_ydata() >= -0.02).all() and (line.get_ydata() <= 1.02).all())
 
 
+def _check_neuron(neuron: Any, of_all: Any) -> None:
+    n = of_all.shape[-1]
+    check_size("neuron", neuron, -n, n - 1)
+
+
+def check_solution(solution: Any) -> Solution:
+    return check_kind("solution", solution, Solution, "an hh.Solution")
+
+
 def saved_gates(solution: Solution, population: str | None = None) -> dict[str, dict[str, Any]]:
     """`gates[channel][gate]` of a run with the whole state saved."""
-    found = solution.ys.gates if isinstance(solution.ys, State) else {}
+    found = check_solution(solution).ys.gates if isinstance(solution.ys, State) else {}
     if not found:
         raise ValueError(
             "`solution` holds no gates: run with saveat=diffrax.SaveAt(t0=True, steps=True), without a `fn`."

@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+from .._base.arguments import as_path
 from . import _abf, _csv, _nwb
 from ._recording import Recording
 
@@ -41,7 +42,7 @@ def load(path: str | os.PathLike) -> Recording:
     names the file for other formats, damaged files, voltage-clamp files, uneven times, sweeps that differ in
     length or sampling, currents that are missing or may be one of several, and a `.csv` of another layout.
     """
-    path = Path(path)
+    path = as_path("path", path)
     readers: dict[str, Callable[[Path], Recording]] = {
         ".abf": _abf.read,
         ".nwb": _nwb.read,

@@ -7,18 +7,19 @@ from typing import Any, Literal
 import equinox as eqx
 import numpy as np
 
-from .._base.parameters import check_size
+from .._base.arguments import as_host, as_number, check_flag, check_kind
+from .._base.parameters import check_size, Checked, shown, warn_of_SI
 from .._base.tables import facts, is_known, Printed, span, Table
 from .._base.windows import takes_samples
 
 
-def _read_only(x: Any) -> np.ndarray:
-    x = np.array(x, dtype=float)
+def _read_only(name: str, x: Any, unit: str) -> np.ndarray:
+    x = np.array(as_host(name, x, unit, missing=True, finite=False))
     x.flags.writeable = False
     return x
 
 
-class Recording(Printed, eqx.Module):
+class Recording(Printed, Checked):
     """Sweeps of a current-clamp recording, sampled evenly at the same times.
 
     Kept in float64 on the host. Without a unit a current density (µA/cm²) is meant.
@@ -59,13 +60,14 @@ class Recording(Printed, eqx.Module):
         held: bool = False,
         current_known: bool = True,
     ):
-        self.ts, current, V = _read_only(ts), _read_only(current), _read_only(V)
+        units = (("ts", ts, "ms"), ("current", current, f"{current_unit}"), ("V", V, "mV"))
+        self.ts, current, V = (_read_only(*it) for it in units)
         self.current = current[None] if current.ndim == 1 else current
         self.V = V[None] if V.ndim == 1 else V
         self.current_unit, self.name = current_unit, name
         self.held, self.current_known = held, current_known
 
-    def __check_init__(self) -> None:
+    def _check_made(self) -> None:
         ts, V, current = self.ts, self.V, self.current
         if ts.ndim != 1 or ts.size < 2:
             raise ValueError(f"`ts` must have shape (times,) with at least 2 times, got {ts.shape}.")
@@ -88,10 +90,13 @@ class Recording(Printed, eqx.Module):
         if not np.isfinite(current).all():
             raise ValueError("`current` must be finite: what was injected has to be known at every sample.")
         for name in ("held", "current_known"):
-            if not isinstance(getattr(self, name), bool):
-                raise ValueError(f"`{name}` must be True or False, got {getattr(self, name)!r}.")
+            check_flag(name, getattr(self, name))
+        check_kind("name", self.name, str, "a string")
         if np.isinf(V).any():
             raise ValueError("`V` must be finite or, where it is missing, NaN; got infinity.")
+
+        warn_of_SI(V, "V", "mV")
+        warn_of_SI(current, "current", self.current_unit)
 
     def __len__(self) -> int:
         return self.V.shape[0]
@@ -119,11 +124,18 @@ class Recording(Printed, eqx.Module):
 
     def __getitem__(self, sweeps: Any) -> "Recording":
         """Some of the sweeps: `recording[3]`, `recording[::2]`, `recording[[0, 5]]`."""
-        sweeps = [sweeps] if isinstance(sweeps, (int, np.integer)) else sweeps
+        number: Any = [sweeps] if isinstance(sweeps, (int, np.integer)) else sweeps
+        try:
+            sweeps = np.arange(len(self))[number]
+        except IndexError:
+            raise IndexError(
+                f"`sweeps` must be numbers of some of the {len(self)} sweeps, got {shown(sweeps)}."
+            ) from None
         return self._with(self.ts, self.current[sweeps], self.V[sweeps])
 
     def between(self, start: float, stop: float) -> "Recording":
         """The samples from `start` to `stop` (ms, both included)."""
+        start, stop = (as_number(*it, "ms", finite=False) for it in (("start", start), ("stop", stop)))
         inside = takes_samples(self.ts, start, stop, apart=1e-6 * self.dt)
         if inside.sum() < 2:
             raise ValueError(

@@ -18,10 +18,21 @@ import numpy as np
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
-from .._base.parameters import check_parameters, is_concrete, param, Parameter, put, run_dtype
+from .._base.arguments import as_array, check_kind
+from .._base.parameters import (
+    as_float_array,
+    check_parameters,
+    Checked,
+    is_concrete,
+    param,
+    Parameter,
+    put,
+    run_dtype,
+    shown,
+)
 
 
-class Stimulus(eqx.Module):
+class Stimulus(Checked):
     """An injected current in µA/cm² as a function of time, positive inward.
 
     Called with a time (ms) it returns a scalar, the same for all neurons, or shape (n,).
@@ -73,7 +84,7 @@ class Stimulus(eqx.Module):
     def check(self) -> None:
         """Refuse parameters that make no sense together, as far as they can be read now."""
 
-    def __check_init__(self) -> None:
+    def _check_made(self) -> None:
         self.check()
 
     def __add__(self, other: Any) -> "Stimulus":
@@ -132,7 +143,10 @@ class Sum(Stimulus):
     parts: tuple[Stimulus, ...]
 
     def check(self) -> None:
+        if not (isinstance(self.parts, tuple) and self.parts):
+            raise TypeError(f"`Sum.parts` must be a tuple of stimuli, got {shown(self.parts)}.")
         for part in self.parts:
+            check_kind("Sum.parts", part, Stimulus, "a tuple of stimuli")
             part.check()
 
     def __call__(self, t: ArrayLike) -> Array:
@@ -165,9 +179,10 @@ class Scaled(Stimulus):
     """
 
     stimulus: Stimulus
-    factor: Parameter = param()
+    factor: Parameter = param(finite=True)
 
     def check(self) -> None:
+        check_kind("Scaled.stimulus", self.stimulus, Stimulus, "a stimulus such as hh.Step(5.0)")
         self.stimulus.check()
 
     def __call__(self, t: ArrayLike) -> Array:
@@ -207,10 +222,11 @@ class PointCurrent(Stimulus):
     conductance in µS); `at`: the place, see `Network.index`. One value for each cell there, or one for all.
     """
 
-    current: Stimulus = eqx.field(converter=lambda x: as_stimulus(x))
+    current: Stimulus = eqx.field(converter=lambda x: as_stimulus(x, "PointCurrent.current", "nA"))
     at: str | int = eqx.field(static=True)
 
     def check(self) -> None:
+        check_kind("at", self.at, (str, int), "a place such as 'dend(0.5)', or a compartment's number")
         self.current.check()
 
     def __call__(self, t: ArrayLike) -> Array:
@@ -238,22 +254,24 @@ class _Function(Stimulus):
     fn: Callable
 
     def __call__(self, t: ArrayLike) -> Array:
-        return jnp.asarray(self.fn(t), jnp.result_type(t))
+        return as_array("stimulus", self.fn(t), "µA/cm²", jnp.result_type(t))
 
 
-def as_stimulus(stimulus: Any) -> Stimulus:
+def as_stimulus(stimulus: Any, name: str = "stimulus", unit: str = "µA/cm²") -> Stimulus:
     """A number, an (n,) array, a `Stimulus` or a callable of t (ms), as a `Stimulus`."""
     if isinstance(stimulus, Stimulus):
         return stimulus
-    if callable(stimulus):
+    if callable(stimulus) and not (isinstance(stimulus, type) and issubclass(stimulus, Stimulus)):
         return _Function(stimulus)
     try:
-        return Constant(stimulus)
-    except (TypeError, ValueError) as error:
+        stimulus = as_float_array(stimulus)
+    except TypeError:
         raise TypeError(
-            "`stimulus` must be a number or (n,) array in µA/cm², a stimulus such as hh.Step, "
-            f"or a callable of t (ms), got {stimulus!r}."
-        ) from error
+            f"`{name}` must be a number or (n,) array in {unit}, a stimulus such as hh.Step(5.0), "
+            f"or a callable of t (ms), got {shown(stimulus)}."
+        ) from None
+    amplitude = as_array(f"{name}.amplitude", stimulus, unit, missing=True, warn=True)
+    return put(Constant(0.0), amplitude=amplitude)  # NaN is refused by `check_stimulus`
 
 
 def check_stimulus(stimulus: Stimulus, n: int) -> None:
@@ -264,7 +282,13 @@ def check_stimulus(stimulus: Stimulus, n: int) -> None:
     stimulus.check()
     if all(part.has_shape_of_parameters for part in parts):
         return  # which were checked
-    out = eqx.filter_eval_shape(stimulus, jax.ShapeDtypeStruct((), run_dtype(stimulus)))
+    try:
+        out = eqx.filter_eval_shape(stimulus, jax.ShapeDtypeStruct((), run_dtype(stimulus)))
+    except TypeError as error:
+        raise TypeError(
+            f"`stimulus` must be callable with a time and return a number in µA/cm², got {shown(stimulus)}, "
+            f"which raises: {error}"
+        ) from error
     if out.shape not in ((), (n,)):
         raise ValueError(
             f"`stimulus` must give a scalar or shape ({n},), one current per neuron, got shape {out.shape}."

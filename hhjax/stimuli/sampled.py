@@ -7,9 +7,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
-from jaxtyping import Array, Float
+from jaxtyping import Array
 
-from .._base.parameters import as_float_array, is_concrete, param, Parameter
+from .._base.arguments import check_flag
+from .._base.parameters import Checked, is_concrete, OptionalParameter, param, Parameter, warn_of_SI
 from ._base import _Line, as_stimulus, Scaled, Stimulus
 
 
@@ -33,13 +34,12 @@ class Sampled(Stimulus):
         by default the current is linear between samples.
     """
 
-    ts: Float[Array, " samples"] = eqx.field(converter=as_float_array)
-    values: Float[Array, "samples ..."] = eqx.field(converter=as_float_array)
+    ts: Parameter = param(unit="ms", finite=True, per="sample")
+    values: Parameter = param(finite=True, per="sample")
     held: bool = eqx.field(default=False, static=True)
 
     def check(self) -> None:
-        if not isinstance(self.held, bool):
-            raise ValueError(f"`Sampled.held` must be True or False, got {self.held!r}.")
+        check_flag("Sampled.held", self.held)
         if self.ts.ndim != 1 or self.ts.shape[0] < 2:
             raise ValueError(f"`Sampled.ts` must have shape (samples,) with at least 2, got {self.ts.shape}.")
         if self.values.ndim not in (1, 2) or self.values.shape[0] != self.ts.shape[0]:
@@ -49,6 +49,10 @@ class Sampled(Stimulus):
             )
         if is_concrete(self.ts) and not (np.diff(np.asarray(self.ts)) > 0).all():
             raise ValueError("`Sampled.ts` must increase from sample to sample.")
+
+    def _check_made(self) -> None:
+        super()._check_made()
+        warn_of_SI(self.values, "Sampled.values", "µA/cm²")
 
     def __call__(self, t: ArrayLike) -> Array:
         last = self.ts.shape[0] - 2
@@ -130,7 +134,7 @@ class Clamp(Stimulus):
     - `g`: mS/cm², scalar or shape (n,).
     """
 
-    command: Stimulus = eqx.field(converter=lambda command: as_stimulus(command))
+    command: Stimulus = eqx.field(converter=lambda command: as_stimulus(command, "Clamp.command", "mV"))
     g: Parameter = param(unit="mS/cm²", minimum=0.0)
 
     def check(self) -> None:
@@ -158,11 +162,7 @@ class Clamp(Stimulus):
 _PA_PER_UM2 = 100.0  # 1 pA/µm² = 100 µA/cm²
 
 
-def _optional(x: Any) -> Array | None:
-    return None if x is None else as_float_array(x)
-
-
-class Electrode(eqx.Module):
+class Electrode(Checked):
     """How a recorded current reaches a cell: density = 100·current/area + offset.
 
     Both fields can be free in [`hh.fit`][].
@@ -174,11 +174,7 @@ class Electrode(eqx.Module):
     - `offset`: a constant current that the record does not show, µA/cm².
     """
 
-    area: Float[Array, "..."] | None = eqx.field(
-        default=None,
-        converter=_optional,
-        metadata={"param": True, "unit": "µm²", "minimum": None, "positive": True},
-    )
+    area: OptionalParameter = param(None, unit="µm²", positive=True)
     offset: Parameter = param(0.0, unit="µA/cm²")
 
     beside_a_model: ClassVar[str] = "electrode"

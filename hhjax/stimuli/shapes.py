@@ -61,9 +61,9 @@ class Pulses(Stimulus):
     has_shape_of_parameters: ClassVar[bool] = True
 
     amplitude: Parameter = param(unit="µA/cm²")
-    start: Parameter = param(unit="ms")
+    start: Parameter = param(unit="ms", finite=True)
     width: Parameter = param(unit="ms", minimum=0.0)
-    period: Parameter = param(unit="ms", positive=True)
+    period: Parameter = param(unit="ms", positive=True, finite=True)
     count: Parameter = param(np.inf, minimum=0.0)
 
     def _phase(self, t: ArrayLike) -> tuple[Array, Any]:
@@ -85,6 +85,7 @@ class Pulses(Stimulus):
         return Constant(jnp.where(self.count > 0, self.amplitude * jnp.where(inside, 1.0, fraction), 0.0))
 
     def check(self) -> None:
+        _refuse_unless(lambda x: x == np.floor(x), "`Pulses.count` must be a whole number", self.count)
         message = "`Pulses.width` must be at most the `period` (ms)"
         _refuse_unless(np.less_equal, message, self.width, self.period)
 
@@ -108,8 +109,8 @@ class Ramp(Stimulus):
     has_shape_of_parameters: ClassVar[bool] = True
 
     amplitude: Parameter = param(unit="µA/cm²")
-    start: Parameter = param(unit="ms")
-    stop: Parameter = param(unit="ms")
+    start: Parameter = param(unit="ms", finite=True)
+    stop: Parameter = param(unit="ms", finite=True)
 
     def __call__(self, t: ArrayLike) -> Array:
         rise = (t - self.start) / (self.stop - self.start)
@@ -151,7 +152,7 @@ class Sine(Stimulus):
 
     amplitude: Parameter = param(unit="µA/cm²")
     frequency: Parameter = param(unit="Hz", minimum=0.0)
-    phase: Parameter = param(0.0)
+    phase: Parameter = param(0.0, finite=True)
     offset: Parameter = param(0.0, unit="µA/cm²")
 
     def __call__(self, t: ArrayLike) -> Array:

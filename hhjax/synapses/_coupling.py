@@ -7,12 +7,12 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from .._base.parameters import check_parameters, put
+from .._base.parameters import check_parameters, Checked, put, shown
 from .._base.random import fold_in_name
 from ..connect import Weights
 
 
-class AbstractCoupling(eqx.Module):
+class AbstractCoupling(Checked):
     """A way in which neurons act on each other.
 
     Its state is a pytree of arrays, of which each obeys dx/dt = drive − rate·x.
@@ -44,9 +44,14 @@ class AbstractCoupling(eqx.Module):
     def check(self, n: int, pre: int | None = None) -> None:
         """Refuse parameters that do not fit n receiving and `pre` (by default n) sending neurons."""
 
-    def sizes(self, n: int, pre: int) -> tuple[int, ...]:
-        """The sizes that a parameter may have besides being a scalar."""
-        return (n, pre)
+    def sizes(self, n: int, pre: int) -> dict[str, int]:
+        """The sizes that a parameter may have besides being a scalar, by the end it belongs to."""
+        return {"post": n, "pre": pre}
+
+    def _check_made(self) -> None:
+        for end in ("pre", "post"):
+            if not isinstance(name := getattr(self, end), str | None):
+                raise TypeError(f"`{end}` must be the name of a population, got {shown(name)}.")
 
     def junctions(self, n: int) -> list[tuple[slice, Weights]]:
         """Conductances W (mS/cm²) of a current Σⱼ Wᵢⱼ (Vⱼ − Vᵢ), and the neurons, of n, which it joins.

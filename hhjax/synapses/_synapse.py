@@ -53,7 +53,7 @@ class Synapse(AbstractCoupling):
     """
 
     weights: Weights = eqx.field(converter=as_weights, metadata={"unit": "mS/cm²"})
-    reversal: Parameter = param(unit="mV")
+    reversal: Parameter = param(unit="mV", per="post")
 
     @abc.abstractmethod
     def rates(self, V: Float[Array, "*s"]) -> Kinetics | Mapping[str, Kinetics]:
@@ -98,7 +98,8 @@ class Synapse(AbstractCoupling):
     def states_are_independent(self) -> bool:
         return type(self).linear_form is Synapse.linear_form
 
-    def __check_init__(self) -> None:
+    def _check_made(self) -> None:
+        super()._check_made()
         name = f"`{type(self).__name__}.rates`"
         kinds = "hh.AlphaBeta(alpha, beta) or hh.InfTau(inf, tau)"
         V = jax.ShapeDtypeStruct((), self.reversal.dtype)

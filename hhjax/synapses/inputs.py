@@ -9,8 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from .._base.arguments import as_array
 from .._base.devices import as_varying
-from .._base.parameters import as_float_array, is_concrete, param, Parameter, put
+from .._base.parameters import check_size, Checked, is_concrete, param, Parameter, put
 from .._base.random import check_key
 
 _GOLDEN = (5**0.5 - 1) / 2
@@ -19,7 +20,7 @@ _GOLDEN = (5**0.5 - 1) / 2
 _ON_GRID = 1e-3  # of a step
 
 
-class AbstractInput(eqx.Module):
+class AbstractInput(Checked):
     """A source of spikes that is no neuron: `n` trains of them."""
 
     n: eqx.AbstractVar[int]
@@ -69,9 +70,8 @@ class Poisson(AbstractInput):
     rate: Parameter = param(unit="Hz", minimum=0.0)
     key: Array | None = None
 
-    def __check_init__(self) -> None:
-        if not isinstance(self.n, int) or self.n < 1:
-            raise ValueError(f"`Poisson.n` must be a whole number of at least 1, got {self.n!r}.")
+    def _check_made(self) -> None:
+        check_size("Poisson.n", self.n)
         check_key("Poisson.key", self.key)
         if self.rate.shape not in ((), (self.n,)):
             raise ValueError(
@@ -116,12 +116,14 @@ class SpikeTrains(AbstractInput):
     """
 
     times: Float[Array, "n spikes"] = eqx.field(
-        converter=lambda t: jnp.nan_to_num(as_float_array(t), nan=jnp.inf, posinf=jnp.inf)
+        converter=lambda t: jnp.nan_to_num(
+            as_array("SpikeTrains.times", t, "ms", axes="(n, spikes)", missing=True, finite=False),
+            nan=jnp.inf,
+            posinf=jnp.inf,
+        )
     )
 
-    def __check_init__(self) -> None:
-        if self.times.ndim != 2:
-            raise ValueError(f"`SpikeTrains.times` must have shape (n, spikes), got {self.times.shape}.")
+    def _check_made(self) -> None:
         if is_concrete(self.times):
             times = np.asarray(self.times)
             if (times[:, 1:] < times[:, :-1]).any():

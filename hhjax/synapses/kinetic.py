@@ -43,12 +43,12 @@ class GradedSynapse(Synapse):
     - `pre`, `post`: populations, by name.
     """
 
-    reversal: Parameter = param(20.0, unit="mV")
-    width: Parameter = param(1.0, positive=True)
-    alpha: Parameter = param(5.0, unit="1/ms", minimum=0.0)
-    beta: Parameter = param(1.0, unit="1/ms", positive=True)
-    half: Parameter = param(-3.0, unit="mV")
-    slope: Parameter = param(8.0, unit="mV", positive=True)
+    reversal: Parameter = param(20.0, unit="mV", per="post")
+    width: Parameter = param(1.0, positive=True, per="post")
+    alpha: Parameter = param(5.0, unit="1/ms", minimum=0.0, per="pre")
+    beta: Parameter = param(1.0, unit="1/ms", positive=True, per="pre")
+    half: Parameter = param(-3.0, unit="mV", per="pre")
+    slope: Parameter = param(8.0, unit="mV", positive=True, per="pre")
 
     @property
     def E(self) -> Any:  # also of what eqx.tree_at puts in their place
@@ -117,12 +117,12 @@ class AMPA(Synapse):
     - `pre`, `post`: populations, by name.
     """
 
-    reversal: Parameter = param(0.0, unit="mV")
-    alpha: Parameter = param(1.1, unit="1/(mM ms)", minimum=0.0)
-    beta: Parameter = param(0.19, unit="1/ms", positive=True)
-    T_max: Parameter = param(1.0, unit="mM", minimum=0.0)
-    half: Parameter = param(2.0, unit="mV")
-    slope: Parameter = param(5.0, unit="mV", positive=True)
+    reversal: Parameter = param(0.0, unit="mV", per="post")
+    alpha: Parameter = param(1.1, unit="1/(mM ms)", minimum=0.0, per="pre")
+    beta: Parameter = param(0.19, unit="1/ms", positive=True, per="pre")
+    T_max: Parameter = param(1.0, unit="mM", minimum=0.0, per="pre")
+    half: Parameter = param(2.0, unit="mV", per="pre")
+    slope: Parameter = param(5.0, unit="mV", positive=True, per="pre")
 
     def transmitter(self, V: Float[Array, "*s"]) -> Float[Array, "*s"]:
         """Concentration of the transmitter, mM, at a presynaptic V (mV)."""
@@ -138,9 +138,9 @@ class GABAA(AMPA):
     **Fields:** as there; `reversal`: −80 mV; `alpha`: 5 per mM and ms; `beta`: 0.18 per ms.
     """
 
-    reversal: Parameter = param(-80.0, unit="mV")
-    alpha: Parameter = param(5.0, unit="1/(mM ms)", minimum=0.0)
-    beta: Parameter = param(0.18, unit="1/ms", positive=True)
+    reversal: Parameter = param(-80.0, unit="mV", per="post")
+    alpha: Parameter = param(5.0, unit="1/(mM ms)", minimum=0.0, per="pre")
+    beta: Parameter = param(0.18, unit="1/ms", positive=True, per="pre")
 
 
 class NMDA(AMPA):
@@ -152,9 +152,9 @@ class NMDA(AMPA):
     outside.
     """
 
-    alpha: Parameter = param(0.072, unit="1/(mM ms)", minimum=0.0)
-    beta: Parameter = param(0.0066, unit="1/ms", positive=True)
-    magnesium: Parameter = param(1.0, unit="mM", minimum=0.0)
+    alpha: Parameter = param(0.072, unit="1/(mM ms)", minimum=0.0, per="pre")
+    beta: Parameter = param(0.0066, unit="1/ms", positive=True, per="pre")
+    magnesium: Parameter = param(1.0, unit="mM", minimum=0.0, per="post")
 
     def unblocked(self, V: Float[Array, "*s"]) -> Float[Array, "*s"]:
         """The fraction of channels free of magnesium, at a postsynaptic V (mV)."""
@@ -172,12 +172,12 @@ class GABAB(AMPA):
     `beta`: K2, 0.0012 per ms; `K3`: 0.18 µM per ms; `K4`: 0.034 per ms; `K_d`: 100 µM⁴.
     """
 
-    reversal: Parameter = param(-95.0, unit="mV")
-    alpha: Parameter = param(0.09, unit="1/(mM ms)", minimum=0.0)
-    beta: Parameter = param(0.0012, unit="1/ms", positive=True)
-    K3: Parameter = param(0.18, unit="µM/ms", minimum=0.0)
-    K4: Parameter = param(0.034, unit="1/ms", positive=True)
-    K_d: Parameter = param(100.0, unit="µM⁴", positive=True)
+    reversal: Parameter = param(-95.0, unit="mV", per="post")
+    alpha: Parameter = param(0.09, unit="1/(mM ms)", minimum=0.0, per="pre")
+    beta: Parameter = param(0.0012, unit="1/ms", positive=True, per="pre")
+    K3: Parameter = param(0.18, unit="µM/ms", minimum=0.0, per="pre")
+    K4: Parameter = param(0.034, unit="1/ms", positive=True, per="pre")
+    K_d: Parameter = param(100.0, unit="µM⁴", positive=True, per="pre")
 
     def rates(self, V: Float[Array, "*s"]) -> dict[str, Kinetics]:
         r = AlphaBeta(self.alpha * self.transmitter(V), self.beta)

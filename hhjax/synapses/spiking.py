@@ -10,13 +10,14 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
-from .._base.parameters import as_float_array, is_concrete, param, Parameter, put
+from .._base.arguments import as_array, check_kind
+from .._base.parameters import check_size, Checked, is_concrete, OptionalParameter, param, Parameter, put
 from ..connect import as_weights, check_weights, sum_over_few, Weights
 from ._coupling import AbstractCoupling
 from .inputs import AbstractInput
 
 
-class TsodyksMarkram(eqx.Module):
+class TsodyksMarkram(Checked):
     r"""Short-term depression and facilitation of a synapse, by the spikes that it gets.
 
     Resources x recover, $\dot x = (1 - x)/\tau_{rec}$, and their use u decays,
@@ -28,9 +29,9 @@ class TsodyksMarkram(eqx.Module):
     `tau_facil` there is depression alone. Each a scalar or one per sending neuron.
     """
 
-    U: Parameter = param(0.5, minimum=0.0, maximum=1.0)
-    tau_rec: Parameter = param(800.0, unit="ms", positive=True)
-    tau_facil: Parameter = param(1e-3, unit="ms", positive=True)
+    U: Parameter = param(0.5, minimum=0.0, maximum=1.0, per="pre")
+    tau_rec: Parameter = param(800.0, unit="ms", positive=True, per="pre")
+    tau_facil: Parameter = param(1e-3, unit="ms", positive=True, per="pre")
 
     def rest(self, pre: int) -> dict[str, Array]:
         """x and u long after the last spike, shape (pre,)."""
@@ -90,15 +91,8 @@ class SpikeSynapse(AbstractCoupling):
 
     weights: eqx.AbstractVar[Weights]
     reversal: eqx.AbstractVar[Parameter]
-    delay: Float[Array, "..."] | None = eqx.field(
-        default=None,
-        kw_only=True,
-        converter=lambda x: None if x is None else as_float_array(x),
-        metadata={"param": True, "unit": "ms", "minimum": 0.0},
-    )
-    threshold: Float[Array, "..."] = eqx.field(
-        default=0.0, kw_only=True, converter=as_float_array, metadata={"param": True, "unit": "mV"}
-    )
+    delay: OptionalParameter = param(None, unit="ms", minimum=0.0, finite=True, per="pre", kw_only=True)
+    threshold: Parameter = param(0.0, unit="mV", per="pre", kw_only=True)
     plasticity: TsodyksMarkram | None = eqx.field(default=None, kw_only=True)
     input: AbstractInput | None = eqx.field(default=None, kw_only=True)
     in_flight: int | None = eqx.field(default=None, kw_only=True, static=True)
@@ -124,7 +118,8 @@ class SpikeSynapse(AbstractCoupling):
             return
         if not is_concrete(self.delay):
             raise ValueError("`in_flight` must be given where `delay` is traced.")
-        self.in_flight = math.floor(float(np.max(np.asarray(self.delay)))) + 1
+        delay = as_array(f"{type(self).__name__}.delay", self.delay, "ms", minimum=0.0)
+        self.in_flight = math.floor(float(np.max(np.asarray(delay)))) + 1
 
     @property
     def has_events(self) -> bool:
@@ -168,8 +163,19 @@ class SpikeSynapse(AbstractCoupling):
     def with_keys(self, key: Array | None) -> AbstractCoupling:
         return self if self.input is None else put(self, input=self.input.with_key(key))
 
-    def sizes(self, n: int, pre: int) -> tuple[int, ...]:
-        return (n, pre if self.input is None else self.input.n)
+    def sizes(self, n: int, pre: int) -> dict[str, int]:
+        return {"post": n, "pre": pre if self.input is None else self.input.n}
+
+    def _check_made(self) -> None:
+        super()._check_made()
+        kind = type(self).__name__
+        for name, known, such in (
+            ("plasticity", TsodyksMarkram, "an hh.synapses.TsodyksMarkram()"),
+            ("input", AbstractInput, "an hh.synapses.Poisson or an hh.synapses.SpikeTrains"),
+        ):
+            check_kind(f"{kind}.{name}", getattr(self, name), (known, type(None)), f"None or {such}")
+        if self.in_flight is not None:
+            check_size(f"{kind}.in_flight", self.in_flight)
 
     def after_step(
         self, t: Array, end: Array, dt: Array, before: Array, after: Array, s: dict[str, Any]
@@ -243,8 +249,8 @@ class ExponentialSynapse(SpikeSynapse):
     """
 
     weights: Weights = eqx.field(converter=as_weights)
-    tau: Parameter = param(5.0, unit="ms", positive=True)
-    reversal: Parameter = param(0.0, unit="mV")
+    tau: Parameter = param(5.0, unit="ms", positive=True, per="post")
+    reversal: Parameter = param(0.0, unit="mV", per="post")
 
     def closed(self, zero: Array) -> dict[str, Array]:
         return {"g": zero}
@@ -267,9 +273,9 @@ class DoubleExponentialSynapse(SpikeSynapse):
     """
 
     weights: Weights = eqx.field(converter=as_weights)
-    tau_rise: Parameter = param(0.5, unit="ms", positive=True)
-    tau_decay: Parameter = param(5.0, unit="ms", positive=True)
-    reversal: Parameter = param(0.0, unit="mV")
+    tau_rise: Parameter = param(0.5, unit="ms", positive=True, per="post")
+    tau_decay: Parameter = param(5.0, unit="ms", positive=True, per="post")
+    reversal: Parameter = param(0.0, unit="mV", per="post")
 
     def check(self, n: int, pre: int | None = None) -> None:
         super().check(n, pre)
@@ -305,8 +311,8 @@ class AlphaSynapse(SpikeSynapse):
     """
 
     weights: Weights = eqx.field(converter=as_weights)
-    tau: Parameter = param(2.0, unit="ms", positive=True)
-    reversal: Parameter = param(0.0, unit="mV")
+    tau: Parameter = param(2.0, unit="ms", positive=True, per="post")
+    reversal: Parameter = param(0.0, unit="mV", per="post")
 
     @property
     def states_are_independent(self) -> bool:

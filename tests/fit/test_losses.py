@@ -119,7 +119,7 @@ def test_the_coincidence_factor_by_hand():
     model = np.array([12.0, 12.5, 53.9, 80.0])
     assert hh.coincidence_factor(model, data, 1000.0) == pytest.approx((2 - 0.096) / 3.5 / 0.968)
     assert np.isnan(hh.coincidence_factor([], [np.nan], 100.0))
-    with pytest.raises(ValueError, match="must be positive"):
+    with pytest.raises(ValueError, match="`duration` must be a positive finite number in ms, got 0"):
         hh.coincidence_factor(data, data, 0.0)
 
 

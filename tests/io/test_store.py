@@ -224,7 +224,7 @@ def test_an_hdf5_file_survives_the_process(tmp_path):
 
 @pytest.mark.usefixtures("as_users_run_it")
 def test_bad_runs_to_disk_are_refused(tmp_path):
-    with pytest.raises(ValueError, match="`chunk` must be a whole number of steps of at least 1, got 0"):
+    with pytest.raises(ValueError, match="`chunk` must be a whole number of at least 1, got 0"):
         simulate(tmp_path, chunk=0)
     with pytest.raises(TypeError, match="`folder` must be a path, got 3"):
         simulate(3)

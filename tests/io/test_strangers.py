@@ -272,6 +272,7 @@ def test_runs_of_diffrax_solvers_come_back_whole(tmp_path, solver):
 # ---------------------------------------------------------------- objects as constructed
 
 LEAK = {"class": "hhjax:Leak", "fields": {name: {"array_of": -60.0, "dtype": "float64"} for name in "gE"}}
+SOUND = {"class": "hhjax:Leak", "fields": LEAK["fields"] | {"g": {"array_of": 0.3, "dtype": "float64"}}}
 
 
 @pytest.mark.parametrize(
@@ -283,18 +284,18 @@ LEAK = {"class": "hhjax:Leak", "fields": {name: {"array_of": -60.0, "dtype": "fl
         ({"class": "hhjax:Neuron", "fields": {"channels": {"dict": {"leak": LEAK}}}}, "must be|at least"),
         ({"class": "hhjax:Neuron", "fields": {"channels": {"dict": {}}, "C": -1.0}}, "must be positive"),
         ({"class": "hhjax:Neuron", "fields": {"channels": {"dict": {}}, "C": "x"}}, "no Neuron that can be"),
-        ({"class": "hhjax:Neuron", "fields": {"channels": {"dict": {}}, "C": LEAK}}, "`C` must be"),
+        ({"class": "hhjax:Neuron", "fields": {"channels": {"dict": {}}, "C": SOUND}}, "`C` must be"),
         ({"class": "hhjax:Neuron", "fields": {"channels": {"dict": {}}, "C": {"dict": {}}}}, "`C` must be"),
-        ({"class": "hhjax:Network", "fields": {"neuron": LEAK, "n": 1, "coupling": None, "noise": None}},
+        ({"class": "hhjax:Network", "fields": {"neuron": SOUND, "n": 1, "coupling": None, "noise": None}},
         "`neuron` must"),
         ({"class": "hhjax:Axis", "fields": {"where": 3, "values": 1.0}}, "`where`|no Axis"),
         ({"class": "hhjax:Sum", "fields": {"parts": {"tuple": [1.0]}}}, "`parts` must be"),
-        ({"class": "hhjax:Mean", "fields": {"fn": LEAK, "start": 0.0}}, "`fn` must be"),
+        ({"class": "hhjax:Mean", "fields": {"fn": SOUND, "start": 0.0}}, "`fn` must be"),
         ({"class": "hhjax:SpikeTimes", "fields": {"max_spikes": -3}}, "max_spikes"),
         ({"class": "hhjax:Step", "fields": {"amplitude": 1.0, "start": 5.0, "stop": 1.0}},
         "no Step that can be"),
         ({"class": "hhjax:Axis", "fields": {"where": {"tuple": []}, "values": 1.0}}, "no Axis that can be"),
-        ({"class": "hhjax:Nudging", "fields": {"rates": {"tuple": [-1.0]}, "steps": 3}}, "positive numbers"),
+        ({"class": "hhjax:Nudging", "fields": {"rates": {"tuple": [-1.0]}, "steps": 3}}, "must be positive"),
         ({"class": "hhjax:Neuron", "fields": 3}, "must hold a dict"),
         ({"class": 3, "fields": {}}, "must hold a str"),
         ({"class": "hhjax:Neuron"}, "fields"),

@@ -198,7 +198,7 @@ def test_raster_and_population_rate():
     np.testing.assert_array_equal(lines[1].get_ydata(), [2])
     np.testing.assert_allclose([line.get_ydata()[0] for line in lines[2:]], [60.0, 40.0])
     assert lines[0].get_color() == lines[2].get_color() != lines[3].get_color()
-    with pytest.raises(ValueError, match="`bin` must be positive and at most 25 ms"):
+    with pytest.raises(ValueError, match="`bin` must be a positive finite number in ms of at most 25"):
         plot.raster_and_rate(solution, bin=30.0)
 
 

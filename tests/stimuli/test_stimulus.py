@@ -268,7 +268,7 @@ def test_bad_samples_and_pulses_are_refused():
         hh.Sampled([0.0, 1.0], [0.0, 0.0], held=1)
     with pytest.raises(ValueError, match="to match `ts`"):
         hh.Sampled([0.0, 1.0, 2.0], [0.0, 0.0])
-    with pytest.raises(ValueError, match="`stimulus.period` must be positive"):
+    with pytest.raises(ValueError, match="`period` must be positive"):
         hh.simulate(hh.squid_axon(), t1=1.0, dt=0.1, stimulus=hh.Pulses(1.0, 0.0, 0.0, period=0.0))
 
 

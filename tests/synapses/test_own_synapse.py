@@ -167,7 +167,7 @@ def test_wrong_weights_are_refused():
         hh.Network(PASSIVE, n=3, coupling=Receptor(W, 0.0))
     with pytest.raises(ValueError, match=r"`coupling\['own'\].weights` must be finite"):
         network({"own": Receptor(np.full((3, 2), np.nan), 0.0, pre="pre", post="own")})
-    with pytest.raises(ValueError, match=r"`network.coupling.alpha` must be at least 0.0 1/ms, got -1"):
+    with pytest.raises(ValueError, match=r"`alpha` must be at least 0.0 1/ms, got -1"):
         hh.Network(PASSIVE, n=3, coupling=Receptor(W @ W.T, 0.0, alpha=-1.0))
 
 

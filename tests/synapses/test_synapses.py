@@ -221,7 +221,7 @@ def test_several_spikes_in_a_step_are_released_one_after_the_other():
             x, released = x - u * x, released + u * x
         found = s["plasticity"]["x"][0], s["plasticity"]["u"][0], s["g"]["g"][0]
         np.testing.assert_allclose(found, (x, u, released), rtol=1e-6)
-    with pytest.raises(ValueError, match=r"plasticity.U` must be at most 1.0, got 5.0"):
+    with pytest.raises(ValueError, match=r"`U` must be at most 1.0, got 5.0"):
         hh.simulate(
             driven_by([1.0], S.ExponentialSynapse, plasticity=S.TsodyksMarkram(U=5.0)), t1=1.0, dt=0.1
         )
