@@ -19,6 +19,9 @@ from jaxtyping import Array, Float
 _SMALL = 0.5  # below, the derivatives are series
 
 
+_FAR = -2.0  # below, a form of the derivatives in which large numbers do not cancel
+
+
 _TINY = 1e-18  # added to what is divided by, in case it is 0; of other numbers it is lost, and x² is normal
 
 
@@ -176,8 +179,9 @@ def _exprel_slope_again(x: Array) -> Array:
 @_traced_once
 def _exprel_slope(x: Array) -> Array:
     x = x + _TINY
-    curved, less_one, _ = _exponential(x)
-    return (less_one - curved / x) / x
+    curved, less_one, value = _exponential(x)
+    far = x < _FAR  # where less_one and curved/x are −1 both but for what counts
+    return (jnp.where(far, value, less_one) - jnp.where(far, less_one, curved) / x) / x
 
 
 @_exprel.defjvp
@@ -216,8 +220,10 @@ def _bernoulli_slope_again(x: Array) -> Array:
 @_traced_once
 def _bernoulli_slope(x: Array) -> Array:
     x = x + _TINY
-    curved, less_one, _ = _exponential(x)
-    return (curved / less_one - x) / less_one
+    curved, less_one, value = _exponential(x)
+    far = x < _FAR
+    part = jnp.where(far, less_one - x * value, curved) / less_one
+    return jnp.where(far, part, part - x) / less_one
 
 
 @_bernoulli.defjvp
@@ -230,7 +236,7 @@ def relax(
     x: Float[Array, "*s"],
     drive: Float[Array, "*s"],
     rate: Float[Array, "*s"],
-    dt: Float[Array, ""],
+    dt: Float[Array, "*#s"],
 ) -> Float[Array, "*s"]:
     """The exact solution after `dt` of dx/dt = drive − rate·x, both held constant.
 
@@ -238,7 +244,8 @@ def relax(
     x + dt·drive. A gate with 0 <= drive <= rate that starts in [0, 1] stays there to the
     last bit, because a convex combination is used wherever rounding could push it out.
 
-    **Arguments:** `x`: any unit u; `drive`: u/ms; `rate`: 1/ms; `dt`: ms.
+    **Arguments:** `x`: any unit u; `drive`: u/ms; `rate`: 1/ms; `dt`: ms, one or of
+    the shape of x.
 
     **Returns:** u, shape of `x`.
     """
@@ -273,7 +280,7 @@ def _relax_slopes(x: Array, drive: Array, rate: Array, dt: Array) -> tuple[Array
     """
     z, flow = rate * -dt, drive - rate * x
     ratio = _exprel(z)
-    decay, weight = 1 + z * ratio, dt * ratio
+    decay, weight = _exponential(z)[2], dt * ratio
     by_rate = -dt * (drive * (dt * _exprel_slope(z)) + decay * x)
     return x + weight * flow, (decay, weight, by_rate, flow * decay)
 

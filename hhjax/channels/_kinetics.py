@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+import jax.numpy as jnp
 from jaxtyping import Array
 
 
@@ -50,7 +51,7 @@ class InfTau(NamedTuple):
 
     def linear_form(self, factor: Array | float) -> tuple[Array, Array]:
         """(drive, rate) of dx/dt = drive − rate·x, both sped up by `factor`."""
-        rate = factor / self.tau
+        rate = factor / jnp.maximum(self.tau, 1e-15)  # a shorter one is at inf as well, and 1/tau overflows
         return self.inf * rate, rate
 
 

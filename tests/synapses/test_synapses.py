@@ -334,7 +334,7 @@ def test_bad_connectivity_is_refused():
         hh.connect.from_pairs([0, 1], [0, 2], 1.0, (2, 2))
     with pytest.raises(ValueError, match=r"`coupling.weights` must have shape \(post, pre\) = \(2, 2\)"):
         hh.Network(PASSIVE, n=2, coupling=S.AMPA(jnp.ones((3, 2))))
-    with pytest.raises(ValueError, match="tau_rise` must be less than `tau_decay`"):
+    with pytest.raises(ValueError, match="tau_rise` must be at most `tau_decay`"):
         hh.Network(PASSIVE, coupling=S.DoubleExponentialSynapse(jnp.ones((1, 1)), tau_rise=9.0))
     with pytest.raises(ValueError, match="must increase along each row"):
         S.SpikeTrains([[2.0, 1.0]])
