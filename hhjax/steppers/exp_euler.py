@@ -49,8 +49,8 @@ class _Arrowhead(NamedTuple):
 class _Jacobian(NamedTuple):
     """The part of the Jacobian that is inverted: an arrowhead per population, s by itself.
 
-    In s one leaf may feed another, see `AbstractCoupling.links`. A vector has the same layout: lists of V and gates, one for each population, and a list
-    of the leaves of s.
+    In s one leaf may feed another, see `AbstractCoupling.links`. A vector has the same layout: lists of V
+    and gates, one for each population, and a list of the leaves of s.
     """
 
     neurons: list[_Arrowhead]

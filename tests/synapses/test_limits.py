@@ -1,4 +1,4 @@
-"""Synapses where their time constants are nearly equal, or far apart: values and derivatives in both float types.
+"""Synapses whose time constants are nearly equal, or far apart: values and derivatives.
 
 The numbers are those of the closed forms, in decimals of 60 digits.
 """
