@@ -1,0 +1,63 @@
+"""Channel noise with a value for each neuron of what enters the rates."""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import hhjax as hh
+
+
+class Shifted(hh.MarkovChannel):
+    """Two states, of which the rates depend on parameters."""
+
+    states = ("shut", "open")
+    open = ("open",)
+    V_half: hh.Parameter = hh.param(-40.0, unit="mV")
+    tau: hh.Parameter = hh.param(2.0, unit="ms", positive=True)
+
+    def transitions(self, V):
+        opens = jax.nn.sigmoid((V - self.V_half) / 5)
+        return {("shut", "open"): opens / self.tau, ("open", "shut"): (1 - opens) / self.tau}
+
+
+GATED = eqx.tree_at(
+    lambda n: (n.channels["na"].VT, n.channels["k"].VT),
+    hh.pospischil_rs(),
+    (jnp.array([-60.0, -55.0, -50.0]), jnp.array([-57.0, -55.0, -53.0])),
+)
+MARKOV = hh.Neuron(
+    {
+        "own": Shifted(
+            g=0.5, E=50.0, V_half=jnp.array([-60.0, -50.0, -40.0]), tau=jnp.array([1.0, 2.0, 3.0])
+        ),
+        "leak": hh.Leak(g=0.1, E=-65.0),
+    }
+)
+CASES = [(GATED, model) for model in ("subunit", "conductance", "ou_conductance", "tau_leap", "exact")]
+CASES += [(MARKOV, model) for model in ("conductance", "tau_leap", "exact")]
+
+
+@pytest.mark.parametrize("neuron, model", CASES)
+def test_every_model_takes_parameters_of_rates_for_each_neuron(neuron, model):
+    still = hh.Network(neuron, n=3)
+    few = model == "exact"  # of which each transition costs a step
+    count = 200.0 if few else 1e10
+    noisy = hh.with_channel_noise(still, model=model, count=count)
+    given = dict(dt=0.05, stimulus=3.0, v0=-58.0)
+    run = hh.simulate(noisy, t1=0.5 if few else 5.0, key=jax.random.key(2), **given)
+    if not few:  # noise that is too small to see: the run without it
+        np.testing.assert_allclose(run.V, hh.simulate(still, t1=5.0, **given).V, atol=0.1)
+        assert np.ptp(run.V[-1]) > 0.5
+        return
+    for name, channel in noisy.noisy_channels.items():
+        counts = jnp.stack(list(run.final.gates[name].values()))
+        np.testing.assert_array_equal(counts.sum(axis=0), count)
+        np.testing.assert_array_equal(counts, counts.round())
+    # Each neuron's counts at rest are those that it has alone.
+    at = noisy.init(-50.0).gates
+    for i in range(3):
+        one = jax.tree.map(lambda x: x[i : i + 1] if x.shape == (3,) else x, noisy.neuron)
+        alone = hh.Network(one, n=1).init(-50.0).gates
+        jax.tree.map(lambda x, y: np.testing.assert_array_equal(x[i], y[0]), at, alone)
