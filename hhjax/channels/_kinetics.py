@@ -51,7 +51,8 @@ class InfTau(NamedTuple):
 
     def linear_form(self, factor: Array | float) -> tuple[Array, Array]:
         """(drive, rate) of dx/dt = drive − rate·x, both sped up by `factor`."""
-        rate = factor / jnp.maximum(self.tau, 1e-15)  # a shorter one is at inf as well, and 1/tau overflows
+        # What is faster is at `inf` as well; its 1/tau, and more so the square of that, may overflow.
+        rate = factor / jnp.maximum(self.tau, 1e-6)
         return self.inf * rate, rate
 
 
