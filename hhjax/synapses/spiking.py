@@ -351,12 +351,22 @@ class AlphaSynapse(SpikeSynapse):
     def states_are_independent(self) -> bool:
         return False
 
+    @property
+    def flow_is_exact(self) -> bool:
+        return True
+
     def closed(self, zero: Array) -> dict[str, Array]:
         return {"g": zero, "rising": zero}
 
     def decay(self, g: dict[str, Array]) -> tuple[dict, dict]:
         rate = 1 / self.tau
         return {"g": g["rising"] * rate, "rising": jnp.zeros_like(g["g"])}, {"g": rate, "rising": rate}
+
+    def flow(self, V: Array, s: dict[str, Any], dt: Array, at: dict[str, Any]) -> dict[str, Any]:
+        return super().flow(V, s, dt, at) | {"g": chain(s["g"], "rising", dt, self.tau, self.tau)}
+
+    def links(self, s: dict[str, Any]) -> dict[tuple[int, int], Array]:
+        return {(0, 1): 1 / self.tau}  # of "g" and "rising"
 
     def opened(self, g: dict[str, Array], peak: Array) -> dict[str, Array]:
         return {"g": g["g"], "rising": g["rising"] + math.e * peak}

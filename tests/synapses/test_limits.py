@@ -76,3 +76,15 @@ def test_the_gradient_of_V_in_single_precision_is_that_in_double(solver):
         wanted = both(tuple(x.astype(jnp.float64) for x in taus))
         np.testing.assert_allclose(found[0], wanted[0], rtol=1e-5)
         np.testing.assert_allclose(found[1], wanted[1], rtol=2e-4)
+
+
+@pytest.mark.parametrize("solver", ["strang", "exp_euler", "heun"])
+def test_equal_time_constants_are_the_alpha_function(solver):
+    def run(kind, *taus):
+        synapse = kind(jnp.array([[0.3]]), *taus, input=S.SpikeTrains([[1.0, 1.5]]))
+        network = hh.Network(hh.Neuron({"leak": hh.Leak(g=0.1, E=-65.0)}), coupling=synapse)
+        return hh.simulate(network, t1=8.0, dt=0.05, solver=solver).V
+
+    both = run(S.DoubleExponentialSynapse, 3.0, 3.0), run(S.AlphaSynapse, 3.0)
+    np.testing.assert_allclose(*both, rtol=1e-13)
+    assert np.ptp(both[0]) > 20
