@@ -61,3 +61,17 @@ def test_every_model_takes_parameters_of_rates_for_each_neuron(neuron, model):
         one = jax.tree.map(lambda x: x[i : i + 1] if x.shape == (3,) else x, noisy.neuron)
         alone = hh.Network(one, n=1).init(-50.0).gates
         jax.tree.map(lambda x, y: np.testing.assert_array_equal(x[i], y[0]), at, alone)
+
+
+def test_slow_ou_processes_keep_their_digits_in_single_precision():
+    """In a short step the noise is √(2·a·variance), not a difference of two numbers near 1."""
+    noisy = hh.with_channel_noise(hh.squid_axon(), model="ou_conductance", count=100)
+
+    def kicks(dtype):
+        cast = lambda x: jax.tree.map(lambda leaf: leaf.astype(dtype), x)
+        channel, V, dt = cast((noisy.channels["k"], jnp.array([-40.0]), jnp.asarray(1e-5)))
+        rest = channel.steady_state(V)
+        moved = channel.move(V, rest, {}, dt, jnp.ones((4, 1), dtype))
+        return [float(moved[name][0]) for name in channel.scheme.names[1:]]
+
+    np.testing.assert_allclose(kicks(jnp.float32), kicks(jnp.float64), rtol=3e-6)
