@@ -42,17 +42,21 @@ class InfTau(NamedTuple):
     @property
     def alpha(self) -> Array:
         """Opening rate inf/tau, in 1/ms."""
-        return self.inf / self.tau
+        return self.inf * self._rate
 
     @property
     def beta(self) -> Array:
         """Closing rate (1 − inf)/tau, in 1/ms."""
-        return (1 - self.inf) / self.tau
+        return (1 - self.inf) * self._rate
+
+    @property
+    def _rate(self) -> Array:
+        # What is faster is at `inf` as well; its 1/tau, and more so the square of that, may overflow.
+        return 1 / jnp.where(jnp.abs(self.tau) < 1e-6, 1e-6, self.tau)
 
     def linear_form(self, factor: Array | float) -> tuple[Array, Array]:
         """(drive, rate) of dx/dt = drive − rate·x, both sped up by `factor`."""
-        # What is faster is at `inf` as well; its 1/tau, and more so the square of that, may overflow.
-        rate = factor / jnp.maximum(self.tau, 1e-6)
+        rate = factor * self._rate
         return self.inf * rate, rate
 
 
