@@ -285,6 +285,15 @@ def _relax_slopes(x: Array, drive: Array, rate: Array, dt: Array) -> tuple[Array
     return x + weight * flow, (decay, weight, by_rate, flow * decay)
 
 
+def after_ramp(rate: Float[Array, "*s"], dt: Float[Array, "*#s"]) -> Float[Array, "*s"]:
+    """What a drive that rises evenly from −1/2 to 1/2 within `dt` adds to x, over dt: φ2(z) − φ1(z)/2.
+
+    As φ1(z) − φ1'(z) = φ2(z), z = −rate·dt, of which φ1 is `exprel`.
+    """
+    z = rate * -dt
+    return _exprel(z) / 2 - _exprel_slope(z)
+
+
 def once(x: Any) -> Any:
     """The same arrays, each of which XLA then works out once, however often it is used (from JAX 0.11 on)."""
     return jax.lax.optimization_barrier(x)

@@ -162,14 +162,23 @@ class ExpEuler(AbstractStepper):
     def step(self, network, t, dt, z, stimulus, key):
         middle, markov = t + dt / 2, any(neuron.markov_channels for _, neuron in network.kinds)
         z = _flow_markov(network, z, dt / 2) if markov else z
-        slope, J = once(_slope_and_jacobian(network, middle, z, stimulus))
+        holds = stimulus.holds_V
+        at = z.replace(V=flow_V(network, middle, dt, z, z.V, stimulus)) if holds else z
+        start = t if holds else middle
+        field = lambda y: vector_field(start, y, (network, stimulus))
+        slope, J = once(_slope_and_jacobian(network, start, at, stimulus))
         J = jax.tree.map(lambda x: dt * x, J)
+        if holds:  # linearised where V will be, from where it is
+            _, back = jax.jvp(field, (at,), (jax.tree.map(jnp.subtract, z, at),))
+            slope = jax.tree.map(jnp.add, slope, back)
         slope = _without_markov(network, slope) if markov else slope
         f = _flatten(network, slope)
         vectors = [f]
-        if network.coupling is not None or not network.flow_is_exact:
-            field = lambda y: vector_field(middle, y, (network, stimulus))
-            _, change = jax.jvp(field, (z,), (slope,))
+        if holds or network.coupling is not None or not network.flow_is_exact:
+            _, change = jax.jvp(field, (at,), (slope,))
+            if holds:
+                first, last = (network.V_form(x, at, stimulus)[0] for x in (t, t + dt))
+                change = change.replace(V=change.V + (last - first) / dt)
             rest = lambda c, m: dt * c - m
             vectors.append(once(jax.tree.map(rest, _flatten(network, change), J.times(f))))
         is_complex = lambda x: isinstance(x, Complex)

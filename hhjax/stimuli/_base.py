@@ -38,6 +38,11 @@ class Stimulus(eqx.Module):
         """What falls off the current as V rises, mS/cm²: the neuron gets I(t) − conductance·V."""
         return 0.0
 
+    @property
+    def holds_V(self) -> bool:
+        """Whether V may follow this stimulus within a small part of a step."""
+        return False
+
     def points(self, t: ArrayLike) -> list[tuple[Any, Array]]:
         """Currents (nA) into places of a cell at time `t` (ms): pairs of a place and a current."""
         return []
@@ -129,6 +134,10 @@ class Sum(Stimulus):
     def conductance(self) -> Array | float:
         return sum(part.conductance() for part in self.parts)
 
+    @property
+    def holds_V(self) -> bool:
+        return any(part.holds_V for part in self.parts)
+
     def points(self, t: ArrayLike) -> list[tuple[Any, Array]]:
         return [point for part in self.parts for point in part.points(t)]
 
@@ -160,6 +169,10 @@ class Scaled(Stimulus):
 
     def conductance(self) -> Array | float:
         return self.factor * self.stimulus.conductance()
+
+    @property
+    def holds_V(self) -> bool:
+        return self.stimulus.holds_V
 
     def points(self, t: ArrayLike) -> list[tuple[Any, Array]]:
         return [(place, self.factor * current) for place, current in self.stimulus.points(t)]
