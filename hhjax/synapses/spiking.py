@@ -48,11 +48,22 @@ class TsodyksMarkram(eqx.Module):
 
         **Arguments:** `single`: whether no neuron has more than one.
         """
-        power = (lambda x, k: jnp.where(k > 0, x, 1.0)) if single else jnp.power  # which costs more
+        used = _used_once if single else _used  # which costs more
         # Spike number k takes 1 − u to (1 − u)(1 − U)^k, and leaves as large a part of x.
-        unused = (1 - s["u"]) * power(1 - self.U, spikes)
-        left = power(1 - s["u"], spikes) * power(1 - self.U, spikes * (spikes + 1) / 2)
-        return {"x": s["x"] * left, "u": 1 - unused}, s["x"] * (1 - left)
+        either = lambda a, b: a + (1 - a) * b
+        u = either(s["u"], used(self.U, spikes))
+        released = either(used(s["u"], spikes), used(self.U, spikes * (spikes + 1) / 2))
+        return {"x": s["x"] * (1 - released), "u": u}, s["x"] * released
+
+
+def _used(part: Array, times: Array) -> Array:
+    """1 − (1 − part)^times, of small parts as well."""
+    return -jnp.expm1(times * jnp.log1p(-jnp.minimum(part, 1 - jnp.finfo(part.dtype).epsneg)))
+
+
+def _used_once(part: Array, times: Array) -> Array:
+    """The same of 0 or 1 times."""
+    return jnp.where(times > 0, part, 0.0)
 
 
 _LONG_AGO = 1e6  # ms since a spike that has had its effect

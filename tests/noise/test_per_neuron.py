@@ -63,6 +63,37 @@ def test_every_model_takes_parameters_of_rates_for_each_neuron(neuron, model):
         jax.tree.map(lambda x, y: np.testing.assert_array_equal(x[i], y[0]), at, alone)
 
 
+def of_each(tree, i=None):
+    """A tree in which every parameter has a value for each of 3 neurons, or the value of neuron i for all."""
+    spread = lambda x: x * jnp.array([0.95, 1.0, 1.1]) if eqx.is_inexact_array(x) and x.shape == () else x
+    return jax.tree.map(lambda x: spread(x) if i is None or spread(x) is x else spread(x)[i], tree)
+
+
+@pytest.mark.parametrize("model", ["subunit", "conductance", "ou_conductance", "tau_leap", "exact", None])
+def test_every_parameter_of_every_noise_for_each_neuron(model):
+    """Neuron i runs, to rounding, as among three that all have its parameters."""
+    injected = (
+        (hh.CurrentNoise(2.0), hh.OUCurrent(3.0, 1.5, 0.5), hh.OUConductance(4.0, 0.01, 0.03, -20.0))
+        if model is None
+        else ()
+    )
+    neuron = hh.pospischil_rs()
+
+    def run(i):
+        own, noise = of_each((neuron, injected), i)
+        network = hh.Network(own, n=3, noise=noise)
+        if model is not None:
+            count = jnp.array([50.0, 100.0, 200.0]) if i is None else [50.0, 100.0, 200.0][i]
+            network = hh.with_channel_noise(network, model=model, count=count)
+        key = jax.random.key(4)
+        return hh.simulate(network, t1=1.0, dt=0.05, stimulus=3.0, v0=-58.0, key=key).V
+
+    together = run(None)
+    for i in range(3):
+        np.testing.assert_allclose(together[:, i], run(i)[:, i], rtol=1e-11)
+    assert np.ptp(together[-1]) > 0.1
+
+
 def test_slow_ou_processes_keep_their_digits_in_single_precision():
     """In a short step the noise is √(2·a·variance), not a difference of two numbers near 1."""
     noisy = hh.with_channel_noise(hh.squid_axon(), model="ou_conductance", count=100)
