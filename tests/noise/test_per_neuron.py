@@ -22,11 +22,6 @@ class Shifted(hh.MarkovChannel):
         return {("shut", "open"): opens / self.tau, ("open", "shut"): (1 - opens) / self.tau}
 
 
-GATED = eqx.tree_at(
-    lambda n: (n.channels["na"].VT, n.channels["k"].VT),
-    hh.pospischil_rs(),
-    (jnp.array([-60.0, -55.0, -50.0]), jnp.array([-57.0, -55.0, -53.0])),
-)
 MARKOV = hh.Neuron(
     {
         "own": Shifted(
@@ -35,13 +30,11 @@ MARKOV = hh.Neuron(
         "leak": hh.Leak(g=0.1, E=-65.0),
     }
 )
-CASES = [(GATED, model) for model in ("subunit", "conductance", "ou_conductance", "tau_leap", "exact")]
-CASES += [(MARKOV, model) for model in ("conductance", "tau_leap", "exact")]
 
 
-@pytest.mark.parametrize("neuron, model", CASES)
-def test_every_model_takes_parameters_of_rates_for_each_neuron(neuron, model):
-    still = hh.Network(neuron, n=3)
+@pytest.mark.parametrize("model", ["conductance", "tau_leap", "exact"])
+def test_noise_of_markov_channels_with_rates_for_each_neuron(model):
+    still = hh.Network(MARKOV, n=3)
     few = model == "exact"  # of which each transition costs a step
     count = 200.0 if few else 1e10
     noisy = hh.with_channel_noise(still, model=model, count=count)
@@ -77,7 +70,8 @@ def test_every_parameter_of_every_noise_for_each_neuron(model):
         if model is None
         else ()
     )
-    neuron = hh.pospischil_rs()
+    channels = hh.pospischil_rs().channels  # of which `VT` enters the rates
+    neuron = hh.Neuron({"k": channels["k"], "leak": channels["leak"]})
 
     def run(i):
         own, noise = of_each((neuron, injected), i)
