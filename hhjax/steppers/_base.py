@@ -99,12 +99,14 @@ def flow_V(
     Exactly, but for the order 2 of `tr_bdf2` where the V of points are joined by an operator. `extra`
     is more drive, mV/ms. A stimulus that may hold V is a line from `t` − dt/2 to `t` + dt/2.
     """
-    stimulus, rise = as_stimulus(stimulus), 0.0
+    stimulus = as_stimulus(stimulus)
     drive, rate = network.V_form(t, y, stimulus)
-    if stimulus.holds_V:
-        first, last = (network.V_form(t + part * dt, y, stimulus)[0] for part in (-0.5, 0.5))
-        drive, rise = (first + last) / 2, (last - first) * dt * after_ramp(rate, dt)
-    return by_rule(tr_bdf2, relax, network.V_operator(), V, drive + extra, rate, dt) + rise
+    if not stimulus.holds_V:
+        return by_rule(tr_bdf2, relax, network.V_operator(), V, drive + extra, rate, dt)
+    first, last = (network.V_form(t + part * dt, y, stimulus)[0] for part in (-0.5, 0.5))
+    drive = (first + last) / 2 + extra
+    moved = by_rule(tr_bdf2, relax, network.V_operator(), V, drive, rate, dt)
+    return moved + (last - first) * dt * after_ramp(rate, dt)
 
 
 def by_rule(
