@@ -78,7 +78,12 @@ class _Weighted(AbstractLoss):
     weight: Parameter = param(minimum=0.0)
 
     def __call__(self, ts: Array, V: Array, target: Array) -> Array:
-        return jnp.sqrt(self.weight) * self.loss(ts, V, target)
+        return _root(self.weight) * self.loss(ts, V, target)
+
+
+def _root(weight: Array) -> Array:
+    """√weight, of which the square has the derivative 1 at 0 too."""
+    return jnp.sqrt(weight + jnp.finfo(weight.dtype).tiny)
 
     def made_for(self, ts: Array, target: Array) -> AbstractLoss:
         return _Weighted(self.loss.made_for(ts, target), self.weight)
@@ -153,7 +158,7 @@ class Trace(AbstractLoss):
         valid = jnp.isfinite(target) & inside
         error = (V - jnp.where(valid, target, 0.0)) / _like(self.sd, V)
         if self.weights is not None:
-            error = error * jnp.sqrt(_like(self.weights, V))
+            error = error * _root(_like(self.weights, V))
         return _normalised(error, valid)
 
 

@@ -21,7 +21,10 @@ from .parameters import as_real
 _SMALL = 0.5  # below, the derivatives are series
 
 
-_TINY = 1e-18  # added to what is divided by, in case it is 0; of other numbers it is lost, and x² is normal
+_FAR = -2.0  # below, a form of the derivatives in which large numbers do not cancel
+
+
+_TINY = 1e-18  # added to the size of what is divided by, in case it is 0; x² is normal then
 
 
 # For a function that is traced many times: once for each shape and type will do.
@@ -165,7 +168,7 @@ def exprel(x: Float[ArrayLike, "..."]) -> Float[Array, "..."]:
 @jax.custom_jvp
 @_traced_once
 def _exprel(x: Array) -> Array:
-    x = x + _TINY
+    x = x + jnp.where(x < 0, -_TINY, _TINY)
     return _exponential(x)[1] / x
 
 
@@ -177,9 +180,10 @@ def _exprel_slope_again(x: Array) -> Array:
 @_differentiated_as(_exprel_slope_again)
 @_traced_once
 def _exprel_slope(x: Array) -> Array:
-    x = x + _TINY
-    curved, less_one, _ = _exponential(x)
-    return (less_one - curved / x) / x
+    x = x + jnp.where(x < 0, -_TINY, _TINY)
+    curved, less_one, value = _exponential(x)
+    far = x < _FAR  # where less_one and curved/x are −1 both but for what counts
+    return (jnp.where(far, value, less_one) - jnp.where(far, less_one, curved) / x) / x
 
 
 @_exprel.defjvp
@@ -206,7 +210,7 @@ def vtrap(x: Float[ArrayLike, "*s"], y: ArrayLike) -> Float[Array, "*s"]:
 @_traced_once
 def _bernoulli(x: Array) -> Array:
     """x/(eˣ − 1), whose Taylor series has the Bernoulli numbers."""
-    x = x + _TINY
+    x = x + jnp.where(x < 0, -_TINY, _TINY)
     return x / _exponential(x)[1]
 
 
@@ -218,9 +222,11 @@ def _bernoulli_slope_again(x: Array) -> Array:
 @_differentiated_as(_bernoulli_slope_again)
 @_traced_once
 def _bernoulli_slope(x: Array) -> Array:
-    x = x + _TINY
-    curved, less_one, _ = _exponential(x)
-    return (curved / less_one - x) / less_one
+    x = x + jnp.where(x < 0, -_TINY, _TINY)
+    curved, less_one, value = _exponential(x)
+    far = x < _FAR
+    part = jnp.where(far, less_one - x * value, curved) / less_one
+    return jnp.where(far, part, part - x) / less_one
 
 
 @_bernoulli.defjvp
@@ -233,7 +239,7 @@ def relax(
     x: Float[Array, "*s"],
     drive: Float[Array, "*s"],
     rate: Float[Array, "*s"],
-    dt: Float[Array, ""],
+    dt: Float[Array, "*#s"],
 ) -> Float[Array, "*s"]:
     """The exact solution after `dt` of dx/dt = drive − rate·x, both held constant.
 
@@ -241,7 +247,8 @@ def relax(
     x + dt·drive. A gate with 0 <= drive <= rate that starts in [0, 1] stays there to the
     last bit, because a convex combination is used wherever rounding could push it out.
 
-    **Arguments:** `x`: any unit u; `drive`: u/ms; `rate`: 1/ms; `dt`: ms.
+    **Arguments:** `x`: any unit u; `drive`: u/ms; `rate`: 1/ms; `dt`: ms, one or of
+    the shape of x.
 
     **Returns:** u, shape of `x`.
     """
@@ -276,9 +283,18 @@ def _relax_slopes(x: Array, drive: Array, rate: Array, dt: Array) -> tuple[Array
     """
     z, flow = rate * -dt, drive - rate * x
     ratio = _exprel(z)
-    decay, weight = 1 + z * ratio, dt * ratio
+    decay, weight = _exponential(z)[2], dt * ratio
     by_rate = -dt * (drive * (dt * _exprel_slope(z)) + decay * x)
     return x + weight * flow, (decay, weight, by_rate, flow * decay)
+
+
+def after_ramp(rate: Float[Array, "*s"], dt: Float[Array, "*#s"]) -> Float[Array, "*s"]:
+    """What a drive that rises evenly from −1/2 to 1/2 within `dt` adds to x, over dt: φ2(z) − φ1(z)/2.
+
+    As φ1(z) − φ1'(z) = φ2(z), z = −rate·dt, of which φ1 is `exprel`.
+    """
+    z = rate * -dt
+    return _exprel(z) / 2 - _exprel_slope(z)
 
 
 def once(x: Any) -> Any:

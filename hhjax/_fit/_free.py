@@ -88,11 +88,11 @@ class Free(eqx.Module):
         """Unknowns from parameters strictly within their bounds, shape (P,)."""
         low, high = jnp.where(self._below, self.low, 0.0), jnp.where(self._above, self.high, 0.0)
         both, one = self._below & self._above, self._below ^ self._above
-        fraction = jnp.where(both, (values - low) / jnp.where(both, high - low, 1.0), 0.5)
+        odds = jnp.where(both, values - low, 1.0) / jnp.where(both, high - values, 1.0)
         distance = jnp.where(self._below, values - low, high - values)
         one_sided = jnp.log(jnp.where(one, distance / self.scale, 1.0))
         free = (values - self.reference) / self.scale
-        return jnp.where(both, jnp.log(fraction / (1 - fraction)), jnp.where(one, one_sided, free))
+        return jnp.where(both, jnp.log(odds), jnp.where(one, one_sided, free))
 
     def starts(self, values: Array, starts: Any, spread: float, key: Array | None) -> Array:
         """Starting parameters, shape (starts, P): the model's own and random ones."""

@@ -21,7 +21,7 @@ from ..losses import AbstractLoss
 from ..recordings import Recording
 from ..steppers.solvers import as_stepper
 from ..stimuli._base import Stimulus
-from ..stimuli.sampled import Clamp, Electrode, Sampled, Tabulated
+from ..stimuli.sampled import Electrode, Nudge, Sampled, Tabulated
 
 _FINEST = 0.025  # ms; the default time step is the largest part of a sample that is no longer
 
@@ -122,7 +122,7 @@ def run(
     network, electrode = split(model)
 
     def sweep(current: Stimulus, command: Stimulus, v0: Array) -> Any:
-        nudge = Clamp(command, strength * protocol.observed * network.capacitance)
+        nudge = Nudge(command, strength * protocol.observed * network.capacitance)
         stimulus = electrode.stimulus(current) + nudge
         saveat = diffrax.SaveAt(t0=True, steps=protocol.stride, fn=save)
         return simulate(

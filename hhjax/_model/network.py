@@ -11,7 +11,6 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Bool, Float
 
 from .._base.arguments import as_array, check_kind
-from .._base.math import relax_by
 from .._base.operators import AbstractOperator
 from .._base.parameters import (
     as_float_array,
@@ -187,8 +186,8 @@ class Network(Printed, Checked):
 
     @property
     def flow_is_exact(self) -> bool:
-        """Whether `flow` is exact: at fixed V nothing acts on another thing that `flow` moves."""
-        coupled = self.coupling is None or self.coupling.states_are_independent
+        """Whether `flow` is exact, as it is where at fixed V nothing acts on another thing that it moves."""
+        coupled = self.coupling is None or self.coupling.flow_is_exact
         return coupled and all(neuron.flow_is_exact for _, neuron in self.kinds)
 
     def V_operator(self) -> AbstractOperator | None:
@@ -386,10 +385,7 @@ class Network(Printed, Checked):
         y = self.map_kinds(move, y, at)
         if self.coupling is None:
             return y
-        drive, rate = self.coupling.linear_form(at.V, at.s)
-        dt_s = dt if dt_s is None else dt_s
-        s = jax.tree.map(lambda x, *form: relax_by(x, form, dt_s), y.s, drive, rate)
-        return y.replace(s=s)
+        return y.replace(s=self.coupling.flow(at.V, y.s, dt if dt_s is None else dt_s, at.s))
 
 
 Model = Network | Neuron | Cell

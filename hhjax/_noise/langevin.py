@@ -254,10 +254,10 @@ class OUConductanceNoise(AbstractLangevinChannel):
         drive, rate = self.channel.linear_form(V, gates, ions)
         moved = {g: relax(gates[g], drive[g], rate[g], dt) for g, _ in self.scheme.gates}
         keeps = {g: jnp.exp(-dt * rate[g]) for g, _ in self.scheme.gates}
-        variances = self._variances(drive, rate)
-        for mode, name, variance, w in zip(self._modes, self._mode_names, variances, dW):
+        rows = zip(self._modes, self._mode_names, self._rates(rate), self._variances(drive, rate), dW)
+        for mode, name, a, variance, w in rows:
             keep = math.prod(power(keeps[g], k) for (g, _), k in zip(self.scheme.gates, mode))
-            moved[name] = gates[name] * keep + sqrt(variance * (1 - keep**2) / dt) * w
+            moved[name] = gates[name] * keep + sqrt(variance * 2 * a * exprel(-2 * dt * a)) * w
         return moved
 
 

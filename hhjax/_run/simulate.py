@@ -104,7 +104,7 @@ def _check_times(t0: float, t1: float, dt: float, dtype: Any) -> None:
 def _checked_state(y0: Any, network: Network) -> State:
     """`y0` in the network's float type, after a look at its structure, shapes and values."""
     check_kind("y0", y0, State, "a state of this network, such as network.init() or a run's `final`")
-    wanted = eqx.filter_eval_shape(network.init)
+    wanted, y0 = eqx.filter_eval_shape(network.init), _renewed(y0, network)
     if jax.tree.structure(y0) != jax.tree.structure(wanted):
         raise ValueError(
             "`y0` must be a state of this network, such as network.init() or a run's "
@@ -114,6 +114,15 @@ def _checked_state(y0: Any, network: Network) -> State:
         where = "y0" + jax.tree_util.keystr(path)
         as_array(where, leaf, "mV" * (where == "y0.V"), shapes=[want.shape], warn=True)
     return jax.tree.map(lambda x, want: as_float_array(x, want.dtype), y0, wanted)
+
+
+def _renewed(tree: Any, network: Network) -> Any:
+    """The states in a tree, which an older version may have saved, as this one has them."""
+    coupling, is_state = network.coupling, lambda x: isinstance(x, State)
+    if coupling is None:
+        return tree
+    renew = lambda x: x.replace(s=coupling.renewed(x.s)) if is_state(x) else x
+    return jax.tree.map(renew, tree, is_leaf=is_state)
 
 
 def _check_progress(run: Solution, stepper: Any, t0: Any, dt: Any) -> Progress:
@@ -213,7 +222,7 @@ def prepare(
     dtype, done = problem.dtype, 0
     if before is not None:
         t0, done = before.t0, before.steps
-        start = RunState(np.int32(done), cast_floats(before.z, dtype))
+        start = RunState(np.int32(done), cast_floats(_renewed(before.z, network), dtype))
         indices = indices + done
     total = done + steps
     times = (np.asarray(x, dtype) for x in (t0, t1, dt, last_dt))

@@ -1,5 +1,6 @@
-"""Voltage clamp, where the gates have a closed form: families of steps."""
+"""Voltage clamp, where the gates' equations are linear: families of steps and other commands."""
 
+import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -11,15 +12,17 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
 from .._base.arguments import as_array, as_number
-from .._base.parameters import check_size, run_dtype
+from .._base.math import after_ramp, relax
+from .._base.parameters import cast_floats, check_size, run_dtype
 from .._model.neuron import Neuron
 from ..channels._channel import AbstractChannel, States
 from ..channels._ion import Ions
+from ..stimuli._base import as_stimulus, Stimulus
 from ._system import one_membrane
 
 
 class VoltageClamp(eqx.Module):
-    """The currents of a membrane whose V is stepped, see [`hh.analysis.voltage_clamp`][].
+    """The currents of a membrane whose V is commanded, see [`hh.analysis.voltage_clamp`][].
 
     **Fields:**
 
@@ -114,21 +117,26 @@ def count_samples(name: str, duration: Any, dt: float) -> int:
 
 @eqx.filter_jit
 def _responses(
-    channels: dict[str, AbstractChannel], ions: Ions, levels: list[Array], times: list[Array]
+    channels: dict[str, AbstractChannel], ions: Ions, levels: list[Any], times: list[Array], parts: list[int]
 ) -> tuple:
-    """Gates, conductances and currents through epochs at `levels`, (steps,) each, at rest in the first.
+    """V, gates, conductances and currents through epochs at `levels`, at rest in the first.
 
-    `times`: for each epoch the samples from its start, ms, and at last its end.
+    `levels`: (steps,) each, or what gives as many as a function of the time since the epoch's start.
+
+    `times`: for each epoch the samples from its start, ms, and at last its end; `parts`: of the interval
+    between samples, in which a moving V is a line.
     """
     # At an edge V has jumped; the last epoch alone shows its end as well.
     keep = [t.size - 1 for t in times[:-1]] + [times[-1].size]
-    parts = [jnp.broadcast_to(v[:, None], (v.size, n)) for v, n in zip(levels, keep)]
-    V = jnp.concatenate(parts, axis=1)
+    course = lambda v, t: jax.vmap(v)(t).reshape(t.size, -1) if isinstance(v, Stimulus) else v
+    steps = levels[0].size
+    rows = [jnp.broadcast_to(course(v, t[:n]), (n, steps)) for v, t, n in zip(levels, times, keep)]
+    V = jnp.concatenate(rows).T
     gates, conductances, currents = {}, {}, {}
     for name, channel in channels.items():
         at, pieces = channel.steady_state(levels[0], ions), []
-        for v, t, n in zip(levels, times, keep):
-            through = _through(channel, ions, v, t, at)
+        for v, t, n, k in zip(levels, times, keep, parts):
+            through = _through(channel, ions, v, t, k, at)
             at = {gate: x[:, -1] for gate, x in through.items()}
             pieces.append({gate: x[:, :n] for gate, x in through.items()})
         gates[name] = {gate: jnp.concatenate([piece[gate] for piece in pieces], axis=1) for gate in at}
@@ -141,38 +149,109 @@ def _responses(
 _PARTS = 16  # of an interval, in which the flow of a Markov channel has no error that shows
 
 
-def _through(channel: AbstractChannel, ions: Ions, V: Array, times: Array, at: States) -> States:
-    """The states at `times` (ms) after they were `at`, with V held; the shape of V and times."""
-    if channel.states_are_independent:
+_PART = 0.02  # ms, the longest in which a moving V is taken for a line
+
+
+def _through(
+    channel: AbstractChannel, ions: Ions, V: Array | Stimulus, times: Array, parts: int, at: States
+) -> States:
+    """The states at `times` (ms) after they were `at`, shape (steps, times)."""
+    exact = channel.states_are_independent
+    if exact and not isinstance(V, Stimulus):
         return jax.vmap(lambda t: channel.flow(V, at, ions, t), out_axes=1)(times)
 
-    def to_next(at: States, dt: Array) -> tuple[States, States]:
-        part = lambda _, at: channel.flow(V, at, ions, dt / _PARTS)
-        at = jax.lax.fori_loop(0, _PARTS, part, at)
+    def through(parts: int) -> States:
+        """In so many parts of each interval."""
+        later = jnp.multiply.outer(jnp.diff(times), jnp.asarray(np.arange(parts) / parts, times.dtype))
+        edges = jnp.append(jnp.ravel(times[:-1, None] + later), times[-1])
+        ends = (_relaxed if exact else _flown)(channel, ions, _potentials(V, edges), jnp.diff(edges), at)
+        return jax.tree.map(lambda x: x[parts - 1 :: parts], ends)
+
+    if exact:  # of order 4
+        rows = jax.tree.map(
+            lambda fine, coarse: fine + (fine - coarse) / 3, through(2 * parts), through(parts)
+        )
+    else:
+        rows = through(_PARTS)
+    return jax.tree.map(lambda first, x: jnp.concatenate([first[None], x]).T, at, rows)
+
+
+def _potentials(V: Array | Stimulus, edges: Array) -> list[Array]:
+    """V at the start, in the middle and at the end of each part between `edges` (ms), as a stimulus there."""
+    if not isinstance(V, Stimulus):
+        return [jnp.broadcast_to(V, (edges.size - 1, V.size))] * 3
+
+    def see(t: Array, dt: Array, end: Array, row: Any) -> list[Array]:
+        seen = V.within(t, dt, end, row)
+        return [jnp.atleast_1d(jnp.asarray(seen(x), t.dtype)) for x in (t, t + dt / 2, end)]
+
+    return jax.vmap(see)(edges[:-1], jnp.diff(edges), edges[1:], V.table(edges))
+
+
+def _flown(channel: AbstractChannel, ions: Ions, V: list[Array], dt: Array, at: States) -> States:
+    """The states at the ends of parts of `dt` (ms), each with the V in its middle."""
+
+    def part(at: States, here: tuple[Array, Array]) -> tuple[States, States]:
+        at = channel.flow(jnp.broadcast_to(here[0], shape), at, ions, here[1])
         return at, at
 
-    _, rows = jax.lax.scan(to_next, at, jnp.diff(times, prepend=0.0))
-    return jax.tree.map(lambda x: jnp.moveaxis(x, 0, 1), rows)
+    shape = jax.tree.leaves(at)[0].shape
+    return jax.lax.scan(part, at, (V[1], dt))[1]
+
+
+def _relaxed(channel: AbstractChannel, ions: Ions, V: list[Array], dt: Array, at: States) -> States:
+    """The same of independent states: in each part the steady state is a line, the rate constant."""
+
+    def ends(x: Array, *forms: Array) -> Array:
+        shape = (dt.size, x.size)
+        first, rate, last = (jnp.broadcast_to(form, shape) for form in forms)
+        step = jnp.broadcast_to(dt[:, None], shape)
+        added = relax(jnp.zeros_like(rate), rate * (first + last) / 2, rate, step)
+        added = added + step * rate * (last - first) * after_ramp(rate, step)
+        move = lambda x, part: (part[0] * x + part[1],) * 2
+        return jax.lax.scan(move, x, (jnp.exp(-rate * step), added))[1]
+
+    def form(V: Array) -> tuple[States, States]:
+        return channel.linear_form(V, dict.fromkeys(at, jnp.zeros_like(V)), ions)
+
+    (drive, rate), (_, middle), (drive_end, rate_end) = map(form, V)
+    steady = lambda drive, rate: jax.tree.map(lambda b, a: b / jnp.where(a == 0, 1, a), drive, rate)
+    return jax.tree.map(ends, at, steady(drive, rate), middle, steady(drive_end, rate_end))
+
+
+def _shape(V: Any) -> tuple[int, ...]:
+    if not isinstance(V, Stimulus):
+        return np.shape(V)
+    return jax.eval_shape(V, jax.ShapeDtypeStruct((), run_dtype(V))).shape
 
 
 def family(
     channels: dict[str, AbstractChannel], ions: Ions, epochs: list[tuple[str, Any, int, float]]
 ) -> VoltageClamp:
-    """Epochs (name, potentials, number of samples, interval between them in ms)."""
+    """Epochs (name, potentials or a command, number of samples, interval between them in ms)."""
     dtype = run_dtype(channels)
     names = ["holding" if name == "hold" else name for name, *_ in epochs]
-    given = [as_array(name, V, "mV", dtype) for name, (_, V, *_) in zip(names, epochs)]
-    steps = {V.size for V in given if V.ndim}
+    moving = lambda V: isinstance(V, Stimulus) or (callable(V) and not isinstance(V, type))
+    commands = [
+        cast_floats(as_stimulus(V), dtype) if moving(V) else as_array(name, V, "mV", dtype)
+        for name, (_, V, *_) in zip(names, epochs)
+    ]
+    size = next((_shape(V) for V in commands if _shape(V)), (1,))
     levels = []
-    for name, V in zip(names, given):
-        if np.ndim(V) > 1 or np.size(V) == 0 or len(steps) > 1:
+    for name, V in zip(names, commands):
+        if len(_shape(V)) > 1 or 0 in _shape(V) or _shape(V) not in ((), size):
             raise ValueError(
                 f"`{name}` must be a potential (mV) or have shape (steps,), the same for all epochs, "
-                f"got shape {np.shape(V)}."
+                f"got shape {_shape(V)}."
             )
-        levels.append(jnp.broadcast_to(V, (max(steps, default=1),)))
+        if isinstance(V, Stimulus):
+            if name == "holding":
+                raise TypeError(f"`holding` must be a potential (mV), at which all is at rest, got {V!r}.")
+            V.check()
+        levels.append(V if isinstance(V, Stimulus) else jnp.broadcast_to(V, size))
     local = [np.arange(count + 1) * dt for *_, count, dt in epochs]
-    responses = _responses(channels, dict(ions), levels, [jnp.asarray(t, dtype) for t in local])
+    parts = [math.ceil(dt / _PART) for *_, dt in epochs]
+    responses = _responses(channels, dict(ions), levels, [jnp.asarray(t, dtype) for t in local], parts)
     first = np.cumsum([0] + [count for *_, count, _ in epochs])
     first[-1] += 1  # the end of the last epoch
     spans = tuple((name, int(first[k]), int(first[k + 1])) for k, (name, *_) in enumerate(epochs))
@@ -194,7 +273,7 @@ def voltage_clamp(
     dt: float = 0.01,
     concentrations: Mapping[str, ArrayLike] | None = None,
 ) -> VoltageClamp:
-    """A family of voltage steps: holding potential, prepulse, test potential, tail.
+    """A family of voltage steps, ramps or other commands: holding potential, prepulse, test, tail.
 
     V is clamped ideally, so that each gate relaxes exponentially within each step: the values at
     the samples are exact, whatever dt. Works for any channel, under `jit`, `vmap` and `grad`.
@@ -202,17 +281,21 @@ def voltage_clamp(
     ```python
     clamp = hh.analysis.voltage_clamp(hh.squid_axon(), test=jnp.arange(-60.0, 61.0, 20.0))
     clamp.currents["na"], clamp.iv_curve("na").peak
+    ramp = hh.analysis.voltage_clamp(hh.squid_axon(), hh.Ramp(140.0, 0.0, 20.0) + (-80.0))
     ```
+
+    Where V moves, the gates follow it by a method of order 4, in parts of at most 0.02 ms.
 
     **Arguments:**
 
     - `neuron`: an [`hh.Neuron`][], or one [`hh.Channel`][].
-    - `test`: potentials of the test pulse, mV, a scalar or shape (steps,); those of the other
-        epochs likewise.
+    - `test`: potentials of the test pulse, mV, a scalar or shape (steps,); or a command, that is a
+        stimulus in mV such as [`hh.Ramp`][] or [`hh.Sampled`][], or a function of the time (ms) since
+        the start of the test pulse, with a scalar or shape (steps,). Those of the other epochs likewise.
     - `duration`: of the test pulse, ms.
-    - `holding`: the potential at which everything is at rest in the beginning, mV; `hold`: for
-        how long it is shown before the first jump, ms.
-    - `prepulse`, `tail`: (mV, ms) of a pulse before and after the test pulse.
+    - `holding`: the potential at which everything is at rest in the beginning, mV, no command; `hold`:
+        for how long it is shown before the first jump, ms.
+    - `prepulse`, `tail`: (mV or a command, ms) of a pulse before and after the test pulse.
     - `dt`: interval of the samples, ms, of which durations are whole multiples.
     - `concentrations`: of the neuron's ions by name, mM, held as by a buffer; needed
         of those that currents change.

@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+import jax.numpy as jnp
 from jaxtyping import Array
 
 from .._base.parameters import as_real
@@ -43,16 +44,21 @@ class InfTau(NamedTuple):
     @property
     def alpha(self) -> Array:
         """Opening rate inf/tau, in 1/ms."""
-        return self.inf / self.tau
+        return self.inf * self._rate
 
     @property
     def beta(self) -> Array:
         """Closing rate (1 − inf)/tau, in 1/ms."""
-        return (1 - self.inf) / self.tau
+        return (1 - self.inf) * self._rate
+
+    @property
+    def _rate(self) -> Array:
+        # What is faster is at `inf` as well; its 1/tau, and more so the square of that, may overflow.
+        return 1 / jnp.where(jnp.abs(self.tau) < 1e-6, 1e-6, self.tau)
 
     def linear_form(self, factor: Array | float) -> tuple[Array, Array]:
         """(drive, rate) of dx/dt = drive − rate·x, both sped up by `factor`."""
-        rate = factor / self.tau
+        rate = factor * self._rate
         return self.inf * rate, rate
 
 

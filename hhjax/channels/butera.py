@@ -32,5 +32,8 @@ class PersistentSodium(Channel):
     def rates(self, V: Float[ArrayLike, "*s"]) -> dict[str, Kinetics]:
         return {
             "m": Instantaneous(jax.nn.sigmoid((V + 40) / 6)),
-            "h": InfTau(inf=jax.nn.sigmoid(-(V + 48) / 6), tau=self.tau_max / jnp.cosh((V + 48) / 12)),
+            "h": InfTau(
+                inf=jax.nn.sigmoid(-(V + 48) / 6),
+                tau=self.tau_max / jnp.cosh(jnp.clip((V + 48) / 12, -40, 40)),
+            ),
         }

@@ -44,7 +44,7 @@ class ReticularTCalcium(Channel):
             ),
             "h": InfTau(
                 inf=jax.nn.sigmoid(-(v + 78) / 5),
-                tau=85 + 1 / (jnp.exp((v + 46) / 4) + jnp.exp(-(v + 405) / 50)),
+                tau=85 + 1 / (jnp.exp(jnp.minimum((v + 46) / 4, 40.0)) + jnp.exp(-(v + 405) / 50)),
             ),
         }
 

@@ -81,8 +81,9 @@ class TCalcium(Channel):
 
     def rates(self, V: Float[ArrayLike, "*s"]) -> dict[str, Kinetics]:
         v = V + self.shift
-        # A sigmoid for 1/(1 + eˣ): eˣ alone overflows float32 at V = 200 mV.
-        tau = 30.8 + (211.4 + jnp.exp((v + 113.2) / 5)) * jax.nn.sigmoid(-(v + 84) / 3.2)
+        # A sigmoid for 1/(1 + eˣ), which overflows float32 at 200 mV. Beyond e⁸⁰ the product is nothing.
+        rise = jnp.exp(jnp.minimum((v + 113.2) / 5, 80.0))
+        tau = 30.8 + (211.4 + rise) * jax.nn.sigmoid(-(v + 84) / 3.2)
         return {
             "s": Instantaneous(jax.nn.sigmoid((v + 57) / 6.2)),
             "u": InfTau(inf=jax.nn.sigmoid(-(v + 81) / 4), tau=tau),

@@ -11,12 +11,12 @@ from jax.typing import ArrayLike
 from jaxtyping import Array
 
 from .._base.devices import error_if
-from .._base.math import relax
+from .._base.math import after_ramp, relax
 from .._base.operators import AbstractOperator, tr_bdf2
 from .._base.parameters import is_concrete
 from .._model.network import Network
 from .._model.neuron import State
-from ..stimuli._base import Stimulus
+from ..stimuli._base import as_stimulus, Stimulus
 
 EXPLICIT = 1.0
 """The largest dt·L for a step that is not implicit in it."""
@@ -97,10 +97,16 @@ def flow_V(
     """V after `dt` (ms) by its own equation, with the coefficients that it has at `t` and `y`.
 
     Exactly, but for the order 2 of `tr_bdf2` where the V of points are joined by an operator. `extra`
-    is more drive, mV/ms.
+    is more drive, mV/ms. A stimulus that may hold V is a line from `t` − dt/2 to `t` + dt/2.
     """
+    stimulus = as_stimulus(stimulus)
     drive, rate = network.V_form(t, y, stimulus)
-    return by_rule(tr_bdf2, relax, network.V_operator(), V, drive + extra, rate, dt)
+    if not stimulus.holds_V:
+        return by_rule(tr_bdf2, relax, network.V_operator(), V, drive + extra, rate, dt)
+    first, last = (network.V_form(t + part * dt, y, stimulus)[0] for part in (-0.5, 0.5))
+    drive = (first + last) / 2 + extra
+    moved = by_rule(tr_bdf2, relax, network.V_operator(), V, drive, rate, dt)
+    return moved + (last - first) * dt * after_ramp(rate, dt)
 
 
 def by_rule(

@@ -49,22 +49,29 @@ class _Arrowhead(NamedTuple):
 class _Jacobian(NamedTuple):
     """The part of the Jacobian that is inverted: an arrowhead per population, s by itself.
 
-    A vector has the same layout: lists of V and gates, one for each population, and a list
-    of the leaves of s.
+    In s one leaf may feed another, see `AbstractCoupling.links`. A vector has the same layout: lists of V
+    and gates, one for each population, and a list of the leaves of s.
     """
 
     neurons: list[_Arrowhead]
     s: list[Array]
+    links: dict[tuple[int, int], Array]
 
     def times(self, v: "_Vector") -> "_Vector":
         neurons = [J.times(x) for J, x in zip(self.neurons, v.neurons)]
-        return _Vector(neurons, [d * x for d, x in zip(self.s, v.s)])
+        s = [d * x for d, x in zip(self.s, v.s)]
+        for (fed, feeding), rate in self.links.items():
+            s[fed] = s[fed] + rate * v.s[feeding]
+        return _Vector(neurons, s)
 
     def solve_shifted(self, p: Complex, w: "_Vector") -> "_Vector":
         """(p − matrix)⁻¹ w."""
         neurons = [J.solve_shifted(p, x) for J, x in zip(self.neurons, w.neurons)]
         inverses = [p.less(d).reciprocal() for d in self.s]
-        return _Vector(neurons, [x * inverse for x, inverse in zip(w.s, inverses)])
+        s = [x * inverse for x, inverse in zip(w.s, inverses)]
+        for (fed, feeding), rate in self.links.items():
+            s[fed] = s[fed] + s[feeding] * inverses[fed] * rate
+        return _Vector(neurons, s)
 
 
 class _Vector(NamedTuple):
@@ -131,7 +138,8 @@ def _slope_and_jacobian(network: Network, t: Array, y: State, stimulus: Stimulus
         _Arrowhead(corner, row, column, [-a for a in rate])
         for (_, *row), (corner, *column), (_, *rate) in zip(rows, columns, rates.neurons)
     ]
-    return slope, _Jacobian(neurons, [-a for a in rates.s])
+    links = {} if network.coupling is None else network.coupling.links(y.s)
+    return slope, _Jacobian(neurons, [-a for a in rates.s], links)
 
 
 class ExpEuler(AbstractStepper):
@@ -154,14 +162,23 @@ class ExpEuler(AbstractStepper):
     def step(self, network, t, dt, z, stimulus, key):
         middle, markov = t + dt / 2, any(neuron.markov_channels for _, neuron in network.kinds)
         z = _flow_markov(network, z, dt / 2) if markov else z
-        slope, J = once(_slope_and_jacobian(network, middle, z, stimulus))
+        holds = stimulus.holds_V
+        at = z.replace(V=flow_V(network, middle, dt, z, z.V, stimulus)) if holds else z
+        start = t if holds else middle
+        field = lambda y: vector_field(start, y, (network, stimulus))
+        slope, J = once(_slope_and_jacobian(network, start, at, stimulus))
         J = jax.tree.map(lambda x: dt * x, J)
+        if holds:  # linearised where V will be, from where it is
+            _, back = jax.jvp(field, (at,), (jax.tree.map(jnp.subtract, z, at),))
+            slope = jax.tree.map(jnp.add, slope, back)
         slope = _without_markov(network, slope) if markov else slope
         f = _flatten(network, slope)
         vectors = [f]
-        if network.coupling is not None or not network.flow_is_exact:
-            field = lambda y: vector_field(middle, y, (network, stimulus))
-            _, change = jax.jvp(field, (z,), (slope,))
+        if holds or network.coupling is not None or not network.flow_is_exact:
+            _, change = jax.jvp(field, (at,), (slope,))
+            if holds:
+                first, last = (network.V_form(x, at, stimulus)[0] for x in (t, t + dt))
+                change = change.replace(V=change.V + (last - first) / dt)
             rest = lambda c, m: dt * c - m
             vectors.append(once(jax.tree.map(rest, _flatten(network, change), J.times(f))))
         is_complex = lambda x: isinstance(x, Complex)

@@ -60,9 +60,9 @@ class _AbstractStaggered(AbstractStepper):
     def step(self, network, t, dt, z, stimulus, key):
         middle = t + dt / 2
         L = network.V_operator()
-        if L is not None and not L.smooth:  # V first, which may change at once
-            y = self._moved_V(network, middle, dt / 2, z.y, stimulus)
-            y = self._moved_V(network, middle, dt / 2, _relax_gates(network, dt, y), stimulus)
+        if stimulus.holds_V or (L is not None and not L.smooth):  # V first, which may change at once
+            y = self._moved_V(network, middle - dt / 4, dt / 2, z.y, stimulus)
+            y = self._moved_V(network, middle + dt / 4, dt / 2, _relax_gates(network, dt, y), stimulus)
             return _Lagging(y, z.lag, z.lag_s)
         y = _relax_apart(network, z.lag + dt / 2, z.lag_s + dt / 2, z.y)
         return _Lagging(self._moved_V(network, middle, dt, y, stimulus), dt / 2, dt / 2)
@@ -128,7 +128,7 @@ class CrankNicolson(_AbstractStaggered):
 
     def step_V(self, network, t, dt, y, V, stimulus):
         L = network.V_operator()
-        if L is not None and not L.smooth:
+        if stimulus.holds_V or (L is not None and not L.smooth):
             return flow_V(network, t, dt, y, V, stimulus)
         drive, rate = network.V_form(t, y, stimulus)
         alone = lambda V, drive, rate, dt: (V * (1 - rate * dt / 2) + dt * drive) / (1 + rate * dt / 2)
@@ -147,7 +147,7 @@ class BackwardEuler(AbstractStepper):
     takes_operator: ClassVar[float] = math.inf
 
     def step(self, network, t, dt, z, stimulus, key):
-        drive, rate = network.V_form(t + dt / 2, z, stimulus)
+        drive, rate = network.V_form(t + dt if stimulus.holds_V else t + dt / 2, z, stimulus)
         L = network.V_operator()
         alone = lambda V, drive, rate, dt: (V + dt * drive) / (1 + dt * rate)
         V = by_rule(backward_euler, alone, L, z.V, drive, rate, dt)

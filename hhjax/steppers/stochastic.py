@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from .._base.math import exprel, relax
+from .._base.math import exprel
 from .._base.random import increments
 from .._model.network import Network, vector_field
 from .._model.neuron import Neuron, State
@@ -92,12 +92,12 @@ class ExpEulerMaruyama(AbstractMaruyama):
     def driven_step(self, network, t, dt, y, stimulus, dW, key):
         if has_exact_channels(network):
             raise ValueError("Channels with model='exact' need solver='strang_maruyama'.")
-        drive, rate = network.V_form(t + dt / 2, y, stimulus)
+        _, rate = network.V_form(t + dt / 2, y, stimulus)
         charge = white_charge(network, dW) / network.capacitance
         if network.V_operator() is not None:
             V = flow_V(network, t + dt / 2, dt, y, y.V, stimulus, charge / dt)
             return _move_all_but_V(network, dt, y, dW, key).replace(V=V)
-        V = relax(y.V, drive, rate, dt)
+        V = flow_V(network, t + dt / 2, dt, y, y.V, stimulus)
         if network.noise:
             V += jnp.sqrt(exprel(-2 * dt * rate)) * charge
         return _move_all_but_V(network, dt, y, dW, key).replace(V=V)
@@ -122,9 +122,9 @@ class StrangMaruyama(AbstractMaruyama):
         middle, half = t + dt / 2, dt / 2
         charge = white_charge(network, dW) / network.capacitance
         keys = (None, None, None) if key is None else jax.random.split(key, 3)
-        y = _half_V(network, middle, half, y, stimulus, charge, keys[0])
+        y = _half_V(network, middle - half / 2, half, y, stimulus, charge, keys[0])
         y = _move_all_but_V(network, dt, y, dW, keys[1])
-        return _half_V(network, middle, half, y, stimulus, charge, keys[2])
+        return _half_V(network, middle + half / 2, half, y, stimulus, charge, keys[2])
 
 
 def _half_V(network, t, half, y, stimulus, charge, key):
@@ -136,11 +136,11 @@ def _half_V(network, t, half, y, stimulus, charge, key):
         if has_exact_channels(network):
             raise ValueError("Channels with model='exact' do not go with gap junctions.")
         return y.replace(V=flow_V(network, t, half, at, y.V, stimulus, charge / (2 * half)))
-    drive, rate = network.V_form(t, at, stimulus)
+    _, rate = network.V_form(t, at, stimulus)
     if has_exact_channels(network):
         y = run_exact(network, t, half, y, stimulus, key)
     else:
-        y = y.replace(V=relax(y.V, drive, rate, half))
+        y = y.replace(V=flow_V(network, t, half, at, y.V, stimulus))
     if not network.noise:
         return y
     # Both halves get the same dW. With u = e^(−rate·dt/2) their sum has the variance of the

@@ -50,6 +50,11 @@ class Stimulus(Checked):
         """What falls off the current as V rises, mS/cm²: the neuron gets I(t) − conductance·V."""
         return 0.0
 
+    @property
+    def holds_V(self) -> bool:
+        """Whether V may follow this stimulus within a small part of a step."""
+        return False
+
     def points(self, t: ArrayLike) -> list["Point"]:
         """What flows into places of a cell at time `t` (ms)."""
         return []
@@ -155,6 +160,10 @@ class Sum(Stimulus):
     def conductance(self) -> Array | float:
         return sum(part.conductance() for part in self.parts)
 
+    @property
+    def holds_V(self) -> bool:
+        return any(part.holds_V for part in self.parts)
+
     def points(self, t: ArrayLike) -> list["Point"]:
         return [point for part in self.parts for point in part.points(t)]
 
@@ -190,6 +199,10 @@ class Scaled(Stimulus):
 
     def conductance(self) -> Array | float:
         return self.factor * self.stimulus.conductance()
+
+    @property
+    def holds_V(self) -> bool:
+        return self.stimulus.holds_V
 
     def points(self, t: ArrayLike) -> list["Point"]:
         return [Point(at, self.factor * I, self.factor * g) for at, I, g in self.stimulus.points(t)]
@@ -231,6 +244,10 @@ class PointCurrent(Stimulus):
 
     def __call__(self, t: ArrayLike) -> Array:
         return jnp.zeros(())
+
+    @property
+    def holds_V(self) -> bool:
+        return self.current.holds_V
 
     def points(self, t: ArrayLike) -> list["Point"]:
         return [Point(self.at, self.current(t), jnp.asarray(self.current.conductance()))]

@@ -28,11 +28,10 @@ class Step(Stimulus):
         return jnp.where((t >= self.start) & (t < self.stop), self.amplitude, 0.0)
 
     def within(self, t: Array, dt: Array, end: Array, row: Any = None) -> Stimulus:
-        on_until = lambda x: jnp.clip(x - self.start, 0.0, self.stop - self.start)
-        fraction = (on_until(end) - on_until(t)) / dt
-        # Away from the edges exactly 1, whatever the rounding of t late in a run.
-        fraction = jnp.where((t > self.start) & (end < self.stop), 1.0, fraction)
-        return Constant(self.amplitude * fraction)
+        # Each from numbers near t, of which the difference is exact.
+        span = end - t
+        off = jnp.clip(self.start - t, 0.0, span) + jnp.clip(end - self.stop, 0.0, span)
+        return Constant(self.amplitude * ((span - off) / span))
 
     def check(self) -> None:
         _refuse_unless(np.less_equal, "`Step.stop` must not come before `start` (ms)", self.start, self.stop)
@@ -117,18 +116,12 @@ class Ramp(Stimulus):
         return self.amplitude * jnp.clip(rise, 0.0, 1.0)
 
     def within(self, t: Array, dt: Array, end: Array, row: Any = None) -> Stimulus:
-        duration = self.stop - self.start
-
-        def area(x: Array) -> Array:  # under the ramp from start up to start + x
-            rising = jnp.clip(x, 0.0, duration)
-            return rising**2 / (2 * duration) + jnp.maximum(x - duration, 0.0)
-
-        since = t - self.start
-        whole = (since >= 0) & (since + dt <= duration)
-        middle = self(t + dt / 2)
-        mean = jnp.where(
-            whole | (since >= duration), middle, self.amplitude * (area(since + dt) - area(since)) / dt
-        )
+        # Each from numbers near t, of which the difference is exact.
+        waiting = jnp.clip(self.start - t, 0.0, dt)
+        held = jnp.clip(dt - (self.stop - t), 0.0, dt)
+        rising = dt - waiting - held
+        height = (t - self.start + waiting + rising / 2) / (self.stop - self.start)
+        mean = self.amplitude * (rising * height + held) / dt
         return _Line(mean, (self(t + dt) - self(t)) / dt, t + dt / 2)
 
     def check(self) -> None:

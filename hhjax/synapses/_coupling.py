@@ -4,9 +4,11 @@ import abc
 from typing import Any
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
+from .._base.math import relax_by
 from .._base.parameters import check_parameters, Checked, put, shown
 from .._base.random import fold_in_name
 from ..connect import Weights
@@ -69,6 +71,28 @@ class AbstractCoupling(Checked):
     def states_are_independent(self) -> bool:
         """Whether at fixed V no part of the state acts on another."""
         return True
+
+    @property
+    def flow_is_exact(self) -> bool:
+        """Whether `flow` is exact."""
+        return self.states_are_independent
+
+    def flow(self, V: Float[Array, " pre"], s: Any, dt: Array, at: Any) -> Any:
+        """The state `s` after `dt` (ms) with V held, each part with the others as they are in `at`."""
+        drive, rate = self.linear_form(V, at)
+        return jax.tree.map(lambda x, *form: relax_by(x, form, dt), s, drive, rate)
+
+    def links(self, s: Any) -> dict[tuple[int, int], Array]:
+        """How much (1/ms) of a leaf of the state, which none feeds, feeds another at fixed V.
+
+        By (fed, feeding), which are numbers in `jax.tree.leaves(s)`; what is not named costs `exp_euler`
+        no more than accuracy.
+        """
+        return {}
+
+    def renewed(self, s: Any) -> Any:
+        """A state that an older version saved as this one has it; any other as it is."""
+        return s
 
     @property
     def has_events(self) -> bool:
@@ -168,6 +192,29 @@ class Couplings(AbstractCoupling):
     @property
     def states_are_independent(self) -> bool:
         return all(part.states_are_independent for part in self.parts.values())
+
+    @property
+    def flow_is_exact(self) -> bool:
+        return all(part.flow_is_exact for part in self.parts.values())
+
+    def flow(self, V: Float[Array, " n"], s: Any, dt: Array, at: Any) -> dict[str, Any]:
+        return {
+            name: part.flow(V[self._range(part.pre)], s[name], dt, at[name])
+            for name, part in self.parts.items()
+        }
+
+    def links(self, s: Any) -> dict[tuple[int, int], Array]:
+        found, first = {}, 0
+        for name in sorted(self.parts):  # as jax orders the leaves of a dict
+            for (fed, feeding), rate in self.parts[name].links(s[name]).items():
+                found[first + fed, first + feeding] = rate
+            first += len(jax.tree.leaves(s[name]))
+        return found
+
+    def renewed(self, s: Any) -> Any:
+        if not isinstance(s, dict):
+            return s
+        return {name: self.parts[name].renewed(x) if name in self.parts else x for name, x in s.items()}
 
     @property
     def has_events(self) -> bool:

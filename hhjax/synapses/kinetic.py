@@ -158,7 +158,8 @@ class NMDA(AMPA):
 
     def unblocked(self, V: Float[Array, "*s"]) -> Float[Array, "*s"]:
         """The fraction of channels free of magnesium, at a postsynaptic V (mV)."""
-        return 1 / (1 + jnp.exp(-0.062 * V) * self.magnesium / 3.57)
+        blocking = jnp.exp(jnp.minimum(-0.062 * V, 40.0))  # of which the square is finite in float32
+        return 1 / (1 + blocking * self.magnesium / 3.57)
 
 
 class GABAB(AMPA):

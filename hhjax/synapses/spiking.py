@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from .._base.arguments import as_array, check_kind
+from .._base.math import exprel, relax
 from .._base.parameters import check_size, Checked, is_concrete, OptionalParameter, param, Parameter, put
 from ..connect import as_weights, check_weights, sum_over_few, Weights
 from ._coupling import AbstractCoupling
@@ -48,11 +49,22 @@ class TsodyksMarkram(Checked):
 
         **Arguments:** `single`: whether no neuron has more than one.
         """
-        power = (lambda x, k: jnp.where(k > 0, x, 1.0)) if single else jnp.power  # which costs more
+        used = _used_once if single else _used  # which costs more
         # Spike number k takes 1 − u to (1 − u)(1 − U)^k, and leaves as large a part of x.
-        unused = (1 - s["u"]) * power(1 - self.U, spikes)
-        left = power(1 - s["u"], spikes) * power(1 - self.U, spikes * (spikes + 1) / 2)
-        return {"x": s["x"] * left, "u": 1 - unused}, s["x"] * (1 - left)
+        either = lambda a, b: a + (1 - a) * b
+        u = either(s["u"], used(self.U, spikes))
+        released = either(used(s["u"], spikes), used(self.U, spikes * (spikes + 1) / 2))
+        return {"x": s["x"] * (1 - released), "u": u}, s["x"] * released
+
+
+def _used(part: Array, times: Array) -> Array:
+    """1 − (1 − part)^times, of small parts as well."""
+    return -jnp.expm1(times * jnp.log1p(-jnp.minimum(part, 1 - jnp.finfo(part.dtype).epsneg)))
+
+
+def _used_once(part: Array, times: Array) -> Array:
+    """The same of 0 or 1 times."""
+    return jnp.where(times > 0, part, 0.0)
 
 
 _LONG_AGO = 1e6  # ms since a spike that has had its effect
@@ -268,8 +280,10 @@ class ExponentialSynapse(SpikeSynapse):
 class DoubleExponentialSynapse(SpikeSynapse):
     """A conductance w·N·(e^(−t/tau_decay) − e^(−t/tau_rise)) after each spike, with w its peak.
 
-    **Fields:** `weights`, `tau_rise`, `tau_decay` (ms, different), `reversal` and those of
-    [`hh.synapses.SpikeSynapse`][].
+    Equal time constants give the limit, the conductance of an [`hh.synapses.AlphaSynapse`][].
+
+    **Fields:** `weights`, `tau_rise`, `tau_decay` (ms, the first at most the second), `reversal` and
+    those of [`hh.synapses.SpikeSynapse`][].
     """
 
     weights: Weights = eqx.field(converter=as_weights)
@@ -280,28 +294,64 @@ class DoubleExponentialSynapse(SpikeSynapse):
     def check(self, n: int, pre: int | None = None) -> None:
         super().check(n, pre)
         taus = (self.tau_rise, self.tau_decay)
-        if all(is_concrete(x) for x in taus) and not np.less(*map(np.asarray, taus)).all():
+        if all(is_concrete(x) for x in taus) and not np.less_equal(*map(np.asarray, taus)).all():
             raise ValueError(
-                f"`coupling.tau_rise` must be less than `tau_decay` (ms), got {taus[0]} and {taus[1]}; "
-                "for equal ones take hh.synapses.AlphaSynapse."
+                f"`coupling.tau_rise` must be at most `tau_decay` (ms), got {taus[0]} and {taus[1]}."
             )
 
+    @property
+    def states_are_independent(self) -> bool:
+        return False
+
+    @property
+    def flow_is_exact(self) -> bool:
+        return True
+
     def closed(self, zero: Array) -> dict[str, Array]:
-        return {"g": zero, "rising": zero}
+        return {"g": zero, "source": zero}
 
     def decay(self, g: dict[str, Array]) -> tuple[dict, dict]:
-        zero = jnp.zeros_like(g["g"])
-        return {"g": zero, "rising": zero}, {"g": 1 / self.tau_decay, "rising": 1 / self.tau_rise}
+        # A chain, since a difference of exponentials loses its digits where they are nearly equal.
+        rise, decay = 1 / self.tau_rise, 1 / self.tau_decay
+        return {"g": g["source"] * rise, "source": jnp.zeros_like(g["g"])}, {"g": decay, "source": rise}
+
+    def flow(self, V: Array, s: dict[str, Any], dt: Array, at: dict[str, Any]) -> dict[str, Any]:
+        moved = super().flow(V, s, dt, at)
+        return moved | {"g": chain(s["g"], "source", dt, self.tau_rise, self.tau_decay)}
+
+    def links(self, s: dict[str, Any]) -> dict[tuple[int, int], Array]:
+        return {(0, 1): 1 / self.tau_rise}  # the first leaves of s are those of g, "g" and "source"
 
     def opened(self, g: dict[str, Array], peak: Array) -> dict[str, Array]:
         # The peak is at t where both terms fall equally fast, e^(−t·(1/rise − 1/decay)) = rise/decay.
-        ratio = self.tau_rise / self.tau_decay
-        height = ratio ** (ratio / (1 - ratio)) - ratio ** (1 / (1 - ratio))
-        jump = peak / height
-        return {"g": g["g"] + jump, "rising": g["rising"] + jump}
+        log_ratio = jnp.log1p((self.tau_decay - self.tau_rise) / self.tau_rise)
+        return g | {"source": g["source"] + peak * jnp.exp(1 / exprel(log_ratio))}
 
     def conductance(self, g: dict[str, Array]) -> Array:
-        return g["g"] - g["rising"]
+        return self._as_chain(g)["g"]
+
+    def renewed(self, s: Any) -> Any:
+        return s | {"g": self._as_chain(s["g"])} if isinstance(s, dict) and "g" in s else s
+
+    def _as_chain(self, g: dict[str, Array]) -> dict[str, Array]:
+        """The state; that of 0.1.0 had the two terms, of which the conductance is the difference."""
+        if "rising" not in g:
+            return g
+        return {"g": g["g"] - g["rising"], "source": g["rising"] * (1 - self.tau_rise / self.tau_decay)}
+
+
+def chain(g: dict[str, Array], source: str, dt: Array, tau_rise: Array, tau_decay: Array) -> dict[str, Array]:
+    """The exact solution after `dt` (ms) of dr/dt = −r/tau_rise, dg/dt = r/tau_rise − g/tau_decay.
+
+    r has the name `source`; tau_rise is at most tau_decay, and what r gives is
+    (e^(−dt/tau_decay) − e^(−dt/tau_rise))/(1 − tau_rise/tau_decay), as a divided difference.
+    """
+    shape = jnp.broadcast_shapes(jnp.shape(tau_rise), jnp.shape(tau_decay))
+    # The limit of short ones is reached long before.
+    times, ends = (jnp.minimum(jnp.broadcast_to(dt / tau, shape), 1e15) for tau in (tau_rise, tau_decay))
+    apart = (tau_decay - tau_rise) / tau_decay
+    share = relax(jnp.zeros_like(times), jnp.ones_like(times), jnp.broadcast_to(apart, shape), times)
+    return {"g": jnp.exp(-ends) * (g["g"] + share * g[source]), source: g[source] * jnp.exp(-times)}
 
 
 class AlphaSynapse(SpikeSynapse):
@@ -318,12 +368,22 @@ class AlphaSynapse(SpikeSynapse):
     def states_are_independent(self) -> bool:
         return False
 
+    @property
+    def flow_is_exact(self) -> bool:
+        return True
+
     def closed(self, zero: Array) -> dict[str, Array]:
         return {"g": zero, "rising": zero}
 
     def decay(self, g: dict[str, Array]) -> tuple[dict, dict]:
         rate = 1 / self.tau
         return {"g": g["rising"] * rate, "rising": jnp.zeros_like(g["g"])}, {"g": rate, "rising": rate}
+
+    def flow(self, V: Array, s: dict[str, Any], dt: Array, at: dict[str, Any]) -> dict[str, Any]:
+        return super().flow(V, s, dt, at) | {"g": chain(s["g"], "rising", dt, self.tau, self.tau)}
+
+    def links(self, s: dict[str, Any]) -> dict[tuple[int, int], Array]:
+        return {(0, 1): 1 / self.tau}  # of "g" and "rising"
 
     def opened(self, g: dict[str, Array], peak: Array) -> dict[str, Array]:
         return {"g": g["g"], "rising": g["rising"] + math.e * peak}

@@ -98,3 +98,17 @@ def test_the_exponential_to_two_units_in_the_last_place(dtype, widest):
     assert (np.abs(curved - (np.expm1(wide) - wide)) <= 2 * np.spacing(size))[far].all()
     _, less_one, value = _exponential(jnp.asarray([-1e30, -np.inf, 1e30, np.nan], dtype))
     assert less_one[:2].tolist() == [-1.0, -1.0] and value[2] > 1e38 and np.isnan(value[3])
+
+
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.float64])
+def test_derivatives_keep_their_digits_far_from_zero(dtype):
+    # Beyond −40 the exponential is less than a rounding error: exprel is −1/x, x/(eˣ − 1) is −x.
+    x = jnp.asarray([-1e6, -1e4, -300.0, -87.0, -45.0], dtype)
+    slope = lambda f: jax.vmap(jax.grad(f))(x)
+    eps = 10 * float(jnp.finfo(dtype).eps)
+    np.testing.assert_allclose(slope(exprel), 1 / np.asarray(x, float) ** 2, rtol=eps)
+    np.testing.assert_allclose(slope(lambda x: vtrap(x, 1.0)), -1.0, rtol=eps)
+    one = jnp.ones((), dtype)
+    # By dt the derivative is e^(−rate·dt), also where 1 − (1 − e^…) is a rounding error.
+    found = jax.grad(relax, 3)(0 * one, one, one, 30 * one)
+    np.testing.assert_allclose(found, np.exp(-30.0), rtol=3 * eps)
