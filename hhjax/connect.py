@@ -13,8 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from ._base.arguments import as_array, as_host, as_number, as_whole, check_flag, check_function, check_memory
-from ._base.parameters import check_size, is_concrete, shown
+from ._base.arguments import as_array, as_host, as_number, as_whole, check_function, check_memory
+from ._base.parameters import check_flag, check_size, is_concrete, shown
 from ._base.random import check_key
 
 

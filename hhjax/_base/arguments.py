@@ -119,13 +119,6 @@ def as_range(name: str, x: Any, unit: str) -> tuple[float, float]:
     return low, high
 
 
-def check_flag(name: str, x: Any) -> bool:
-    """`x`, which must be true or false."""
-    if not isinstance(x, (bool, np.bool_)):
-        raise ValueError(f"`{name}` must be True or False, got {shown(x)}.")
-    return bool(x)
-
-
 def check_kind(name: str, x: Any, kinds: type | tuple[type, ...], allowed: str) -> Any:
     """`x`, which must be an instance of one of the kinds."""
     if not isinstance(x, kinds):

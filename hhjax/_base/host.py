@@ -13,7 +13,6 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from .arguments import check_kind
 from .parameters import shown
 
 
@@ -84,7 +83,8 @@ _compiled_step = eqx.filter_jit(_step)
 def check_meter(meter: Any) -> None:
     """Refuse what is none of diffrax's progress meters."""
     such = "one of diffrax's, such as diffrax.TqdmProgressMeter()"
-    check_kind("progress_meter", meter, diffrax.AbstractProgressMeter, such)
+    if not isinstance(meter, diffrax.AbstractProgressMeter):
+        raise TypeError(f"`progress_meter` must be {such}, got {shown(meter)}.")
 
 
 class Progress:

@@ -204,6 +204,13 @@ def check_size(name: str, n: Any, least: int = 1, most: int = MOST) -> int:
     return int(n)
 
 
+def check_flag(name: str, x: Any) -> bool:
+    """`x`, which must be true or false."""
+    if not isinstance(x, (bool, np.bool_)):
+        raise ValueError(f"`{name}` must be True or False, got {shown(x)}.")
+    return bool(x)
+
+
 def check_own(module: Any) -> None:
     """Refuse a module's own parameters where they are no numbers, NaN or out of range, and warn of SI units.
 

@@ -10,8 +10,8 @@ import lineax
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
-from .._base.arguments import as_array, check_choice, check_flag, check_kind
-from .._base.parameters import put, shown
+from .._base.arguments import as_array, check_choice, check_kind
+from .._base.parameters import check_flag, put, shown
 from .._noise.channels import AbstractLangevinChannel, AbstractNoisyChannel, Scheme
 from .._noise.jumps import ExactChain, TauLeap
 from .._noise.langevin import ConductanceNoise, OUConductanceNoise, SubunitNoise

@@ -9,12 +9,13 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from .._base.arguments import as_array, as_number, check_flag, check_kind, check_memory
+from .._base.arguments import as_array, as_number, check_kind, check_memory
 from .._base.devices import error_if
 from .._base.host import check_meter
 from .._base.parameters import (
     as_float_array,
     cast_floats,
+    check_flag,
     check_parameters,
     check_size,
     is_concrete,

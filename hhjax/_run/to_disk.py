@@ -12,9 +12,8 @@ import jax
 import numpy as np
 from jaxtyping import Array
 
-from .._base.arguments import check_flag
 from .._base.host import check_meter, Progress
-from .._base.parameters import check_size, is_concrete
+from .._base.parameters import check_flag, check_size, is_concrete
 from .._io.results import RowsOnDisk
 from .._io.store import check_folder, fingerprint
 from .._model.network import Model

@@ -10,8 +10,8 @@ import optimistix as optx
 from jax.typing import ArrayLike
 from jaxtyping import Array, Bool, Complex, Float
 
-from .._base.arguments import as_array, check_flag
-from .._base.parameters import as_float_array
+from .._base.arguments import as_array
+from .._base.parameters import as_float_array, check_flag
 from .._model.neuron import State
 from ._steady import as_grid, as_one_neuron, crossings, steady_curve
 from ._system import prepare, System, tolerance

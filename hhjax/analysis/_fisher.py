@@ -11,9 +11,9 @@ import numpy as np
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
-from .._base.arguments import as_array, as_number, check_flag
+from .._base.arguments import as_array, as_number
 from .._base.host import number, Settings, table
-from .._base.parameters import as_float_array, cast_floats, check_size, run_dtype
+from .._base.parameters import as_float_array, cast_floats, check_flag, check_size, run_dtype
 from .._fit._free import Free, Where
 from .._fit._protocol import check_model, split
 from .._fit._result import Uncertainty, uncertainty

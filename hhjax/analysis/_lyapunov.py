@@ -7,8 +7,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from .._base.arguments import as_number, check_flag
-from .._base.parameters import as_float_array, check_size
+from .._base.arguments import as_number
+from .._base.parameters import as_float_array, check_flag, check_size
 from .._model.neuron import State
 from .._run.simulate import check_run
 from ._shooting import step

@@ -9,8 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Complex, Float
 
-from .._base.arguments import as_array, as_number, check_flag, check_kind
-from .._base.parameters import as_float_array, cast_floats, check_size, is_concrete, shown
+from .._base.arguments import as_array, as_number, check_kind
+from .._base.parameters import as_float_array, cast_floats, check_flag, check_size, is_concrete, shown
 from .._model.neuron import State
 from .._run.simulate import simulate
 from .._run.spikes import concrete_spike_times

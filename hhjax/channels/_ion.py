@@ -8,8 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from .._base.arguments import check_flag
-from .._base.parameters import Checked, OptionalParameter, param, Parameter, settle, shown
+from .._base.parameters import check_flag, Checked, OptionalParameter, param, Parameter, settle, shown
 
 FARADAY = 96485.33212
 """C/mol."""

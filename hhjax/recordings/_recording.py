@@ -7,8 +7,8 @@ from typing import Any, Literal
 import equinox as eqx
 import numpy as np
 
-from .._base.arguments import as_host, as_number, check_flag, check_kind
-from .._base.parameters import check_size, Checked, shown, warn_of_SI
+from .._base.arguments import as_host, as_number, check_kind
+from .._base.parameters import check_flag, check_size, Checked, shown, warn_of_SI
 from .._base.tables import facts, is_known, Printed, span, Table
 from .._base.windows import takes_samples
 

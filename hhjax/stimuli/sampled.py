@@ -9,8 +9,15 @@ import numpy as np
 from jax.typing import ArrayLike
 from jaxtyping import Array
 
-from .._base.arguments import check_flag
-from .._base.parameters import Checked, is_concrete, OptionalParameter, param, Parameter, warn_of_SI
+from .._base.parameters import (
+    check_flag,
+    Checked,
+    is_concrete,
+    OptionalParameter,
+    param,
+    Parameter,
+    warn_of_SI,
+)
 from ._base import _Line, as_stimulus, Scaled, Stimulus
 
 
