@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import equinox as eqx
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Inexact
 
 Solve = Callable[[Array], Array]
 
@@ -28,7 +28,7 @@ class AbstractOperator(eqx.Module):
         """L·V, in mV/ms."""
 
     @abc.abstractmethod
-    def solve(self, d: Float[Array, " n"], b: Float[Array, " n"]) -> tuple[Float[Array, " n"], Solve]:
+    def solve(self, d: Inexact[Array, " n"], b: Inexact[Array, " n"]) -> tuple[Inexact[Array, " n"], Solve]:
         """The x with (d + L)·x = b for d > 0 (1/ms), and the function from another b to its x."""
 
     @abc.abstractmethod

@@ -207,7 +207,7 @@ class Placed(eqx.Module):
 def lay_out(cell: Cell, name: str, start: int, count: int) -> tuple[dict[str, tuple[Neuron, int]], Placed]:
     """The membranes of equal cells by region, each with the number of compartments, and where they are."""
     shape = cell.morphology
-    parts = {"": cell.membranes} if isinstance(cell.membranes, Neuron) else cell.membranes
+    membranes = {"": cell.membranes} if isinstance(cell.membranes, Neuron) else cell.membranes
     sizes = shape.regions if isinstance(cell.membranes, dict) else {"": shape.n}
 
     def over(x: Any, n: int) -> Any:
@@ -217,8 +217,8 @@ def lay_out(cell: Cell, name: str, start: int, count: int) -> tuple[dict[str, tu
         return jnp.broadcast_to(by_compartment, (n, count)).reshape(-1)
 
     found = {}
-    for region, neuron in parts.items():
+    for region, n in sizes.items():  # in their order in V, which a dict that went through JAX has lost
         whole = ".".join(part for part in (name, region) if part)
-        spread = jax.tree.map(lambda x, n=sizes[region]: over(x, n), neuron)
-        found[whole] = spread, sizes[region] * count
+        spread = jax.tree.map(lambda x, n=n: over(x, n), membranes[region])
+        found[whole] = spread, n * count
     return found, Placed(cell.geometry, start, count)

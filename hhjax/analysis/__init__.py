@@ -3,6 +3,12 @@ orbits, responses to small inputs) and as an experimenter meets it (protocols, s
 information)."""
 
 from ._branches import Branches as Branches, branches as branches
+from ._cables import (
+    conduction_velocity as conduction_velocity,
+    space_constant as space_constant,
+    Transfer as Transfer,
+    transfer as transfer,
+)
 from ._continuation import continue_orbit as continue_orbit, OrbitBranch as OrbitBranch
 from ._current_clamp import current_clamp as current_clamp, CurrentClamp as CurrentClamp
 from ._equilibria import (

@@ -7,7 +7,7 @@ from typing import ClassVar, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Inexact
 
 from .._base.operators import AbstractOperator, Solve
 
@@ -230,7 +230,7 @@ class Axial(AbstractOperator):
     def times(self, V: Float[Array, " n"]) -> Float[Array, " n"]:
         return self._each([tree.times(V[tree.part]) for tree in self.trees], jnp.zeros_like(V))
 
-    def solve(self, d: Float[Array, " n"], b: Float[Array, " n"]) -> tuple[Float[Array, " n"], Solve]:
+    def solve(self, d: Inexact[Array, " n"], b: Inexact[Array, " n"]) -> tuple[Inexact[Array, " n"], Solve]:
         if len(self.trees) == 1 and self.joined is None:
             return self.trees[0].solve(d, b)
         found = [tree.solve(d[tree.part], b[tree.part]) for tree in self.trees]

@@ -123,7 +123,7 @@ def _without_markov(network: Network, y: State) -> State:
     return network.map_kinds(shut, y)
 
 
-def _slope_and_jacobian(network: Network, t: Array, y: State, stimulus: Stimulus) -> tuple[State, _Jacobian]:
+def slope_and_jacobian(network: Network, t: Array, y: State, stimulus: Stimulus) -> tuple[State, _Jacobian]:
     """dy/dt, and each neuron's own Jacobian of V and gates (1/ms and mixed units)."""
     field = lambda y: vector_field(t, y, (network, stimulus))
     ones = jnp.ones_like(y.V)
@@ -166,7 +166,7 @@ class ExpEuler(AbstractStepper):
         at = z.replace(V=flow_V(network, middle, dt, z, z.V, stimulus)) if holds else z
         start = t if holds else middle
         field = lambda y: vector_field(start, y, (network, stimulus))
-        slope, J = once(_slope_and_jacobian(network, start, at, stimulus))
+        slope, J = once(slope_and_jacobian(network, start, at, stimulus))
         J = jax.tree.map(lambda x: dt * x, J)
         if holds:  # linearised where V will be, from where it is
             _, back = jax.jvp(field, (at,), (jax.tree.map(jnp.subtract, z, at),))

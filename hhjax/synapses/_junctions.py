@@ -5,7 +5,7 @@ from collections.abc import Callable
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Inexact
 
 from .._base.operators import AbstractOperator, Solve
 from ..connect import Sparse, sum_over_pre, Weights
@@ -29,7 +29,7 @@ class Junctions(AbstractOperator):
         V = V - V.mean()  # of a constant V nothing flows; of a small one less is lost
         return self.out() * V - self._into(V)
 
-    def solve(self, d: Float[Array, " n"], b: Float[Array, " n"]) -> tuple[Float[Array, " n"], Solve]:
+    def solve(self, d: Inexact[Array, " n"], b: Inexact[Array, " n"]) -> tuple[Inexact[Array, " n"], Solve]:
         again = self._solver(d)
         return again(b), again
 
@@ -92,7 +92,7 @@ class OfCells(AbstractOperator):
     def times(self, V: Float[Array, " n"]) -> Float[Array, " n"]:
         return self.along.times(V) + self.through.times(V)
 
-    def solve(self, d: Float[Array, " n"], b: Float[Array, " n"]) -> tuple[Float[Array, " n"], Solve]:
+    def solve(self, d: Inexact[Array, " n"], b: Inexact[Array, " n"]) -> tuple[Inexact[Array, " n"], Solve]:
         diagonal = d + self.through.out()
         _, along = self.along.solve(diagonal, b)
         all_of = lambda x: d * x + self.times(x)

@@ -354,6 +354,17 @@ def test_networks_of_cells():
         network.index("pyr.nose")
 
 
+def test_regions_keep_their_order():
+    """JAX sorts the names of a dict, of a cell that is changed or goes through jit."""
+    cell = tree_step(3)
+    step = hh.PointCurrent(0.5, at="soma")
+    run = hh.simulate(cell, t1=5.0, dt=0.025, stimulus=step)
+    changed = hh.replace(cell, {"soma.na.g": 120.0})
+    inside = jax.jit(lambda cell: hh.simulate(cell, t1=5.0, dt=0.025, stimulus=step).V)
+    for V in (hh.simulate(changed, t1=5.0, dt=0.025, stimulus=step).V, inside(cell)):
+        np.testing.assert_allclose(V, run.V, atol=1e-9)
+
+
 def test_gap_junctions_between_cells():
     cell = tree_step(3)
     weights = np.zeros((2, 2))
