@@ -24,7 +24,7 @@ _SMALL = 0.5  # below, the derivatives are series
 _FAR = -2.0  # below, a form of the derivatives in which large numbers do not cancel
 
 
-_TINY = 1e-18  # added to the size of what is divided by, in case it is 0; x² is normal then
+_TINY = 1.2345e-18  # added to what is divided by, in case it is 0; of other numbers it is lost, and x² is normal
 
 
 # For a function that is traced many times: once for each shape and type will do.
@@ -168,7 +168,7 @@ def exprel(x: Float[ArrayLike, "..."]) -> Float[Array, "..."]:
 @jax.custom_jvp
 @_traced_once
 def _exprel(x: Array) -> Array:
-    x = x + jnp.where(x < 0, -_TINY, _TINY)
+    x = x + _TINY
     return _exponential(x)[1] / x
 
 
@@ -180,7 +180,7 @@ def _exprel_slope_again(x: Array) -> Array:
 @_differentiated_as(_exprel_slope_again)
 @_traced_once
 def _exprel_slope(x: Array) -> Array:
-    x = x + jnp.where(x < 0, -_TINY, _TINY)
+    x = x + _TINY
     curved, less_one, value = _exponential(x)
     far = x < _FAR  # where less_one and curved/x are −1 both but for what counts
     return (jnp.where(far, value, less_one) - jnp.where(far, less_one, curved) / x) / x
@@ -210,7 +210,7 @@ def vtrap(x: Float[ArrayLike, "*s"], y: ArrayLike) -> Float[Array, "*s"]:
 @_traced_once
 def _bernoulli(x: Array) -> Array:
     """x/(eˣ − 1), whose Taylor series has the Bernoulli numbers."""
-    x = x + jnp.where(x < 0, -_TINY, _TINY)
+    x = x + _TINY
     return x / _exponential(x)[1]
 
 
@@ -222,7 +222,7 @@ def _bernoulli_slope_again(x: Array) -> Array:
 @_differentiated_as(_bernoulli_slope_again)
 @_traced_once
 def _bernoulli_slope(x: Array) -> Array:
-    x = x + jnp.where(x < 0, -_TINY, _TINY)
+    x = x + _TINY
     curved, less_one, value = _exponential(x)
     far = x < _FAR
     part = jnp.where(far, less_one - x * value, curved) / less_one
