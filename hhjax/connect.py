@@ -267,7 +267,7 @@ def by_distance(
     to, of, away = [], [], []
     for i, at in enumerate(post):
         distance = np.sqrt(((pre - at) ** 2).sum(axis=1))
-        chance = as_host("probability", probability(distance), shapes=[(), distance.shape])
+        chance = as_host("probability", 1.0 * np.asarray(probability(distance)), shapes=[(), distance.shape])
         if np.max(chance, initial=0.0) > 1 or np.min(chance, initial=0.0) < 0:
             raise ValueError(f"`probability` must be between 0 and 1, got {shown(chance)}.")
         chosen = rng.random(distance.size) < np.asarray(chance)

@@ -80,16 +80,16 @@ class _Weighted(AbstractLoss):
     def __call__(self, ts: Array, V: Array, target: Array) -> Array:
         return _root(self.weight) * self.loss(ts, V, target)
 
-
-def _root(weight: Array) -> Array:
-    """√weight, of which the square has the derivative 1 at 0 too."""
-    return jnp.sqrt(weight + jnp.finfo(weight.dtype).tiny)
-
     def made_for(self, ts: Array, target: Array) -> AbstractLoss:
         return _Weighted(self.loss.made_for(ts, target), self.weight)
 
     def watch(self, ts: Array, V: Array) -> None:
         self.loss.watch(ts, V)
+
+
+def _root(weight: Array) -> Array:
+    """√weight, of which the square has the derivative 1 at 0 too."""
+    return jnp.sqrt(weight + jnp.finfo(weight.dtype).tiny)
 
 
 class _Function(AbstractLoss):

@@ -24,7 +24,9 @@ _SMALL = 0.5  # below, the derivatives are series
 _FAR = -2.0  # below, a form of the derivatives in which large numbers do not cancel
 
 
-_TINY = 1.2345e-18  # added to what is divided by, in case it is 0; of other numbers it is lost, and x² is normal
+_TINY = (
+    1.2345e-18  # added to what is divided by, in case it is 0; of other numbers it is lost, and x² is normal
+)
 
 
 # For a function that is traced many times: once for each shape and type will do.

@@ -9,7 +9,7 @@ README = Path(__file__).parents[2] / "README.md"
 def test_the_readmes_code_runs(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     blocks = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
-    assert len(blocks) == 13
+    assert len(blocks) == 14
     names = {}
     for block in blocks:
         exec(compile(block, str(README), "exec"), names)

@@ -179,7 +179,7 @@ def test_no_spike_from_outside_is_lost(delay, dtype):
     assert arrived(ON_GRID, 50.0) == pytest.approx(450, abs=1e-3)
     late = int((delay or 0.0) / 0.1 + 0.01)
     starts = jnp.asarray(0.1 * np.arange(-late, 500 - late))
-    number = jax.vmap(lambda t: POISSON.spikes(t, t, jnp.asarray(0.1))[0])(starts)
+    number = jax.vmap(lambda t: POISSON.spikes(t, t + 0.1, jnp.asarray(0.1))[0])(starts)
     assert number.max() > 1 and abs(float(number.sum()) - 100) < 40
     # After a delay of 12.5 steps, half of the spikes of the last step are still to come.
     assert arrived(POISSON, 50.0) == pytest.approx(float(number.sum()), abs=0.6 * float(number.max()))
