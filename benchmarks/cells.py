@@ -132,7 +132,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, list[dict[str, Any]]]:
                 print(f"  {row['peer']:38} {row['rate']:7.1f} M/s  gradient {more[0]:4.1f}  "
                       f"first {more[1]:4.1f} / {more[2]:4.1f} s")  # fmt: skip
     if options.json:
-        save(options.json, {"machine": machine(), "cells": figures})
+        save({"machine": machine(), "cells": figures}, options.json)
     return figures
 
 

@@ -21,12 +21,7 @@ from .parameters import as_real
 _SMALL = 0.5  # below, the derivatives are series
 
 
-_FAR = -2.0  # below, a form of the derivatives in which large numbers do not cancel
-
-
-_TINY = (
-    1.2345e-18  # added to what is divided by, in case it is 0; of other numbers it is lost, and x² is normal
-)
+_TINY = 1.2345e-18  # added to what is divided by, in case it is 0: of others it is lost, and x² is normal
 
 
 # For a function that is traced many times: once for each shape and type will do.
@@ -183,9 +178,8 @@ def _exprel_slope_again(x: Array) -> Array:
 @_traced_once
 def _exprel_slope(x: Array) -> Array:
     x = x + _TINY
-    curved, less_one, value = _exponential(x)
-    far = x < _FAR  # where less_one and curved/x are −1 both but for what counts
-    return (jnp.where(far, value, less_one) - jnp.where(far, less_one, curved) / x) / x
+    curved, less_one, _ = _exponential(x)
+    return (less_one - curved / x) / x  # which loses as many digits as x has before its point
 
 
 @_exprel.defjvp
@@ -225,10 +219,8 @@ def _bernoulli_slope_again(x: Array) -> Array:
 @_traced_once
 def _bernoulli_slope(x: Array) -> Array:
     x = x + _TINY
-    curved, less_one, value = _exponential(x)
-    far = x < _FAR
-    part = jnp.where(far, less_one - x * value, curved) / less_one
-    return jnp.where(far, part, part - x) / less_one
+    curved, less_one, _ = _exponential(x)
+    return (curved / less_one - x) / less_one
 
 
 @_bernoulli.defjvp
@@ -285,7 +277,7 @@ def _relax_slopes(x: Array, drive: Array, rate: Array, dt: Array) -> tuple[Array
     """
     z, flow = rate * -dt, drive - rate * x
     ratio = _exprel(z)
-    decay, weight = _exponential(z)[2], dt * ratio
+    decay, weight = 1 + z * ratio, dt * ratio
     by_rate = -dt * (drive * (dt * _exprel_slope(z)) + decay * x)
     return x + weight * flow, (decay, weight, by_rate, flow * decay)
 
