@@ -10,7 +10,8 @@ import numpy as np
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
-from .._base.parameters import check_parameters, param, Parameter, put
+from .._base.arguments import as_array
+from .._base.parameters import check_parameters, is_concrete, param, Parameter, put
 from .._base.tables import Printed, Table
 from ..cells._axial import Tree
 from ..cells._morphology import Morphology, Section
@@ -92,8 +93,12 @@ class Cell(Printed, eqx.Module):
         *,
         resistivity: ArrayLike = 100.0,
     ):
+        if is_concrete(resistivity):
+            limits = {"positive": True, "finite": True}
+            resistivity = as_array("resistivity", resistivity, "Ω·cm", **limits)
         if isinstance(morphology, Mapping):
-            morphology = Morphology(morphology, resistivity=float(np.mean(np.asarray(resistivity))))
+            mean = float(np.mean(resistivity)) if is_concrete(resistivity) else 100.0
+            morphology = Morphology(morphology, resistivity=mean)
         if not isinstance(morphology, Morphology):
             raise TypeError(
                 f"`morphology` must be an hh.cells.Morphology, or a dict of sections, got {morphology!r}."
@@ -157,7 +162,9 @@ class Cable(Cell):
 
 
 def _membrane(membrane: Any, distance: np.ndarray, region: str | None) -> Neuron:
-    made = membrane if isinstance(membrane, Neuron) or not callable(membrane) else membrane(distance)
+    made = membrane
+    if callable(membrane) and not isinstance(membrane, Neuron | type):
+        made = membrane(distance)
     if not isinstance(made, Neuron):
         name = "membranes" if region is None else f"membranes[{region!r}]"
         raise TypeError(f"`{name}` must be an hh.Neuron, or a function that returns one, got {made!r}.")

@@ -11,8 +11,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from jax.typing import ArrayLike
 
+from .._base.arguments import as_host, as_number, check_kind
 from .._base.host import known_are
-from .._base.parameters import check_size
+from .._base.parameters import check_size, shown
 from .._base.tables import Printed, Table
 from ._axial import Links, order_links
 
@@ -44,12 +45,9 @@ class Section:
 
     def __post_init__(self) -> None:
         for name in ("length", "diameter"):
-            try:
-                value = np.atleast_1d(np.asarray(getattr(self, name), float))
-            except (TypeError, ValueError):
-                value = np.array([np.nan])
-            if value.ndim != 1 or not np.isfinite(value).all():
-                raise ValueError(f"`{name}` must be finite numbers in µm, got {getattr(self, name)!r}.")
+            value = np.atleast_1d(as_host(name, getattr(self, name), "µm"))
+            if value.ndim != 1:
+                raise ValueError(f"`{name}` must be a number or a row of them (µm), got {value.shape}.")
             object.__setattr__(self, name, value)
         if not (self.length >= 0).all() or not self.length.sum() > 0:
             raise ValueError(f"`length` must be positive (µm), got {self.length}.")
@@ -62,9 +60,10 @@ class Section:
             )
         if not (self.diameter[:-1] > 0).all() or self.diameter[-1] < 0:
             raise ValueError(f"`diameter` must be positive (µm), but for a tip, got {self.diameter.min()}.")
-        if isinstance(self.at, (str, bool)) or not 0 <= self.at <= 1:
-            raise ValueError(f"`at` must be between 0 and 1, got {self.at!r}.")
-        object.__setattr__(self, "at", float(self.at))
+        object.__setattr__(self, "at", as_number("at", self.at, least=0.0, most=1.0))
+        for name in ("parent", "region"):
+            if not isinstance(x := getattr(self, name), str | None):
+                raise TypeError(f"`{name}` must be the name of one, got {shown(x)}.")
         if self.n is not None:
             check_size("n", self.n)
 
@@ -194,6 +193,7 @@ class Morphology(Printed):
         C: ArrayLike = 1.0,
         notes: Sequence[str] = (),
     ):
+        check_kind("sections", sections, Mapping, "a dict of hh.cells.Section objects by name")
         _from_root(dict(sections))
         sizes = _sizes(dict(sections), max_length, d_lambda, resistivity, C)
         for name, x in (("sections", dict(sections)), ("sizes", sizes), ("notes", tuple(notes))):

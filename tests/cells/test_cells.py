@@ -443,6 +443,15 @@ def test_parameters_by_distance_and_by_name():
     "make, message",
     [
         (lambda: Section(-1, 2), "`length` must be positive"),
+        (lambda: Section("20", 2), "`length` must be a number or an array in µm, got '20'"),
+        (lambda: Section(20, 2, at=None), "`at` must be a number, got None"),
+        (lambda: Section(20, 2, parent=3), "`parent` must be the name of one, got 3"),
+        (lambda: hh.cells.Morphology(3), "`sections` must be a dict"),
+        (lambda: hh.Cell(STICK, PASSIVE, resistivity="100"), "`resistivity` must be a number or an array"),
+        (lambda: hh.Cell(STICK, hh.Neuron), "`membranes` must be an hh.Neuron, or a function"),
+        (lambda: hh.PointCurrent("1", at=0), "`PointCurrent.current` must be a number"),
+        (lambda: hh.PointCurrent(1.0, at=None), "`at` must be a place such as 'dend"),
+        (lambda: hh.cells.load(3), "`path` must be a file, got 3"),
         (lambda: Section(10, 0), "`diameter` must be positive"),
         (lambda: Section([10, 10], [1, 2]), "`diameter` must be one number or 3"),
         (lambda: Section(10, 1, n=0), "`n` must be a whole number"),
@@ -460,17 +469,17 @@ def test_parameters_by_distance_and_by_name():
         (lambda: hh.Cell(STICK, hh.Leak), "`membranes` must be an hh.Neuron"),
         (
             lambda: hh.Cell(STICK, PASSIVE, resistivity=-1),
-            "`resistivity` must be a positive finite number, got -1",
+            "`resistivity` must be positive, got -1.0",
         ),
         (lambda: hh.Cell(STICK, PASSIVE).index("dent"), "Did you mean 'dend'"),
         (lambda: hh.Cell(STICK, PASSIVE).index("dend(1.5)"), "`place` must be from 0 to 1 along"),
         (lambda: hh.Cell(STICK, PASSIVE).index(9999), "`place` must be a number from 0 to 243"),
         (
-            lambda: hh.simulate(hh.squid_axon(), t1=1.0, dt=0.025, stimulus=hh.PointCurrent(1.0, at="soma")),
+            lambda: hh.simulate(hh.squid_axon(), t1=1.0, dt=0.1, stimulus=hh.PointCurrent(1.0, at="soma")),
             "`place` must be on a cell",
         ),
     ],
 )
-def test_wrong_arguments(make, message):
+def test_wrong_arguments(make, message, as_users_run_it):
     with pytest.raises((ValueError, TypeError), match=message):
         make()
