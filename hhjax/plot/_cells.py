@@ -86,19 +86,13 @@ def along(
         raise ValueError(f"`run` must have V of shape (times, {shape.n}), got {V.shape}.")
     if ax is None:
         _, ax = plt.subplots(figsize=(7, 3), layout="constrained")
-    distance = _signed(shape, way)
+    of = shape.compartments
+    distance = of.length[way[0]] / 2 + np.append(0.0, np.cumsum(np.abs(np.diff(of.distance[way]))))
     image = ax.pcolormesh(np.asarray(run.ts), distance, V[:, way].T, **({"shading": "nearest"} | style))
     dress(ax, "Time (ms)", "Distance (µm)")
     if colorbar:
         ax.figure.colorbar(image, ax=ax, label="V (mV)")
     return image
-
-
-def _signed(shape: Morphology, way: np.ndarray) -> np.ndarray:
-    """Distances along a way, which grow: on the root section from its start on."""
-    of = shape.compartments
-    step = np.diff(of.distance[way])
-    return np.append(of.distance[way[0]], of.distance[way[0]] + np.cumsum(np.abs(step)))
 
 
 def _ends(shape: Morphology, rows: dict[str, float] | None) -> np.ndarray:
