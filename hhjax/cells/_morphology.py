@@ -255,7 +255,8 @@ class Morphology(Printed):
     def distance(self, name: str, along: Any) -> np.ndarray:
         """The way (µm) from the middle of the root section to places on a section, from 0 to 1 along it."""
         length = self.sections[name].length.sum()
-        return self._starts[name] + along * length if name in self._starts else abs(along - 0.5) * length
+        is_root = name not in self._starts
+        return np.asarray(abs(along - 0.5) * length if is_root else self._starts[name] + along * length)
 
     @functools.cached_property
     def joints(self) -> Joints:
