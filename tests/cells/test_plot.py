@@ -23,7 +23,7 @@ def test_a_tree_without_places_is_drawn_by_distance():
     assert ends.shape == (cell.n, 2, 2)
     np.testing.assert_allclose(ends[:, :, 0].mean(axis=1)[3:], cell.morphology.compartments.distance[3:])
     np.testing.assert_array_equal(lines.get_array(), np.arange(cell.n))
-    with pytest.raises(ValueError, match=r"`values` must have shape \(18,\), got \(3,\)"):
+    with pytest.raises(ValueError, match=r"`values` must have shape \(18,\), a compartment each, got \(3,\)"):
         plot.morphology(cell, [1.0, 2.0, 3.0])
 
 

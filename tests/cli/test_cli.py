@@ -58,7 +58,8 @@ def test_without_a_command_the_demonstrations_run(monkeypatch, tmp_path):
     assert [str(options["out"]) for _, options in ran[3:]] == ["after", "hhjax_figures"]
     del ran[3:]
     assert [name for name, _ in ran] == ["compare", "network", "fi"]
-    assert ran[0][1] == {"dt": [0.1, 0.01], "t1": 100.0, "current": 10.0, "out": tmp_path}
+    shared = {"t1": 100.0, "current": 10.0, "threshold": 0.0, "out": tmp_path}
+    assert ran[0][1] == {"dt": [0.1, 0.01]} | shared
 
 
 def write_recording(path, neuron, area=1000.0, sweeps=(40.0, 100.0)):

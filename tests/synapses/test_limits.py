@@ -15,7 +15,7 @@ import hhjax as hh
 from hhjax._base.parameters import cast_floats
 
 S = hh.synapses
-TAUS = [(5.0, 5.0), (4.9999999, 5.0), (4.999999, 5.0), (4.9995, 5.0), (4.9, 5.0), (0.5, 5.0), (0.001, 200.0)]
+TAUS = [(5.0, 5.0), (4.9999999, 5.0), (4.999999, 5.0), (4.9995, 5.0), (4.9, 5.0), (0.5, 5.0), (0.2, 200.0)]
 
 
 def kernel(t, rise, decay):
