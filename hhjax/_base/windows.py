@@ -37,8 +37,9 @@ def takes_spike(before: Any, t: Any, v: Array, V: Array, start: Any, stop: Any =
     is that of a straight line.
     """
     up = (v < 0) & (V >= 0)
-    late = jnp.where(up, V / jnp.where(up, V - v, 1.0), 0.0)
-    return up & takes(t - late * (t - before), start, stop)
+    rise, late = V - v, V * (t - before)  # it is late/rise before t; without the division, which costs
+    since = lambda edge: (t - edge - _rounding(t)) * rise
+    return up & (since(start) > late) & (since(stop) <= late)
 
 
 def length(ts: Any, start: Any, stop: Any) -> Array:
