@@ -15,6 +15,7 @@ from .._model.cell import Cell
 from .._model.network import Network
 from .._model.neuron import State
 from .._run.solution import Solution
+from .._run.spikes import spike_times
 from ..steppers.exp_euler import slope_and_jacobian
 from ..stimuli._base import as_stimulus
 
@@ -151,7 +152,9 @@ def conduction_velocity(
     """
     check_kind("cell", cell, Cell, "an hh.Cell")
     first, last = cell.index(start), cell.index(stop)
-    shape, times = cell.morphology, run.spike_times(threshold)
+    shape = cell.morphology
+    V = jnp.asarray(run.V)[:, jnp.array([first, last])]
+    begun, ended = spike_times(run.ts, V, threshold=threshold)
     found = [shape.way(first), shape.way(last)]
     shorter, longer = sorted(found, key=len)
     if list(longer[: len(shorter)]) != list(shorter):
@@ -159,6 +162,6 @@ def conduction_velocity(
     way = longer[len(shorter) - 1 :]
     length = np.asarray(cell.geometry.length)[way]
     apart = float(length.sum() - (length[0] + length[-1]) / 2) if len(way) > 1 else 0.0
-    if not (len(times[first]) and len(times[last])):
+    if not (len(begun) and len(ended)):
         return float("nan")
-    return apart / 1000 / float(times[last][0] - times[first][0])
+    return apart / 1000 / float(ended[0] - begun[0])
