@@ -57,15 +57,11 @@ def tr_bdf2(V: Array, drive: Array, rate: Array, L: AbstractOperator, dt: Array)
         weight = 1 / (GAMMA * (2 - GAMMA))
         return ORIGIN + solve((weight * by_trapezium + (1 - weight) * V) / h + drive)
     h = GAMMA / 2 * (dt / 2)
-    solve = None
-    for _ in range(2):  # for what is added to V, which float32 keeps more digits of
-        slope = drive - rate * V - L.times(V)
-        if solve is None:
-            half, solve = L.solve(1 / h + rate, slope)
-        else:
-            half = solve(slope)
-        V = V + solve(slope + 2 * half / (GAMMA * (2 - GAMMA) * h))  # 2·half over γ·dt/2
-    return V
+    slope = lambda V: drive - rate * V - L.times(V)  # what is added to V keeps more digits in float32
+    half, solve = L.solve(1 / h + rate, slope(V))
+    moved = lambda V, half: V + solve(slope(V) + 2 * half / (GAMMA * (2 - GAMMA) * h))  # over γ·dt/2
+    V = moved(V, half)
+    return moved(V, solve(slope(V)))
 
 
 def trapezium(V: Array, drive: Array, rate: Array, L: AbstractOperator, dt: Array) -> Array:

@@ -61,9 +61,9 @@ class Section:
         if not (self.diameter[:-1] > 0).all() or self.diameter[-1] < 0:
             raise ValueError(f"`diameter` must be positive (µm), but for a tip, got {self.diameter.min()}.")
         object.__setattr__(self, "at", as_number("at", self.at, least=0.0, most=1.0))
-        for name in ("parent", "region"):
+        for name, kind in (("parent", "section"), ("region", "region")):
             if not isinstance(x := getattr(self, name), str | None):
-                raise TypeError(f"`{name}` must be the name of one, got {shown(x)}.")
+                raise TypeError(f"`{name}` must be the name of a {kind}, got {shown(x)}.")
         if self.n is not None:
             check_size("n", self.n)
 
@@ -108,13 +108,6 @@ class _Cut(NamedTuple):
 
 def _region(name: str) -> str:
     return re.sub(r"\[\d+\]$", "", name)
-
-
-class Place(NamedTuple):
-    """A place on a cell: a section and how far along it, from 0 to 1."""
-
-    section: str
-    along: float
 
 
 _PLACE = re.compile(r"(?P<section>.+?)(\((?P<along>[^()]*)\))?$")
@@ -207,6 +200,11 @@ class Morphology(Printed):
             found.setdefault(section.region or _region(name), []).append(name)
         return found
 
+    @functools.cached_property
+    def from_root(self) -> list[str]:
+        """The names of sections, each after the one that it stands on."""
+        return _from_root(self.sections)
+
     @property
     def n(self) -> int:
         """How many compartments there are."""
@@ -246,7 +244,7 @@ class Morphology(Printed):
     def _starts(self) -> dict[str, float]:
         """The way from the middle of the root section to the start of each other one, µm."""
         found: dict[str, float] = {}
-        for name in _from_root(self.sections):
+        for name in self.from_root:
             if (parent := self.sections[name].parent) is not None:
                 length, at = self.sections[parent].length.sum(), self.sections[name].at
                 found[name] = found[parent] + at * length if parent in found else abs(at - 0.5) * length
@@ -269,7 +267,7 @@ class Morphology(Printed):
             ends.append((half // 2, other // 2 if node is None else node))
             halves.append((half, other if node is None else none))
 
-        for name in _from_root(self.sections):
+        for name in self.from_root:
             section, first, last = self.sections[name], self._first[name], self._last(name)
             if section.parent is None:
                 starts[name] = (name, 0)
@@ -307,10 +305,6 @@ class Morphology(Printed):
         size = self.sizes[name]
         return self._first[name] + min(int(along * size), size - 1)
 
-    def from_root(self) -> list[str]:
-        """The names of sections, each after the one that it stands on."""
-        return _from_root(self.sections)
-
     def way(self, to: "str | int") -> np.ndarray:
         """The numbers of the compartments from the root to a place, in order."""
         above = dict(zip(self.joints.links.child.tolist(), self.joints.links.parent.tolist()))
@@ -321,7 +315,7 @@ class Morphology(Printed):
                 found.append(above[found[-1]])
             return found
 
-        root = self._first[self.from_root()[0]]
+        root = self._first[self.from_root[0]]
         down, up = to_top(self.index(to)), to_top(root)
         met = next(node for node in up if node in set(down))
         nodes = [*up[: up.index(met)], *down[: down.index(met) + 1][::-1]]

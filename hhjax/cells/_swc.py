@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from .._base.arguments import check_kind
+from .._base.arguments import as_path
 from ._morphology import Morphology
 from ._points import LEAST, Notes, Points, SOMA, TOO_FAR
 from ._sections import to_sections
@@ -66,8 +66,7 @@ def load(
     **Raises:** `ValueError`, with line and id, for what is no tree of points with a radius each;
     `ImportError` for ASC and H5 without MorphIO.
     """
-    check_kind("path", path, (str, os.PathLike), "a file")
-    path, types = Path(path), {} if types is None else types
+    path, types = as_path("path", path), {} if types is None else types
     _check_options(path, radius, root, join, soma, types)
     points = _read(path)
     sections = to_sections(points, radius, root, join, soma, types)

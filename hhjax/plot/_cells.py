@@ -113,7 +113,7 @@ def _ends(shape: Morphology, rows: dict[str, float] | None) -> np.ndarray:
 def _rows(shape: Morphology) -> dict[str, float]:
     """The height at which each section is drawn: a tip has a row, others are between what they carry."""
     children: dict[str, list[str]] = {}
-    order = shape.from_root()
+    order = shape.from_root
     for name in order:
         if (parent := shape.sections[name].parent) is not None:
             children.setdefault(parent, []).append(name)
