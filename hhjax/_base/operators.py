@@ -49,7 +49,7 @@ def tr_bdf2(V: Array, drive: Array, rate: Array, L: AbstractOperator, dt: Array)
     TR-BDF2 with γ = 2 − √2, of order 2 and L-stable; all stages have one matrix (M. E. Hosea
     and L. F. Shampine, Appl. Numer. Math. 20 (1996) 21-37). Two steps where L is not `smooth`.
     """
-    if L.smooth:
+    if L.smooth:  # in V itself, as along a tree L·V would cost as much as a solution
         h = GAMMA / 2 * dt
         drive, V = drive - rate * ORIGIN, V - ORIGIN
         half, solve = L.solve(1 / h + rate, V / h + drive)

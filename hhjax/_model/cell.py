@@ -16,7 +16,7 @@ from .._base.tables import Printed, Table
 from ..cells._axial import Tree
 from ..cells._morphology import Morphology, Section
 from .neuron import Neuron
-from .tables import cell_tables
+from .tables import parameter_table
 
 Membrane = Neuron | Callable[[np.ndarray], Neuron]
 
@@ -135,7 +135,7 @@ class Cell(Printed, eqx.Module):
         return self.morphology.index(place)
 
     def _tables(self) -> list[Table]:
-        return [*self.morphology._tables(), *cell_tables(self)]
+        return [*self.morphology._tables(), parameter_table(self)]
 
 
 class Cable(Cell):

@@ -9,7 +9,7 @@ from .._base.tables import facts, is_known, shape, Table, value
 from .names import leaves
 
 
-def _parameter_table(model: Any, title: str = "") -> Table:
+def parameter_table(model: Any, title: str = "") -> Table:
     """Every parameter by the name under which sweeps and fits know it."""
     floating = lambda x: jnp.issubdtype(getattr(x, "dtype", type(x)), jnp.floating)
     rows = [(leaf.name, value(leaf.value), leaf.unit) for leaf in leaves(model) if floating(leaf.value)]
@@ -19,16 +19,12 @@ def _parameter_table(model: Any, title: str = "") -> Table:
 def neuron_tables(neuron: Any) -> list[Table]:
     parts = [part for field in ("channels", "ions") for part in getattr(neuron, field).items()]
     named = ", ".join(sorted(f"{name} ({type(part).__name__})" for name, part in parts))
-    return [_parameter_table(neuron, f"Neuron: {named}")]
-
-
-def cell_tables(cell: Any) -> list[Table]:
-    return [_parameter_table(cell)]
+    return [parameter_table(neuron, f"Neuron: {named}")]
 
 
 def populations_tables(populations: Any) -> list[Table]:
     sizes = {name: str(size) for name, size in populations.sizes}
-    return [facts("Populations", sizes), _parameter_table(populations)]
+    return [facts("Populations", sizes), parameter_table(populations)]
 
 
 def network_tables(network: Any) -> list[Table]:
@@ -41,7 +37,7 @@ def network_tables(network: Any) -> list[Table]:
         said |= {f"  {name}": _coupled(part) for name, part in (parts or {}).items()}
     said["noise"] = ", ".join(type(noise).__name__ for noise in network.noise)
     said["channel noise"] = ", ".join(network.noisy_channels)
-    return [facts(type(network).__name__, said), _parameter_table(network)]
+    return [facts(type(network).__name__, said), parameter_table(network)]
 
 
 def _coupled(part: Any) -> str:

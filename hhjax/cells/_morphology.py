@@ -380,11 +380,10 @@ def _sizes(
     sections: dict[str, Section], max_length: Any, d_lambda: Any, resistivity: Any, C: Any
 ) -> dict[str, int]:
     """Into how many compartments each section is cut."""
-    given = {"max_length": max_length, "d_lambda": d_lambda, "resistivity": resistivity, "C": C}
-    for name, x in given.items():
-        number = isinstance(x, (int, float, np.number)) and not isinstance(x, bool)
-        if not (number and 0 < x < math.inf) and not (name == "max_length" and x is None):
-            raise ValueError(f"`{name}` must be a positive finite number, got {x!r}.")
+    d_lambda, C = (as_number(*it, positive=True) for it in (("d_lambda", d_lambda), ("C", C, "µF/cm²")))
+    resistivity = as_number("resistivity", resistivity, "Ω·cm", positive=True)
+    if max_length is not None:
+        max_length = as_number("max_length", max_length, "µm", positive=True)
 
     def size(section: Section) -> int:
         if section.n is not None:

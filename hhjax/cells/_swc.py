@@ -10,7 +10,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from .._base.arguments import as_path
+from .._base.arguments import as_number, as_path, check_choice
+from .._base.parameters import check_flag
 from ._morphology import Morphology
 from ._points import LEAST, Notes, Points, SOMA, TOO_FAR
 from ._sections import to_sections
@@ -77,21 +78,19 @@ def load(
 
 
 def _check_options(path: Path, radius: Any, root: Any, join: Any, soma: Any, types: Any) -> None:
-    number = isinstance(radius, (int, float, np.number)) and not isinstance(radius, bool)
-    if radius is not None and not (number and LEAST <= radius <= TOO_FAR):
-        raise ValueError(f"`radius` must be a positive number in µm, got {radius!r}.")
+    if radius is not None:
+        as_number("radius", radius, "µm", least=LEAST, most=TOO_FAR)
     if root is not None and (isinstance(root, bool) or not isinstance(root, (int, np.integer))):
         raise ValueError(f"`root` must be the id of a point of {path.name}, a whole number, got {root!r}.")
-    if not isinstance(join, bool):
-        raise ValueError(f"`join` must be True or False, got {join!r}.")
+    check_flag("join", join)
     if root is not None and join:
         raise ValueError(
             f"`root` keeps one tree and `join` all: give one of them, got {root!r} and {join!r}."
         )
     if soma is not None and path.suffix.lower() != ".swc":
         raise ValueError(f"`soma` is for SWC files, got {soma!r} for {path.name}.")
-    if soma not in (None, "sphere", "frusta"):
-        raise ValueError(f"`soma` must be 'sphere' or 'frusta', got {soma!r}.")
+    if soma is not None:
+        check_choice("soma", soma, ("sphere", "frusta"))
     if not isinstance(types, Mapping) or not all(isinstance(k, (int, np.integer)) for k in types):
         raise ValueError(f"`types` must be names of regions by number, such as {{5: 'dend'}}, got {types!r}.")
     for kind, region in types.items():
