@@ -266,7 +266,7 @@ def test_radii_and_somata_may_be_given(read):
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"radius": 0}, "`radius` must be between 1e-06 and 1e+07 in µm, got 0"),
+        ({"radius": 0}, r"`radius` must be between 1e-06 and 1e\+07 in µm, got 0"),
         ({"root": 1.5}, "`root` must be the id"),
         ({"root": 8}, "`root` must be the id of a point of a tree, got 8, not in the file"),
         ({"join": "yes"}, "`join` must be True or False, got 'yes'"),
