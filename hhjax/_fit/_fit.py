@@ -240,4 +240,7 @@ def _result(
         free=free,
         dt=protocol.dt,
         solver=solver_name(protocol.solver),
+        problem=problem,
+        u=u,
+        count=int(number),
     )
