@@ -128,7 +128,7 @@ class Shooting(AbstractProblem):
         # A sweep depends on no other's initial potentials: one tangent moves those of all.
         def traces(x: Array) -> Array:
             at = jnp.concatenate([x[:P], u[P:rest], x[P + n :]])
-            v0 = self.unpack(at)[1] + x[P : P + n] * V_SCALE
+            v0 = self.unpack(at)[1] + x[P : P + n][None] * V_SCALE
             return self.traces(at, v0, strength, diffrax.ForwardMode())
 
         here = jnp.concatenate([u[:P], jnp.zeros(n, u.dtype), u[rest:]])
