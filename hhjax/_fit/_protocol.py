@@ -123,13 +123,12 @@ def run(
     **Returns:** what was saved, (sweeps, times, …).
     """
     network, electrode = split(model)
-    solver = protocol.solver if gain is None else Filter(protocol.solver, gain)
+    if gain is None:
+        gain = -jnp.expm1(-strength * protocol.dt * protocol.stride) * protocol.observed
+    solver = Filter(protocol.solver, gain)
 
     def sweep(current: Stimulus, command: Stimulus, v0: Array, target: Array) -> Any:
-        nudge = Nudge(command, strength * protocol.observed * network.capacitance)
-        stimulus = electrode.stimulus(current) + nudge
-        if gain is not None:
-            stimulus = Reading(stimulus, target, protocol.stride)
+        stimulus = Reading(electrode.stimulus(current), target, protocol.stride)
         saveat = diffrax.SaveAt(t0=True, steps=protocol.stride, fn=save)
         return simulate(
             network,
