@@ -41,7 +41,7 @@ def test_a_passive_cell_is_measured(held):
     made = [neuron.channels["leak"].g, neuron.channels["leak"].E, neuron.C, electrode.area, electrode.bridge]
     np.testing.assert_allclose(np.array(made), [0.05, -68.0, 1.0, 5000.0, 12.0], rtol=5e-3)
     shown = str(found)
-    for line in ("input resistance", "MΩ    sweeps 0–1", "at 1 µF/cm²", "leak.g  0.3"):
+    for line in ("input resistance", "MΩ    sweeps 0–1", "at 1 µF/cm²", "leak.g     0.3"):
         assert line in shown
 
 
