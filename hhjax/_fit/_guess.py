@@ -157,11 +157,8 @@ def guess(recording: Recording, model: Any, *, C: float | None = None) -> Guess:
 
 def _units(neuron: Neuron, in_pA: bool) -> dict[str, str]:
     own = {"rest": "mV", "tau": "ms", "area": "µm²", "bridge": "MΩ", "threshold": "mV"}
-    own |= (
-        {"resistance": "MΩ", "capacitance": "pF"}
-        if in_pA
-        else {"resistance": "kΩ·cm²", "capacitance": "µF/cm²"}
-    )
+    whole, by_area = (("MΩ", "pF"), ("kΩ·cm²", "µF/cm²"))
+    own["resistance"], own["capacitance"] = whole if in_pA else by_area
     return own | {leaf.name: leaf.unit for leaf in leaves(neuron)}
 
 
@@ -170,6 +167,8 @@ def _one_kind(network: Any) -> Neuron:
     neuron = kinds[0][1]
     if len(kinds) > 1 or any(np.ndim(x) for x in jax.tree.leaves(neuron)):
         raise ValueError("`model` must be one kind of neuron, each parameter one number, got several.")
+    if "C" not in parameters(network):
+        raise ValueError(f"`model` must have neurons without a name or places, got {shown(network)}.")
     return neuron
 
 
@@ -213,9 +212,8 @@ def _scaled(
     for _ in range(12):
         share = (low + high) / 2
         low, high = (share, high) if fine(made(share)) else (low, share)
-    share = low
-    return made(share), [
-        f"of {', '.join(names)} only {share:.3g} are left: with more the model would not rest at "
+    return made(low), [
+        f"of {', '.join(names)} only {low:.3g} are left: with more the model would not rest at "
         f"{found['rest']:.4g} mV with a leak of its own"
     ]
 
@@ -230,7 +228,7 @@ def _current(neuron: Neuron, V: Array) -> Array:
 def _is_stable(neuron: Neuron, V: Array) -> bool:
     """Whether the neuron stays at its rest V."""
     A = np.asarray(_linearised(Network(neuron), V[None]))
-    return bool(np.linalg.eigvals(A).real.max() < 1e-9)
+    return bool(np.linalg.eigvals(A).real.max() < 1e-6)
 
 
 @eqx.filter_jit

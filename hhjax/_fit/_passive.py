@@ -190,8 +190,8 @@ def _step(sweep: int, V: np.ndarray, one: _Flat, two: _Flat, recording: Recordin
     if abs(rise) < sd:
         return []
     # The jump by the first part alone, where what else than one exponential there is counts least.
-    near = after & (t <= max(2.0, tau / 5))
-    jump = float(np.polyfit(t[near], V[near] - before, 2)[-1]) if near.sum() > 4 else 0.0
+    near = after & (t <= max(2.0, tau / 10))
+    jump = float(np.polyfit(-np.expm1(-t[near] / tau), V[near] - before, 1)[1]) if near.sum() > 2 else 0.0
     plateau = float(late - before - jump) if sags else rise
     return [_Step(sweep, one.level, change, before, jump, rise, tau, plateau, float(early.std()))]
 
