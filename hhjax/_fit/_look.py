@@ -12,7 +12,9 @@ _PIECE, _PIECES = 64, 8  # samples of a piece without spikes, and how many of th
 _SURE = 5.0  # standard errors, from which on noise is there
 _LEAST = 0.03  # mV, of what noise in the cell leads to over 10 ms; less is not worth a filter
 _OUTLIER = 6.0  # standard deviations of V's curvature, beyond which it is a spike or an edge of the current
-_IRREGULAR = 0.1  # of an interval, by which those at a steady current differ from the mean of their neighbours
+_IRREGULAR = (
+    0.1  # of an interval, by which those at a steady current differ from the mean of their neighbours
+)
 _SAME = 0.01  # of the range of currents, within which two sweeps have the same
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Array
 
 from .._base.tables import Printed, Table
+from .._model.neuron import State
 from ._doubts import doubts
 from ._free import Free
 from ._look import Noise
@@ -50,8 +51,10 @@ class Fit(Printed):
     - `runs`: how many forward runs the whole fit came to, each sweep's run counted once
         per start: a Jacobian counts one for the run and one for each tangent it pushes
         through, a gradient five.
-    - `ts`: ms, from the start of a sweep; `V` of the free-running fitted model and `data`,
-        mV, shape (sweeps, times, n); `v0`: its initial V, (sweeps, n).
+    - `ts`: ms, from the start of a sweep; `V` of the free-running fitted model, as its electrode reads
+        it, and `data`, mV, shape (sweeps, times, n).
+    - `initial`: the first state of every sweep, an [`hh.State`][] with arrays of shape (sweeps, n), for
+        [`hh.replay`][]; `v0`: its V, mV.
     - `free`: the free parameters, as a vector and back.
     - `dt`: time step, ms; `solver`: the type of the solver.
     - `objective`: the class of the loss, and `why` it was taken, if [`hh.fit`][] chose it; `noise`: with
@@ -86,6 +89,7 @@ class Fit(Printed):
     problem: AbstractProblem | None = dataclasses.field(default=None, metadata={"spare": True})
     u: Array | None = None
     count: int | None = None
+    initial: State | None = None  # of a fit in an older file
 
     @property
     def standard_errors(self) -> np.ndarray:
@@ -99,7 +103,9 @@ class Fit(Printed):
     def undetermined(self) -> tuple[str, ...]:
         """The parameters whose standard error is larger than they are themselves, or than half the range
         of their bounds: what these data do not tell."""
-        return tuple(n for n, error, size in zip(self.names, self.standard_errors, self._size) if error > size)
+        return tuple(
+            n for n, error, size in zip(self.names, self.standard_errors, self._size) if error > size
+        )
 
     @property
     def _size(self) -> np.ndarray:
@@ -171,7 +177,9 @@ class Fit(Printed):
                 error = float(self.uncertainty.errors(slope[None])[0])
                 if error < _KNOWN:
                     value = self.values[i] * self.values[j] ** sign
-                    found.append(f"{self.names[i]}{of}{self.names[j]} = {value:.4g} ± {error * abs(value):.1g}")
+                    found.append(
+                        f"{self.names[i]}{of}{self.names[j]} = {value:.4g} ± {error * abs(value):.1g}"
+                    )
         return [f"known: {', '.join(found)}"] if found else []
 
     def rmse(self) -> np.ndarray:
