@@ -33,7 +33,7 @@ class Reading(Stimulus):
 
 
 class Filter(AbstractStepper):
-    """Another stepper's step, before which V takes over a share `gain`, (n,), of what a `Reading` differs by."""
+    """Another stepper's step, before which V takes over a share `gain`, (n,), of its error in a `Reading`."""
 
     stepper: AbstractStepper
     gain: Array
