@@ -162,6 +162,14 @@ class Trace(AbstractLoss):
         return _normalised(error, valid)
 
 
+class Prediction(Trace):
+    """Error of the membrane potential predicted for each sample from the samples before it.
+
+    For cells with noise, whose spikes no free-running model can meet. [`hh.fit`][] draws V to each sample
+    once it was taken, by a share that it estimates besides the parameters, and compares the next.
+    """
+
+
 class SpikeTimes(AbstractLoss):
     """Difference of spike times, first with first, second with second and so on.
 

@@ -13,10 +13,11 @@ from .._base.arguments import check_kind
 from .._base.host import check_meter, Progress
 from .._base.parameters import cast_floats, check_size, run_dtype, shown
 from .._base.random import check_key
-from ..losses import AbstractLoss, as_loss, Trace
+from ..losses import AbstractLoss, as_loss, Prediction, Trace
 from ..steppers.solvers import solver_name
 from ._free import Free, resolve, Where
 from ._guide import MultipleShooting, Nudging, release, stages
+from ._prediction import Predicting
 from ._problem import AbstractProblem, Shooting
 from ._protocol import check_loss, check_model, protocol_of, run, split
 from ._result import Fit, no_uncertainty, Starts, uncertainty
@@ -112,14 +113,15 @@ def fit(
             raise ValueError(
                 f"`guide` must be 'auto', None, hh.Nudging() or hh.MultipleShooting(), got {shown(guide)}."
             )
-        guide = Nudging() if _compares_traces(objective) else None
+        guide = Nudging() if _compares_traces(objective) and not isinstance(objective, Prediction) else None
     check_loss(objective, protocol)
     check_kind("guide", guide, (Nudging, MultipleShooting, type(None)), "'auto', None or a guide")
     check_key("key", key)
     free = resolve(model, where, bounds, mask, dtype)
     before = free.starts(free.reference, starts, spread, key)
     u = _unknowns(free, before)
-    problem = Shooting(model, free, protocol, objective)
+    kind = Predicting if isinstance(objective, Prediction) else Shooting
+    problem = kind(model, free, protocol, objective)
     guided, unknowns, schedule = stages(guide, problem, u)
     plan = [(guided, strength, most) for strength, most in schedule] + [(problem, 0.0, steps)]
     progress = Progress(progress_meter, sum(most for *_, most in plan))
@@ -191,7 +193,8 @@ def _at_optimum(problem: Shooting, u: Array) -> tuple[Any, Array, Array, Array, 
     V = run(problem.protocol, model, v0, jnp.zeros((), u.dtype)).V
     params = u[: len(problem.free.names)]
     slopes = jax.jvp(problem.free.to_values, (params,), (jnp.ones_like(params),))[1]
-    return model, v0, V, slopes, (problem.errors(V) != 0).sum()
+    residuals = problem.residuals(u, jnp.zeros((), u.dtype), diffrax.ForwardMode())
+    return model, v0, V, slopes, (residuals != 0).sum()
 
 
 @eqx.filter_jit
@@ -237,4 +240,7 @@ def _result(
         free=free,
         dt=protocol.dt,
         solver=solver_name(protocol.solver),
+        problem=problem,
+        u=u,
+        count=int(number),
     )

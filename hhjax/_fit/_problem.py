@@ -92,45 +92,58 @@ class Shooting(AbstractProblem):
 
     @property
     def directions(self) -> int:
-        return len(self.free.names) + self.protocol.v0.shape[1] * self.protocol.free_v0
+        return len(self.free.names) + self.protocol.v0.shape[1] * self.protocol.free_v0 + self.extra.size
+
+    @property
+    def extra(self) -> Array:
+        """Where further unknowns of the problem, the last ones, start."""
+        return jnp.zeros(0, self.protocol.v0.dtype)
+
+    def traces(self, u: Array, v0: Array, strength: Array, adjoint: diffrax.AbstractAdjoint) -> Array:
+        """V that is compared with the data, mV, from the initial potentials `v0`, (sweeps, times, n)."""
+        return run(self.protocol, self.unpack(u)[0], v0, strength, adjoint).V
 
     def start(self, params: Array) -> Array:
         """The unknowns for the parameters' unknowns `params`, shape (P,)."""
-        v0 = jnp.ravel(self.protocol.v0 / V_SCALE)
-        return jnp.concatenate([params, v0]) if self.protocol.free_v0 else params
+        v0 = jnp.ravel(self.protocol.v0 / V_SCALE)[: self.protocol.v0.size * self.protocol.free_v0]
+        return jnp.concatenate([params, v0, self.extra])
 
     def unpack(self, u: Array) -> tuple[Any, Array]:
         """The model and the initial membrane potentials, mV, (sweeps, n), that u stands for."""
-        params, v0 = u[: len(self.free.names)], u[len(self.free.names) :]
-        model = self.free.put(self.model, self.free.to_values(params))
-        return model, v0.reshape(self.protocol.v0.shape) * V_SCALE if v0.size else self.protocol.v0
+        P, v0 = len(self.free.names), self.protocol.v0
+        model = self.free.put(self.model, self.free.to_values(u[:P]))
+        return model, u[P : P + v0.size].reshape(v0.shape) * V_SCALE if self.protocol.free_v0 else v0
 
     def residuals(self, u: Array, strength: Array, adjoint: diffrax.AbstractAdjoint) -> Array:
-        return self.errors(run(self.protocol, *self.unpack(u), strength, adjoint).V)
+        return self.errors(self.traces(u, self.unpack(u)[1], strength, adjoint))
 
     def errors(self, V: Array) -> Array:
         """Residuals of the traces V (mV), shape (R,)."""
         return jnp.ravel(self.objective(self.protocol.times, V, self.protocol.target))
 
     def jacobian(self, u: Array, strength: Array) -> tuple[Array, Array]:
-        P, (sweeps, _, n) = len(self.free.names), self.protocol.target.shape
+        P, (sweeps, _, n), of_v0 = len(self.free.names), self.protocol.target.shape, self.protocol.free_v0
+        rest = u.size - self.extra.size  # where the last unknowns begin
 
         # A sweep depends on no other's initial potentials: one tangent moves those of all.
         def traces(x: Array) -> Array:
-            model, v0 = self.unpack(jnp.concatenate([x[:P], u[P:]]))
-            return run(self.protocol, model, v0 + x[P:][None] * V_SCALE, strength).V
+            at = jnp.concatenate([x[:P], u[P:rest], x[P + n :]])
+            v0 = self.unpack(at)[1] + x[P : P + n] * V_SCALE
+            return self.traces(at, v0, strength, diffrax.ForwardMode())
 
-        push = lambda along: jax.jvp(traces, (jnp.concatenate([u[:P], jnp.zeros(n, u.dtype)]),), (along,))
-        along = jnp.eye(P + n * self.protocol.free_v0, P + n, dtype=u.dtype)
+        here = jnp.concatenate([u[:P], jnp.zeros(n, u.dtype), u[rest:]])
+        push = lambda along: jax.jvp(traces, (here,), (along,))
+        along = jnp.eye(here.size, dtype=u.dtype)
+        along = along if of_v0 else jnp.delete(along, slice(P, P + n), axis=0)
         if lanes_are_slow(sweeps * n):
             V, columns = jax.lax.map(push, along)
             V = V[0]
         else:
             V, columns = jax.vmap(push, out_axes=(None, 0))(along)
-        if self.protocol.free_v0:
+        if of_v0:
             one = jnp.eye(sweeps, dtype=u.dtype)[:, None, :, None, None]
-            by_v0 = (one * columns[P:][None]).reshape((sweeps * n,) + V.shape)
-            columns = jnp.concatenate([columns[:P], by_v0])
+            by_v0 = (one * columns[P : P + n][None]).reshape((sweeps * n,) + V.shape)
+            columns = jnp.concatenate([columns[:P], by_v0, columns[P + n :]])
         r, push = jax.linearize(self.errors, V)
         return r, jax.vmap(push, out_axes=1)(columns)
 

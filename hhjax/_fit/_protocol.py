@@ -22,6 +22,7 @@ from ..recordings import Recording
 from ..steppers.solvers import as_stepper
 from ..stimuli._base import Stimulus
 from ..stimuli.sampled import Electrode, Nudge, Sampled, Tabulated
+from ._filter import Filter, Reading
 
 _FINEST = 0.025  # ms; the default time step is the largest part of a sample that is no longer
 
@@ -113,17 +114,22 @@ def run(
     strength: Array,
     adjoint: diffrax.AbstractAdjoint = diffrax.ForwardMode(),
     *,
+    gain: Array | None = None,
     save: Any = save_V,
 ) -> Any:
-    """All sweeps from rest at `v0` (mV, (sweeps, n)), nudged to the data at the rate `strength` (1/ms).
+    """All sweeps from rest at `v0` (mV, (sweeps, n)), nudged to the data at the rate `strength` (1/ms) or,
+    with a `gain`, filtered.
 
     **Returns:** what was saved, (sweeps, times, …).
     """
     network, electrode = split(model)
+    solver = protocol.solver if gain is None else Filter(protocol.solver, gain)
 
-    def sweep(current: Stimulus, command: Stimulus, v0: Array) -> Any:
+    def sweep(current: Stimulus, command: Stimulus, v0: Array, target: Array) -> Any:
         nudge = Nudge(command, strength * protocol.observed * network.capacitance)
         stimulus = electrode.stimulus(current) + nudge
+        if gain is not None:
+            stimulus = Reading(stimulus, target, protocol.stride)
         saveat = diffrax.SaveAt(t0=True, steps=protocol.stride, fn=save)
         return simulate(
             network,
@@ -132,12 +138,12 @@ def run(
             stimulus=stimulus,
             v0=v0,
             saveat=saveat,
-            solver=protocol.solver,
+            solver=solver,
             adjoint=adjoint,
             throw=False,
         ).ys
 
-    return jax.vmap(sweep)(protocol.current, protocol.command, v0)
+    return jax.vmap(sweep)(protocol.current, protocol.command, v0, protocol.target)
 
 
 def check_model(model: Any) -> Any:

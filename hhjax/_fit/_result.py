@@ -11,6 +11,7 @@ from jaxtyping import Array
 
 from .._base.tables import Printed, Table
 from ._free import Free
+from ._problem import AbstractProblem
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,6 +52,9 @@ class Fit(Printed):
         mV, shape (sweeps, times, n); `v0`: its initial V, (sweeps, n).
     - `free`: the free parameters, as a vector and back.
     - `dt`: time step, ms; `solver`: the type of the solver.
+    - `problem`: what was minimised last, a function of unknowns; `u`: these at the end, shape (U,): the
+        parameters' first, then others such as initial potentials; `count`: how many residuals there
+        were. What `sample`, `profile` and `bootstrap` start from; `None` in a fit of an older file.
     """
 
     model: Any
@@ -70,6 +74,10 @@ class Fit(Printed):
     free: Free
     dt: float
     solver: str
+    # Left out of a file that cannot hold it, as one with a loss of the user's own.
+    problem: AbstractProblem | None = dataclasses.field(default=None, metadata={"spare": True})
+    u: Array | None = None
+    count: int | None = None
 
     @property
     def standard_errors(self) -> np.ndarray:
