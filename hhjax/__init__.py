@@ -96,7 +96,7 @@ from .neurons import (
     traub_miles as traub_miles,
     wang_buzsaki as wang_buzsaki,
 )
-from .recordings import Recording as Recording
+from .recordings import Recording as Recording, VoltageClampRecording as VoltageClampRecording
 from .steppers import AbstractStepper as AbstractStepper
 from .steppers.solvers import as_diffrax as as_diffrax
 from .stimuli import (

@@ -15,6 +15,7 @@ from .._base.parameters import cast_floats, check_size, run_dtype, shown
 from .._base.random import check_key
 from ..losses import AbstractLoss, as_loss, Prediction, Trace
 from ..steppers.solvers import solver_name
+from ._clamp import ClampTraces, parts
 from ._free import Free, resolve, Where
 from ._guide import MultipleShooting, Nudging, release, stages
 from ._prediction import Predicting
@@ -48,7 +49,7 @@ def fit(
     v0: Any = None,
     progress_meter: diffrax.AbstractProgressMeter = diffrax.TextProgressMeter(minimum_increase=0.1),
 ) -> Fit:
-    """Estimate parameters of a model from recorded voltages.
+    """Estimate parameters of a model from recorded voltages, or currents in voltage clamp.
 
     **Arguments:**
 
@@ -58,7 +59,8 @@ def fit(
     - `data`: an [`hh.Recording`][], with currents in pA where the model has an
         `hh.Electrode(area=...)` and in µA/cm² where it has not, or its arguments (ts, current,
         V): ms; the current in that same unit; mV. Times evenly spaced.
-        Missing voltages (NaN) are left out, with a warning.
+        Missing voltages (NaN) are left out, with a warning. Or an
+        [`hh.VoltageClampRecording`][], or a list of recordings, of which one may be in current clamp.
     - `where`: which parameters are free: a name as for [`hh.get`][], such as `"na.g"`, a list of
         names, or a dict `{"gNa": "na.g", "leak": ["leak.g", "leak.E"]}`, whose keys are then what
         the parameters are called; or, as in `eqx.tree_at`, a function of the model (of
@@ -68,7 +70,9 @@ def fit(
         dict; `None` in place of a number or a pair for the limits of the model's own field, such as
         positive conductances. The parameters stay strictly within.
     - `mask`: likewise one boolean array each, true where an entry is free; `None` for all.
-    - `loss`: see `hh.losses`, by default `hh.losses.Trace()`.
+    - `loss`: see `hh.losses`, by default `hh.losses.Trace()`, and for voltage clamp
+        `hh.losses.Current()`. For a list of recordings a list of losses, or one for that in current clamp.
+        Every sample counts the same, in units of its `sd`.
     - `method`: `"lm"`, Levenberg-Marquardt with a forward-mode Jacobian (optimistix), for
         up to some tens of parameters; or any optax optimiser, for many.
     - `guide`: for long spiking traces [`hh.Nudging`][] or [`hh.MultipleShooting`][]; by
@@ -97,6 +101,7 @@ def fit(
     network, electrode = split(model)
     dtype = run_dtype(network)
     model, network = cast_floats(model, dtype), cast_floats(network, dtype)
+    data, loss, v0, clamps = parts(data, loss, v0, model, dt, solver)
     protocol = protocol_of(data, network, electrode, dt, solver, v0, dtype)
     objective = cast_floats(as_loss(Trace() if loss is None else loss), dtype)
     objective = objective.made_for(protocol.times, protocol.target)
@@ -121,7 +126,7 @@ def fit(
     before = free.starts(free.reference, starts, spread, key)
     u = _unknowns(free, before)
     kind = Predicting if isinstance(objective, Prediction) else Shooting
-    problem = kind(model, free, protocol, objective)
+    problem = kind(model, free, protocol, objective, clamps)
     guided, unknowns, schedule = stages(guide, problem, u)
     plan = [(guided, strength, most) for strength, most in schedule] + [(problem, 0.0, steps)]
     progress = Progress(progress_meter, sum(most for *_, most in plan))
@@ -198,6 +203,11 @@ def _at_optimum(problem: Shooting, u: Array) -> tuple[Any, Array, Array, Array, 
 
 
 @eqx.filter_jit
+def _of_clamps(problem: Shooting, model: Any) -> tuple[ClampTraces, ...]:
+    return tuple(clamp.traces(model) for clamp in problem.clamps)
+
+
+@eqx.filter_jit
 def _jacobian(problem: Shooting, u: Array) -> tuple[Array, Array]:
     return problem.compressed(u, jnp.zeros((), u.dtype))
 
@@ -243,4 +253,5 @@ def _result(
         problem=problem,
         u=u,
         count=int(number),
+        clamps=_of_clamps(problem, model) if problem.clamps else (),
     )

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from ..losses import AbstractLoss
+from ._clamp import Clamped
 from ._free import Free
 from ._problem import Shooting
 from ._protocol import Protocol, run
@@ -26,6 +27,7 @@ class Predicting(Shooting):
     free: Free
     protocol: Protocol
     objective: AbstractLoss
+    clamps: tuple[Clamped, ...] = ()
 
     @property
     def extra(self) -> Array:

@@ -15,6 +15,7 @@ from .._model.neuron import State
 from .._run.loop import reverse_adjoint
 from .._run.simulate import save_V, simulate
 from ..losses import AbstractLoss
+from ._clamp import Clamped
 from ._free import Free
 from ._protocol import Protocol, run, split
 
@@ -78,13 +79,14 @@ class Shooting(AbstractProblem):
     """Each sweep is one run from its start to its end.
 
     The unknowns are the parameters, then the initial membrane potential of every sweep and
-    neuron where that is free.
+    neuron where that is free. `clamps` are compared besides.
     """
 
     model: Any
     free: Free
     protocol: Protocol
     objective: AbstractLoss
+    clamps: tuple[Clamped, ...] = ()
 
     @property
     def runs(self) -> Protocol:
@@ -115,7 +117,18 @@ class Shooting(AbstractProblem):
         return model, u[P : P + v0.size].reshape(v0.shape) * V_SCALE if self.protocol.free_v0 else v0
 
     def residuals(self, u: Array, strength: Array, adjoint: diffrax.AbstractAdjoint) -> Array:
-        return self.errors(self.traces(u, self.unpack(u)[1], strength, adjoint))
+        own = self.errors(self.traces(u, self.unpack(u)[1], strength, adjoint))
+        return self._with_clamps(own, self._of_clamps(u)) if self.clamps else own
+
+    def _of_clamps(self, u: Array) -> Array:
+        """Residuals of the currents in voltage clamp, shape (R,)."""
+        model = self.unpack(u)[0]
+        return jnp.concatenate([clamp.residuals(model) for clamp in self.clamps])
+
+    def _with_clamps(self, own: Array, others: Array) -> Array:
+        """Residuals, or their derivatives, with those of voltage clamps."""
+        share = 1 - sum(clamp.share for clamp in self.clamps)
+        return jnp.concatenate([jnp.sqrt(jnp.maximum(share, 0)) * own, others])
 
     def errors(self, V: Array) -> Array:
         """Residuals of the traces V (mV), shape (R,)."""
@@ -128,7 +141,7 @@ class Shooting(AbstractProblem):
         # A sweep depends on no other's initial potentials: one tangent moves those of all.
         def traces(x: Array) -> Array:
             at = jnp.concatenate([x[:P], u[P:rest], x[P + n :]])
-            v0 = self.unpack(at)[1] + x[P : P + n] * V_SCALE
+            v0 = self.unpack(at)[1] + x[P : P + n][None] * V_SCALE
             return self.traces(at, v0, strength, diffrax.ForwardMode())
 
         here = jnp.concatenate([u[:P], jnp.zeros(n, u.dtype), u[rest:]])
@@ -145,7 +158,14 @@ class Shooting(AbstractProblem):
             by_v0 = (one * columns[P : P + n][None]).reshape((sweeps * n,) + V.shape)
             columns = jnp.concatenate([columns[:P], by_v0, columns[P + n :]])
         r, push = jax.linearize(self.errors, V)
-        return r, jax.vmap(push, out_axes=1)(columns)
+        J = jax.vmap(push, out_axes=1)(columns)
+        if not self.clamps:
+            return r, J
+        others, push = jax.linearize(lambda x: self._of_clamps(jnp.concatenate([x, u[P:]])), u[:P])
+        by_parameters = jax.vmap(push, out_axes=1)(jnp.eye(P, dtype=u.dtype))
+        by_others = jnp.zeros((others.size, J.shape[1] - P), J.dtype)
+        J = self._with_clamps(J, jnp.concatenate([by_parameters, by_others], axis=1))
+        return self._with_clamps(r, others), J
 
 
 def flat_state(y: State) -> tuple[Array, Any]:

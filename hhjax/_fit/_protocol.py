@@ -173,7 +173,7 @@ def check_loss(loss: AbstractLoss, protocol: Protocol) -> None:
         raise TypeError(f"`loss` must return an array of residuals, got {shown(out)}.")
 
 
-def check_unit(recording: Recording, area: Any, where: str) -> None:
+def check_unit(recording: Any, area: Any, where: str) -> None:
     """Refuse currents in pA without a membrane `area` and those in µA/cm² with one, given by `where`."""
     if recording.current_unit == "pA" and area is None:
         raise ValueError(f"`data` has currents in pA: give the membrane's area in µm² by {where}.")

@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Array
 
 from .._base.tables import Printed, Table
+from ._clamp import ClampTraces
 from ._free import Free
 from ._problem import AbstractProblem
 
@@ -52,6 +53,9 @@ class Fit(Printed):
         mV, shape (sweeps, times, n); `v0`: its initial V, (sweeps, n).
     - `free`: the free parameters, as a vector and back.
     - `dt`: time step, ms; `solver`: the type of the solver.
+    - `clamps`: for each voltage-clamp recording its `name`, `unit`, `ts` (ms), command `V` (mV) and,
+        in that unit, `current` of the model and `data`, shape (sweeps, times). Without a recording in
+        current clamp `V` and `data` of the fit are of two samples that count nothing.
     - `problem`: what was minimised last, a function of unknowns; `u`: these at the end, shape (U,): the
         parameters' first, then others such as initial potentials; `count`: how many residuals there
         were. What `sample`, `profile` and `bootstrap` start from; `None` in a fit of an older file.
@@ -78,6 +82,7 @@ class Fit(Printed):
     problem: AbstractProblem | None = dataclasses.field(default=None, metadata={"spare": True})
     u: Array | None = None
     count: int | None = None
+    clamps: tuple[ClampTraces, ...] = ()
 
     @property
     def standard_errors(self) -> np.ndarray:

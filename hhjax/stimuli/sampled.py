@@ -187,17 +187,20 @@ _PA_PER_UM2 = 100.0  # 1 pA/µm² = 100 µA/cm²
 class Electrode(Checked):
     """How a recorded current reaches a cell: density = 100·current/area + offset.
 
-    Both fields can be free in [`hh.fit`][].
+    All fields can be free in [`hh.fit`][].
 
     **Fields:**
 
     - `area`: membrane area, µm², for currents in pA; `None` for currents that are
         densities (µA/cm²) already.
     - `offset`: a constant current that the record does not show, µA/cm².
+    - `series`: series resistance, MΩ, which a voltage clamp charges the membrane through; `None` for an
+        ideal clamp.
     """
 
     area: OptionalParameter = param(None, unit="µm²", positive=True)
     offset: Parameter = param(0.0, unit="µA/cm²")
+    series: OptionalParameter = param(None, unit="MΩ", positive=True)
 
     beside_a_model: ClassVar[str] = "electrode"
     """What names of parameters call it in a pair with a model."""
