@@ -176,7 +176,7 @@ class Current(AbstractLoss):
     **Fields:**
 
     - `sd`: what counts as 1, positive, in the unit of the recording; by default the noise from sample to
-        sample, from second differences of the data (or 0.1 % of their size, if that is more).
+        sample, from second differences of the data (at least 1e-4 of their size).
     - `start`, `stop`: the part of each sweep that counts, ms, samples at both ends included.
     """
 
@@ -194,7 +194,7 @@ class Current(AbstractLoss):
         data = np.asarray(target, float)
         # The median is no matter of the few samples at jumps. Independent errors: a variance of 1 + 4 + 1.
         noise = 1.4826 * np.nanmedian(np.abs(np.diff(data, n=2, axis=1))) / np.sqrt(6)
-        least = 1e-3 * np.nanmax(np.abs(data))
+        least = 1e-4 * np.nanmax(np.abs(data))
         return put(self, sd=jnp.asarray(np.nanmax([noise, least, 1e-12]), target.dtype))
 
     def __call__(self, ts: Array, V: Array, target: Array) -> Array:
