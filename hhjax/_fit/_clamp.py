@@ -202,6 +202,12 @@ def parts(data: Any, loss: Any, v0: Any, model: Any, dt: float | None, solver: A
     return Parts(still, _Nothing(), rest, made)
 
 
+def named(objective: AbstractLoss, clamps: tuple[Clamped, ...]) -> str:
+    """The classes of all losses of a fit."""
+    losses = [x for x in (objective, *(clamp.objective for clamp in clamps)) if not isinstance(x, _Nothing)]
+    return ", ".join(dict.fromkeys(type(x).__name__.lstrip("_") for x in losses))
+
+
 def clamped(recording: VoltageClampRecording, model: Any, dt: float | None, solver: Any) -> Clamped:
     """A voltage-clamp recording for a model, by itself."""
     network, electrode = split(model)

@@ -50,9 +50,9 @@ class Filter(AbstractStepper):
         return self.stepper.init(network, t, dt, y0, stimulus)
 
     def step(self, network, t, dt, z, stimulus, key):
-        y = self.stepper.output(network, z)
-        error = jnp.where(jnp.isnan(stimulus.V), 0.0, stimulus.V - y.V)
-        z = self.stepper.init(network, t, dt, y.replace(V=y.V + self.gain * error), stimulus)
+        V = self.stepper.output(network, z).V
+        V = V + self.gain * jnp.where(jnp.isnan(stimulus.V), 0.0, stimulus.V - V)
+        z = self.stepper.with_V(network, t, dt, z, V, stimulus.stimulus)
         return self.stepper.step(network, t, dt, z, stimulus.stimulus, key)
 
     def output(self, network, z):
@@ -60,3 +60,6 @@ class Filter(AbstractStepper):
 
     def with_coupling(self, network, t, dt, z, y, stimulus):
         return self.stepper.with_coupling(network, t, dt, z, y, stimulus)
+
+    def with_V(self, network, t, dt, z, V, stimulus):
+        return self.stepper.with_V(network, t, dt, z, V, stimulus)

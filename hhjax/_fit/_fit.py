@@ -10,14 +10,15 @@ import numpy as np
 from jaxtyping import Array
 
 from .._base.arguments import check_kind
-from .._base.host import check_meter, Progress
+from .._base.host import check_meter, Progress, warn
 from .._base.parameters import cast_floats, check_size, run_dtype, shown
 from .._base.random import check_key
 from ..losses import AbstractLoss, as_loss, Prediction, Trace
 from ..steppers.solvers import solver_name
-from ._clamp import ClampTraces, parts
+from ._clamp import ClampTraces, named, parts
 from ._free import Free, resolve, Where
 from ._guide import MultipleShooting, Nudging, release, stages
+from ._look import choose
 from ._prediction import Predicting
 from ._problem import AbstractProblem, Shooting
 from ._protocol import check_loss, check_model, protocol_of, run, split
@@ -70,9 +71,10 @@ def fit(
         dict; `None` in place of a number or a pair for the limits of the model's own field, such as
         positive conductances. The parameters stay strictly within.
     - `mask`: likewise one boolean array each, true where an entry is free; `None` for all.
-    - `loss`: see `hh.losses`, by default `hh.losses.Trace()`, and for voltage clamp
-        `hh.losses.Current()`. For a list of recordings a list of losses, or one for that in current clamp.
-        Every sample counts the same, in units of its `sd`.
+    - `loss`: see `hh.losses`; by default [`hh.losses.Prediction`][] where the data show noise of the
+        cell and [`hh.losses.Trace`][] elsewhere, and the fit says which and why. For voltage
+        clamp [`hh.losses.Current`][]. For a list of recordings a list of losses, or one for that in current
+        clamp. Every sample counts the same, in units of its `sd`.
     - `method`: `"lm"`, Levenberg-Marquardt with a forward-mode Jacobian (optimistix), for
         up to some tens of parameters; or any optax optimiser, for many.
     - `guide`: for long spiking traces [`hh.Nudging`][] or [`hh.MultipleShooting`][]; by
@@ -103,7 +105,8 @@ def fit(
     model, network = cast_floats(model, dtype), cast_floats(network, dtype)
     data, loss, v0, clamps = parts(data, loss, v0, model, dt, solver)
     protocol = protocol_of(data, network, electrode, dt, solver, v0, dtype)
-    objective = cast_floats(as_loss(Trace() if loss is None else loss), dtype)
+    loss, why = choose(protocol) if loss is None else (as_loss(loss), "")
+    objective = cast_floats(loss, dtype)
     objective = objective.made_for(protocol.times, protocol.target)
     objective.watch(protocol.times, protocol.target)
     optimiser = hasattr(method, "init") and hasattr(method, "update") and not isinstance(method, type)
@@ -150,7 +153,10 @@ def fit(
             "Every start blew up: its run turned infinite or NaN. Take a smaller `dt`, tighter `bounds` or a "
             "model that runs with hh.simulate."
         )
-    return _result(problem, before, solved, score, best, np.concatenate(histories)[:, best], runs)
+    found = _result(problem, before, solved, score, best, np.concatenate(histories)[:, best], runs, why)
+    if found.doubts:
+        warn("This fit is in doubt: " + "; ".join(found.doubts) + ".")
+    return found
 
 
 @eqx.filter_jit
@@ -212,6 +218,22 @@ def _jacobian(problem: Shooting, u: Array) -> tuple[Array, Array]:
     return problem.compressed(u, jnp.zeros((), u.dtype))
 
 
+_ENOUGH = 1e-2  # of the greatest singular value, down to which float32 tells the slopes of unknowns apart
+
+
+def _slopes(problem: Shooting, u: Array, known: tuple[Array, Array] | None) -> tuple[Array, Array]:
+    """Residuals and their Jacobian at u, with the digits that standard errors need."""
+    r, J = _jacobian(problem, u) if known is None else known
+    if J.dtype == jnp.float64:
+        return r, J
+    size = np.linalg.norm(J, axis=0)
+    singular = np.linalg.svd(np.asarray(J) / np.where(size > 0, size, 1.0), compute_uv=False)
+    if np.isfinite(singular).all() and singular[-1] > _ENOUGH * singular[0]:
+        return r, J
+    with jax.enable_x64(True):
+        return _jacobian(*cast_floats((problem, u), jnp.float64))
+
+
 def _result(
     problem: Shooting,
     before: Array,
@@ -220,6 +242,7 @@ def _result(
     best: int,
     history: np.ndarray,
     runs: int,
+    why: str,
 ) -> Fit:
     free, protocol = problem.free, problem.protocol
     count = len(free.names)
@@ -229,7 +252,7 @@ def _result(
     if solved.slopes is None and count > _MANY:
         known = no_uncertainty(count)
     else:
-        r, J = _jacobian(problem, u) if solved.slopes is None else (x[best] for x in solved.slopes)
+        r, J = _slopes(problem, u, solved.slopes and tuple(x[best] for x in solved.slopes))
         known = uncertainty(r, J, int(number), slopes)
     after = np.asarray(_to_values(free, solved.u))
     return Fit(
@@ -250,6 +273,9 @@ def _result(
         free=free,
         dt=protocol.dt,
         solver=solver_name(protocol.solver),
+        objective=named(problem.objective, problem.clamps),
+        why=why,
+        noise=problem.noise(u) if isinstance(problem, Predicting) else None,
         problem=problem,
         u=u,
         count=int(number),

@@ -3,13 +3,16 @@
 from typing import Any
 
 import diffrax
+import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array
 
-from ..losses import AbstractLoss
+from ..losses import Prediction
 from ._clamp import Clamped
 from ._free import Free
+from ._look import Noise
 from ._problem import Shooting
 from ._protocol import Protocol, run
 
@@ -26,16 +29,37 @@ class Predicting(Shooting):
     model: Any
     free: Free
     protocol: Protocol
-    objective: AbstractLoss
+    objective: Prediction
     clamps: tuple[Clamped, ...] = ()
 
     @property
     def extra(self) -> Array:
-        return jnp.zeros(self.protocol.v0.shape[1], self.protocol.v0.dtype)  # K of ½
+        v0 = self.protocol.v0
+        return jnp.zeros(v0.shape[1] if self.objective.process is None else 0, v0.dtype)  # K of ½
+
+    @property
+    def sampling(self) -> float:
+        """Time from one sample to the next, ms."""
+        return self.protocol.dt * self.protocol.stride
 
     def gain(self, u: Array) -> Array:
         """The share K, shape (n,)."""
-        return jax.nn.sigmoid(u[u.size - self.extra.size :])
+        if self.objective.process is None:
+            return jax.nn.sigmoid(u[u.size - self.extra.size :])
+        given, _ = self.objective.steady(self.sampling)
+        return jnp.broadcast_to(given.astype(u.dtype), self.protocol.v0.shape[1:])
+
+    def noise(self, u: Array) -> Noise:
+        """The noise of which this is the steady filter: K²·S per sample in the cell and (1 − K)·S of a
+        reading, S the variance of the errors."""
+        errors = np.asarray(_predicted(self, u)) - np.asarray(self.protocol.target)
+        S, K = np.nanmean(errors[:, 1:] ** 2, axis=(0, 1)), np.asarray(self.gain(u))
+        return Noise(K * np.sqrt(S / self.sampling), np.sqrt((1 - K) * S))
 
     def traces(self, u: Array, v0: Array, strength: Array, adjoint: diffrax.AbstractAdjoint) -> Array:
         return run(self.protocol, self.unpack(u)[0], v0, strength, adjoint, gain=self.gain(u)).V
+
+
+@eqx.filter_jit
+def _predicted(problem: Predicting, u: Array) -> Array:
+    return problem.traces(u, problem.unpack(u)[1], jnp.zeros((), u.dtype), diffrax.ForwardMode())

@@ -71,7 +71,7 @@ class Score:
         return "\n".join(lines)
 
 
-def _known_spikes(ts: Any, V: np.ndarray, threshold: float) -> np.ndarray:
+def known_spikes(ts: Any, V: np.ndarray, threshold: float) -> np.ndarray:
     """The times at which a trace crosses the threshold between two samples that are there."""
     at = jnp.asarray(ts)
     trace, known = filled(at, jnp.asarray(V, at.dtype))
@@ -121,7 +121,7 @@ def score(
     spikes_data, gamma, rmse = np.full((3, *shape), np.nan)
     for at in np.ndindex(shape):
         pair = [x[at[0], :, at[1]] for x in (target, V)]
-        found = [_known_spikes(ts, x, threshold) for x in pair]
+        found = [known_spikes(ts, x, threshold) for x in pair]
         finite, below = np.isfinite(pair[1]).all(), ~np.isnan(pair[0])
         spikes_model[at] = len(found[1]) if finite else -1
         if not below.any():
