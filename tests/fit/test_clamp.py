@@ -96,6 +96,9 @@ def test_eight_kinetic_parameters_from_two_protocols():
     (traces,) = fit.clamps
     assert np.std(np.asarray(traces.current) - clean) < 1.0  # far less than the noise
     np.testing.assert_array_equal(traces.V, V)
+    drawn = hh.plot.fit(fit, sweeps=[4])
+    np.testing.assert_array_equal(drawn[1].get_ydata(), traces.current[4])
+    assert drawn[0].axes.get_ylabel() == "Current (µA/cm²)"
 
 
 def passive_data():
