@@ -220,7 +220,7 @@ def fast_spiking() -> Neuron:
     Channels `na` ([`hh.channels.BoltzmannSodium`][], g = 80 mS/cm²), `kv3` (45), `kv1` (0.15) and `leak`
     (0.15, −70); C = 1 µF/cm². Made to have spikes of 0.32 ms at half their height (D. A. McCormick et al., J.
     Neurophysiol. 54 (1985) 782-806) and not to adapt (B. Cauli et al., J. Neurosci. 17 (1997) 3894-3906). It
-    rests at −70.19 mV, and fires from 3 µA/cm² on; at 15 µA/cm² at 270 Hz.
+    rests at −70.19 mV, and fires from 2.45 µA/cm² on; at 15 µA/cm² at 270 Hz.
     """
     channels = {
         "na": BoltzmannSodium(
@@ -240,7 +240,7 @@ def regular_spiking() -> Neuron:
     rectifier), `m` (0.3) and `leak` (0.05, −72); C = 1 µF/cm². Made to have spikes of 0.80 ms at half their
     height (D. A. McCormick et al., J. Neurophysiol. 54 (1985) 782-806) and a rate that falls by some 66 %
     within 200 ms (pyramidal cells in B. Cauli et al., J. Neurosci. 17 (1997) 3894-3906, table 1). It rests at
-    −73.84 mV, and fires from 0.75 µA/cm² on; at 4 µA/cm² at first at 130 Hz, in the end at 33.
+    −73.84 mV, and fires from 0.46 µA/cm² on; at 4 µA/cm² at first at 130 Hz, in the end at 33.
     """
     channels = {
         "na": BoltzmannSodium(
