@@ -84,18 +84,20 @@ from .channels._kinetics import (
 from .channels._markov import MarkovChannel as MarkovChannel
 from .neurons import (
     connor_stevens as connor_stevens,
+    fast_spiking as fast_spiking,
     morris_lecar as morris_lecar,
     pospischil_fs as pospischil_fs,
     pospischil_ib as pospischil_ib,
     pospischil_lts as pospischil_lts,
     pospischil_rs as pospischil_rs,
+    regular_spiking as regular_spiking,
     squid_axon as squid_axon,
     thalamic_relay as thalamic_relay,
     thalamic_reticular as thalamic_reticular,
     traub_miles as traub_miles,
     wang_buzsaki as wang_buzsaki,
 )
-from .recordings import Recording as Recording
+from .recordings import Recording as Recording, VoltageClampRecording as VoltageClampRecording
 from .steppers import AbstractStepper as AbstractStepper
 from .steppers.solvers import as_diffrax as as_diffrax
 from .stimuli import (

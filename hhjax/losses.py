@@ -200,6 +200,40 @@ class Prediction(Trace):
         return residuals if self.process is None else residuals / _like(self.steady(ts[1] - ts[0])[1], V)
 
 
+class Current(AbstractLoss):
+    """Difference of the currents of a voltage clamp, sample by sample.
+
+    **Fields:**
+
+    - `sd`: what counts as 1, positive, in the unit of the recording; by default the noise from sample to
+        sample, from second differences of the data (at least 1e-4 of their size).
+    - `start`, `stop`: the part of each sweep that counts, ms, samples at both ends included.
+    """
+
+    sd: OptionalParameter = param(None, positive=True)
+    start: float = -jnp.inf
+    stop: float = jnp.inf
+
+    def _check_made(self) -> None:
+        as_window(self.start, self.stop)
+
+    def made_for(self, ts: Array, target: Array) -> AbstractLoss:
+        _check_window(self, ts)
+        if self.sd is not None:
+            return self
+        data = np.asarray(target, float)
+        # The median is no matter of the few samples at jumps. Independent errors: a variance of 1 + 4 + 1.
+        noise = 1.4826 * np.nanmedian(np.abs(np.diff(data, n=2, axis=1))) / np.sqrt(6)
+        least = 1e-4 * np.nanmax(np.abs(data))
+        return put(self, sd=jnp.asarray(np.nanmax([noise, least, 1e-12]), target.dtype))
+
+    def __call__(self, ts: Array, V: Array, target: Array) -> Array:
+        if self.sd is None:
+            return self.made_for(ts, target)(ts, V, target)
+        valid = jnp.isfinite(target) & takes_samples(ts, self.start, self.stop)[None, :, None]
+        return _normalised((V - jnp.where(valid, target, 0.0)) / self.sd.astype(V.dtype), valid)
+
+
 class SpikeTimes(AbstractLoss):
     """Difference of spike times, first with first, second with second and so on.
 

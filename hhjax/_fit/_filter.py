@@ -50,6 +50,7 @@ class Filter(AbstractStepper):
         return self.stepper.init(network, t, dt, y0, stimulus)
 
     def step(self, network, t, dt, z, stimulus, key):
+        assert isinstance(stimulus, Reading)
         V = self.stepper.output(network, z).V
         V = V + self.gain * jnp.where(jnp.isnan(stimulus.V), 0.0, stimulus.V - V)
         z = self.stepper.with_V(network, t, dt, z, V, stimulus.stimulus)

@@ -13,7 +13,8 @@ from .._base.arguments import as_host, as_number, check_kind
 from .._base.parameters import cast_floats, run_dtype
 from .._base.swings import swings_below, warn_of_swings
 from .._run.spikes import coincidence_factor, concrete_spike_times, filled
-from ..recordings import Recording
+from ..recordings import Recording, VoltageClampRecording
+from ._clamp import clamped, current_of
 from ._protocol import check_model, Protocol, protocol_of, run, split
 
 
@@ -35,12 +36,15 @@ def replay(
     (sweeps, n) or `"rest"`, by default that of the first sample.
 
     **Returns:** what the electrode reads at the times of the recording, mV, shape (sweeps, times, n). NaN
-    where a run blew up.
+    where a run blew up. Of an [`hh.VoltageClampRecording`][] the current at its commands, in its unit, shape
+    (sweeps, times).
 
     **Raises:** `ValueError` and `TypeError` for a model and data that do not go together.
     """
     network, electrode = split(check_model(model))
     dtype = run_dtype(network)
+    if isinstance(data, VoltageClampRecording):
+        return current_of(clamped(data, model, dt, solver), cast_floats(model, dtype))
     drive = {"initial": initial, "held": held, "holding": holding}
     protocol = protocol_of(data, network, electrode, dt, solver, v0, dtype, **drive)
     return _run(protocol, cast_floats(model, dtype))

@@ -11,6 +11,7 @@ from jaxtyping import Array
 
 from .._base.tables import Printed, Table
 from .._model.neuron import State
+from ._clamp import ClampTraces
 from ._doubts import doubts
 from ._free import Free
 from ._look import Noise
@@ -57,6 +58,9 @@ class Fit(Printed):
         [`hh.replay`][]; `v0`: its V, mV.
     - `free`: the free parameters, as a vector and back.
     - `dt`: time step, ms; `solver`: the type of the solver.
+    - `clamps`: for each voltage-clamp recording its `name`, `unit`, `ts` (ms), command `V` (mV) and,
+        in that unit, `current` of the model and `data`, shape (sweeps, times). Without a recording in
+        current clamp `V` and `data` of the fit are of two samples that count nothing.
     - `objective`: the class of the loss, and `why` it was taken, if [`hh.fit`][] chose it; `noise`: with
         [`hh.losses.Prediction`][], the noise in the cell (`process`, mV/√ms) and of a reading
         (`reading`, mV), each of shape (n,).
@@ -90,6 +94,7 @@ class Fit(Printed):
     u: Array | None = None
     count: int | None = None
     initial: State | None = None  # of a fit in an older file
+    clamps: tuple[ClampTraces, ...] = ()
 
     @property
     def standard_errors(self) -> np.ndarray:
@@ -188,17 +193,34 @@ class Fit(Printed):
         error = np.where(np.isnan(data), np.nan, np.asarray(self.V) - data)
         return np.sqrt(np.nanmean(error**2, axis=1))
 
+    @property
+    def holds_currents_alone(self) -> bool:
+        """Whether all recordings were in voltage clamp."""
+        return bool(self.clamps) and np.shape(self.ts) == (2,)
+
     def plot(
-        self, *, sweeps: Sequence[int] | None = None, neuron: int = 0, axes: Any = None, **style: Any
+        self,
+        *,
+        sweeps: Sequence[int] | None = None,
+        neuron: int = 0,
+        clamp: int | None = None,
+        axes: Any = None,
+        **style: Any,
     ) -> Any:
         """Data against fit; see [`hh.plot.fit`][]."""
         from .._draw import overlay  # and matplotlib with it
 
-        chosen = list(range(min(len(self.data), 4)) if sweeps is None else sweeps)
-        errors = self.rmse()[chosen, neuron]
-        titles = [f"sweep {sweep}, RMSE {error:.2f} mV" for sweep, error in zip(chosen, errors)]
-        data, model = (np.asarray(x)[chosen, :, neuron] for x in (self.data, self.V))
-        return overlay(self.ts, data, model, titles, axes=axes, **style)
+        ts, data, model = self.ts, *(np.asarray(x)[..., neuron] for x in (self.data, self.V))
+        unit, label = "mV", "Membrane\npotential (mV)"
+        if clamp is not None or self.holds_currents_alone:
+            one = self.clamps[clamp or 0]
+            ts, data, model, unit = one.ts, np.asarray(one.data), np.asarray(one.current), one.unit
+            label = f"Current ({unit})"
+        chosen = list(range(min(len(data), 4)) if sweeps is None else sweeps)
+        data, model = data[chosen], model[chosen]
+        errors = np.sqrt(np.nanmean((model - data) ** 2, axis=1))
+        titles = [f"sweep {sweep}, RMSE {error:.2f} {unit}" for sweep, error in zip(chosen, errors)]
+        return overlay(ts, data, model, titles, label=label, axes=axes, **style)
 
 
 @dataclasses.dataclass(frozen=True)

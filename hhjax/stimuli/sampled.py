@@ -16,7 +16,6 @@ from .._base.parameters import (
     OptionalParameter,
     param,
     Parameter,
-    shown,
     warn_of_SI,
 )
 from ._base import _Line, as_stimulus, Scaled, Stimulus
@@ -196,7 +195,8 @@ class Electrode(Checked):
     - `bridge`: resistance between the amplifier and the cell that the amplifier does not balance, MΩ:
         all of the series resistance without a bridge balance, negative where it is balanced too far.
         Needs currents in pA.
-    - `series`: series resistance of the pipette, MΩ, balanced or not, which makes the filter.
+    - `series`: series resistance of the pipette, MΩ, balanced or not, which makes the filter and through
+        which a voltage clamp charges the membrane; `None` for an ideal clamp.
     - `capacitance`: of the pipette, pF, as far as the amplifier does not neutralise it. The filter alone
         is modelled: of the current, all reaches the cell.
     - `junction`: liquid junction potential, mV, of the bath relative to the pipette, by which a reading
@@ -220,11 +220,8 @@ class Electrode(Checked):
             raise ValueError(
                 "`bridge` needs a current in pA: give the `area` of the membrane (µm²) too, got area=None."
             )
-        if (self.series is None) != (self.capacitance is None):
-            raise ValueError(
-                "`series` (MΩ) and `capacitance` (pF) must be given together, since their product alone "
-                f"counts, got {shown(self.series)} and {shown(self.capacitance)}."
-            )
+        if self.capacitance is not None and self.series is None:
+            raise ValueError("`capacitance` makes a filter with `series` (MΩ): give it too, got series=None.")
 
     def stimulus(self, current: Stimulus) -> Stimulus:
         """The recorded `current` (pA, or µA/cm² without an area) as a stimulus in µA/cm²."""
