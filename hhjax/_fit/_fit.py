@@ -13,6 +13,7 @@ from .._base.arguments import check_kind
 from .._base.host import check_meter, Progress, warn
 from .._base.parameters import cast_floats, check_size, run_dtype, shown
 from .._base.random import check_key
+from .._model.neuron import State
 from ..losses import AbstractLoss, as_loss, Prediction, Trace
 from ..steppers.solvers import solver_name
 from ._clamp import ClampTraces, named, parts
@@ -48,6 +49,9 @@ def fit(
     dt: float | None = None,
     solver: Any = "strang",
     v0: Any = None,
+    initial: Any = "rest",
+    held: bool | None = None,
+    holding: Any = 0.0,
     progress_meter: diffrax.AbstractProgressMeter = diffrax.TextProgressMeter(minimum_increase=0.1),
 ) -> Fit:
     """Estimate parameters of a model from recorded voltages, or currents in voltage clamp.
@@ -84,13 +88,24 @@ def fit(
         scored as the guided stages leave it.
     - `starts`: how many, the model itself and random ones, run as one batch; or an array
         of shape (starts, P).
-    - `spread`: random starts lie uniformly within this fraction of each parameter.
+    - `spread`: random starts of a parameter that has `bounds` on both sides lie uniformly between
+        them, by its logarithm where the lower one is positive; of others uniformly within this
+        fraction of the model's own value.
     - `key`: a `jax.random.key`, for random starts.
     - `dt`: time step, ms, a whole fraction of the sampling interval; by default the
         largest that is at most 0.025 ms.
     - `solver`: see [`hh.simulate`][].
-    - `v0`: initial membrane potential, mV, scalar or (sweeps, n), with the gates at rest
-        there; by default free, one for each sweep and neuron, from the first sample on.
+    - `v0`: initial membrane potential, mV, scalar or (sweeps, n); or `"rest"`, where the model
+        rests in the current of the first sample. By default free, one for each sweep and neuron,
+        from the first sample on.
+    - `initial`: the gates and concentrations as a sweep begins: `"rest"`, for that V; `"zero"`,
+        all gates at 0, with which Brian 2 starts where nothing is said; `"free"`, an unknown for
+        each, in each sweep and neuron; or all of the state, V as well, as an [`hh.State`][] with arrays of
+        shape (n,) or (sweeps, n), or a list of one for each sweep.
+    - `held`: whether each value of the current holds until the next sample, or is linear between
+        them; by default as the recording says.
+    - `holding`: a constant current besides the recorded one, in its unit, scalar, (sweeps,) or
+        (sweeps, n).
     - `progress_meter`: one of diffrax's; counts iterations of all stages.
 
     **Returns:** an [`hh.Fit`][].
@@ -103,8 +118,9 @@ def fit(
     network, electrode = split(model)
     dtype = run_dtype(network)
     model, network = cast_floats(model, dtype), cast_floats(network, dtype)
-    data, loss, v0, clamps = parts(data, loss, v0, model, dt, solver)
-    protocol = protocol_of(data, network, electrode, dt, solver, v0, dtype)
+    data, loss, v0, initial, clamps = parts(data, loss, v0, initial, model, dt, solver)
+    drive = {"initial": initial, "held": held, "holding": holding}
+    protocol = protocol_of(data, network, electrode, dt, solver, v0, dtype, **drive)
     loss, why = choose(protocol) if loss is None else (as_loss(loss), "")
     objective = cast_floats(loss, dtype)
     objective = objective.made_for(protocol.times, protocol.target)
@@ -197,15 +213,15 @@ def _compares_traces(loss: AbstractLoss) -> bool:
 
 
 @eqx.filter_jit
-def _at_optimum(problem: Shooting, u: Array) -> tuple[Any, Array, Array, Array, Array]:
-    """The fitted model, its initial potentials and traces, the slopes of its parameters by the
-    unknowns, and how many residuals there are."""
-    model, v0 = problem.unpack(u)
-    V = run(problem.protocol, model, v0, jnp.zeros((), u.dtype)).V
+def _at_optimum(problem: Shooting, u: Array) -> tuple[Any, State, Array, Array, Array]:
+    """The fitted model, its first states and traces, the slopes of its parameters by the unknowns, and how
+    many residuals there are."""
+    model, begin = problem.unpack(u)
+    V = run(problem.protocol, model, begin, jnp.zeros((), u.dtype))
     params = u[: len(problem.free.names)]
     slopes = jax.jvp(problem.free.to_values, (params,), (jnp.ones_like(params),))[1]
     residuals = problem.residuals(u, jnp.zeros((), u.dtype), diffrax.ForwardMode())
-    return model, v0, V, slopes, (residuals != 0).sum()
+    return model, problem.protocol.begin(model, begin), V, slopes, (residuals != 0).sum()
 
 
 @eqx.filter_jit
@@ -247,7 +263,7 @@ def _result(
     free, protocol = problem.free, problem.protocol
     count = len(free.names)
     u = solved.u[best]
-    model, v0, V, slopes, number = _at_optimum(problem, u)
+    model, initial, V, slopes, number = _at_optimum(problem, u)
     problem.objective.watch(protocol.times, V)
     if solved.slopes is None and count > _MANY:
         known = no_uncertainty(count)
@@ -269,7 +285,7 @@ def _result(
         ts=protocol.ts,
         V=V,
         data=protocol.target,
-        v0=v0,
+        v0=initial.V,
         free=free,
         dt=protocol.dt,
         solver=solver_name(protocol.solver),
@@ -280,4 +296,5 @@ def _result(
         u=u,
         count=int(number),
         clamps=_of_clamps(problem, model) if problem.clamps else (),
+        initial=initial,
     )

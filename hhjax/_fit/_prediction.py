@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import diffrax
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -34,8 +33,8 @@ class Predicting(Shooting):
 
     @property
     def extra(self) -> Array:
-        v0 = self.protocol.v0
-        return jnp.zeros(v0.shape[1] if self.objective.process is None else 0, v0.dtype)  # K of ½
+        target = self.protocol.target
+        return jnp.zeros(target.shape[2] if self.objective.process is None else 0, target.dtype)  # K of ½
 
     @property
     def sampling(self) -> float:
@@ -47,7 +46,7 @@ class Predicting(Shooting):
         if self.objective.process is None:
             return jax.nn.sigmoid(u[u.size - self.extra.size :])
         given, _ = self.objective.steady(self.sampling)
-        return jnp.broadcast_to(given.astype(u.dtype), self.protocol.v0.shape[1:])
+        return jnp.broadcast_to(given.astype(u.dtype), self.protocol.target.shape[2:])
 
     def noise(self, u: Array) -> Noise:
         """The noise of which this is the steady filter: K²·S per sample in the cell and (1 − K)·S of a
@@ -56,10 +55,7 @@ class Predicting(Shooting):
         S, K = np.nanmean(errors[:, 1:] ** 2, axis=(0, 1)), np.asarray(self.gain(u))
         return Noise(K * np.sqrt(S / self.sampling), np.sqrt((1 - K) * S))
 
-    def traces(self, u: Array, v0: Array, strength: Array, adjoint: diffrax.AbstractAdjoint) -> Array:
-        return run(self.protocol, self.unpack(u)[0], v0, strength, adjoint, gain=self.gain(u)).V
-
 
 @eqx.filter_jit
 def _predicted(problem: Predicting, u: Array) -> Array:
-    return problem.traces(u, problem.unpack(u)[1], jnp.zeros((), u.dtype), diffrax.ForwardMode())
+    return run(problem.protocol, *problem.unpack(u), jnp.zeros((), u.dtype), gain=problem.gain(u))

@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Array
 
 from .._base.tables import Printed, Table
+from .._model.neuron import State
 from ._clamp import ClampTraces
 from ._doubts import doubts
 from ._free import Free
@@ -51,8 +52,10 @@ class Fit(Printed):
     - `runs`: how many forward runs the whole fit came to, each sweep's run counted once
         per start: a Jacobian counts one for the run and one for each tangent it pushes
         through, a gradient five.
-    - `ts`: ms, from the start of a sweep; `V` of the free-running fitted model and `data`,
-        mV, shape (sweeps, times, n); `v0`: its initial V, (sweeps, n).
+    - `ts`: ms, from the start of a sweep; `V` of the free-running fitted model, as its electrode reads
+        it, and `data`, mV, shape (sweeps, times, n).
+    - `initial`: the first state of every sweep, an [`hh.State`][] with arrays of shape (sweeps, n), for
+        [`hh.replay`][]; `v0`: its V, mV.
     - `free`: the free parameters, as a vector and back.
     - `dt`: time step, ms; `solver`: the type of the solver.
     - `clamps`: for each voltage-clamp recording its `name`, `unit`, `ts` (ms), command `V` (mV) and,
@@ -90,6 +93,7 @@ class Fit(Printed):
     problem: AbstractProblem | None = dataclasses.field(default=None, metadata={"spare": True})
     u: Array | None = None
     count: int | None = None
+    initial: State | None = None  # of a fit in an older file
     clamps: tuple[ClampTraces, ...] = ()
 
     @property

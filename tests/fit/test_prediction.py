@@ -88,7 +88,9 @@ def test_a_spiking_cell_with_noise_is_recovered():
     """Which the default for data without noise is not: its spikes come when the noise says."""
     truth, names = hh.neurons.pospischil_fs(), ["na.g", "k.g", "leak.g", "C"]
     noisy = hh.Network(truth, noise=hh.CurrentNoise(1.0))
-    run = hh.simulate(noisy, t1=150.0, dt=0.025, stimulus=3.0, key=jax.random.key(1), solver="strang_maruyama")
+    run = hh.simulate(
+        noisy, t1=150.0, dt=0.025, stimulus=3.0, key=jax.random.key(1), solver="strang_maruyama"
+    )
     data = hh.Recording(run.ts, np.full((1, run.ts.size), 3.0), run.V[None, :, 0])
     start = hh.replace(truth, {"na.g": 40.0, "k.g": 15.0})
     fit = hh.fit(start, data, where=names, steps=30, **QUIET)
@@ -141,7 +143,9 @@ def test_a_fit_says_what_speaks_against_it():
     run = hh.simulate(hh.squid_axon(), t1=40.0, dt=0.05, stimulus=10.0)
     data = (run.ts, np.full(run.ts.size, 10.0), run.V[:, 0])
     start = hh.replace(hh.squid_axon(), {"na.g": 10.0})
-    with pytest.warns(UserWarning, match=r"in doubt: spikes: 1 in .*, 3 in the data; na\.g is at its bound of 20"):
+    with pytest.warns(
+        UserWarning, match=r"in doubt: spikes: 1 in .*, 3 in the data; na\.g is at its bound of 20"
+    ):
         fit = hh.fit(start, data, where="na.g", bounds=(5.0, 20.0), dt=0.05, steps=20, **QUIET)
     assert any(line.startswith("in doubt: ") for line in str(fit).splitlines())
     assert not hh.fit(hh.squid_axon(), data, where="na.g", dt=0.05, steps=2, **QUIET).doubts
