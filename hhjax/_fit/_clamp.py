@@ -77,6 +77,7 @@ class Clamped(eqx.Module):
 
     def _measured(self, network: Network, electrode: Electrode, V: Array) -> Array:
         """Of one sweep, without leak subtraction."""
+        V = V if electrode.junction is None else V - electrode.junction
         if electrode.series is None:
             density = _ideal(network, V, self.sampling) - electrode.offset
         else:
@@ -149,15 +150,16 @@ class _Nothing(AbstractLoss):
 
 
 class Parts(NamedTuple):
-    """What a fit compares: a current-clamp recording with loss and initial V, and those in voltage clamp."""
+    """What a fit compares: a current-clamp recording with loss and beginning, and those in voltage clamp."""
 
     data: Any
     loss: Any
     v0: Any
+    initial: Any
     clamps: tuple[Clamped, ...]
 
 
-def parts(data: Any, loss: Any, v0: Any, model: Any, dt: float | None, solver: Any) -> Parts:
+def parts(data: Any, loss: Any, v0: Any, initial: Any, model: Any, dt: float | None, solver: Any) -> Parts:
     """The recordings of a fit, each with its loss.
 
     Without one of current clamp a stand-in of two samples takes its place, of which nothing is compared.
@@ -168,7 +170,7 @@ def parts(data: Any, loss: Any, v0: Any, model: Any, dt: float | None, solver: A
     clamps = [x for x in given if isinstance(x, VoltageClampRecording)]
     others = [x for x in given if not isinstance(x, VoltageClampRecording)]
     if not clamps and not several:
-        return Parts(data, loss, v0, ())
+        return Parts(data, loss, v0, initial, ())
     if len(others) > 1:
         raise ValueError(
             "`data` must have one recording in current clamp, besides those in voltage clamp: put all sweeps "
@@ -195,11 +197,11 @@ def parts(data: Any, loss: Any, v0: Any, model: Any, dt: float | None, solver: A
         for x, part, count in zip(clamps, of_clamps, counts)
     )
     if others:
-        return Parts(others[0], own, v0, made)
+        return Parts(others[0], own, v0, initial, made)
     step = _FINEST if dt is None else dt
     rest = float(clamps[0].V[0, 0])
     still = Recording([0.0, step], [0.0, 0.0], [rest, rest], clamps[0].current_unit)
-    return Parts(still, _Nothing(), rest, made)
+    return Parts(still, _Nothing(), rest, "rest", made)
 
 
 def named(objective: AbstractLoss, clamps: tuple[Clamped, ...]) -> str:

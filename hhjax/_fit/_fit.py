@@ -118,8 +118,8 @@ def fit(
     network, electrode = split(model)
     dtype = run_dtype(network)
     model, network = cast_floats(model, dtype), cast_floats(network, dtype)
+    data, loss, v0, initial, clamps = parts(data, loss, v0, initial, model, dt, solver)
     drive = {"initial": initial, "held": held, "holding": holding}
-    data, loss, v0, clamps = parts(data, loss, v0, model, dt, solver)
     protocol = protocol_of(data, network, electrode, dt, solver, v0, dtype, **drive)
     loss, why = choose(protocol) if loss is None else (as_loss(loss), "")
     objective = cast_floats(loss, dtype)
@@ -296,6 +296,6 @@ def _result(
         problem=problem,
         u=u,
         count=int(number),
-        initial=initial,
         clamps=_of_clamps(problem, model) if problem.clamps else (),
+        initial=initial,
     )

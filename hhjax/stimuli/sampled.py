@@ -195,8 +195,8 @@ class Electrode(Checked):
     - `bridge`: resistance between the amplifier and the cell that the amplifier does not balance, MΩ:
         all of the series resistance without a bridge balance, negative where it is balanced too far.
         Needs currents in pA.
-    - `series`: series resistance of the pipette, MΩ, balanced or not, which makes the filter and through
-        which a voltage clamp charges the membrane; `None` for an ideal clamp.
+    - `series`: series resistance of the pipette, MΩ, balanced or not, which makes the filter. In voltage
+        clamp the membrane is charged through it; without one the clamp is ideal.
     - `capacitance`: of the pipette, pF, as far as the amplifier does not neutralise it. The filter alone
         is modelled: of the current, all reaches the cell.
     - `junction`: liquid junction potential, mV, of the bath relative to the pipette, by which a reading
@@ -221,7 +221,9 @@ class Electrode(Checked):
                 "`bridge` needs a current in pA: give the `area` of the membrane (µm²) too, got area=None."
             )
         if self.capacitance is not None and self.series is None:
-            raise ValueError("`capacitance` makes a filter with `series` (MΩ): give it too, got series=None.")
+            raise ValueError(
+                "`capacitance` (pF) makes a filter with `series` (MΩ): give that too, got series=None."
+            )
 
     def stimulus(self, current: Stimulus) -> Stimulus:
         """The recorded `current` (pA, or µA/cm² without an area) as a stimulus in µA/cm²."""

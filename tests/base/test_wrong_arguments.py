@@ -378,7 +378,7 @@ WRONG = {
         ("offset", lambda: hh.Electrode(offset=None)),
         ("bridge", lambda: hh.Electrode(bridge=1.0)),
         ("bridge", lambda: hh.Electrode(area=100.0, bridge="1")),
-        ("capacitance", lambda: hh.Electrode(series=1.0)),
+        ("capacitance", lambda: hh.Electrode(capacitance=1.0)),
         ("capacitance", lambda: hh.Electrode(series=1.0, capacitance=0.0)),
         ("series", lambda: hh.Electrode(series=-1.0, capacitance=1.0)),
         ("junction", lambda: hh.Electrode(junction=NAN)),
