@@ -338,7 +338,8 @@ def _posterior(
     if not found[0][worst] < _MIXED:
         warn(
             f"The chains do not agree: R-hat of {fit.names[worst]} is {found[0][worst]:.2f} and should be "
-            f"below {_MIXED:g}. Take more samples or a longer warm-up, or give priors for what the data leave open."
+            f"below {_MIXED:g}. Take more samples or a longer warm-up, or give priors for what the data leave "
+            "open."
         )
     return Posterior(fit.names, fit.units, values, u, density, diverged, *found, gradients, fit)
 
