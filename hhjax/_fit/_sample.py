@@ -220,10 +220,18 @@ def _whitened(target: _Target, u: Array) -> _Target:
     return eqx.tree_at(lambda t: (t.centre, t.axes), target, (u, jnp.asarray(axes, u.dtype)))
 
 
-@eqx.filter_jit
-def _begin(target: _Target, key: Array) -> tuple[Any, Any]:
-    """A state for each chain, overdispersed no more than the posterior is, and the size of its steps."""
+@jax.jit
+def _first_sizes(steps: Array) -> Any:
+    """The adaptation of each chain's steps, from their first size."""
     from blackjax.adaptation.step_size import dual_averaging_adaptation
+
+    sizes = jax.vmap(dual_averaging_adaptation(0.8)[0])(steps)
+    return jax.tree.map(lambda x: jnp.asarray(x, x.dtype), sizes)  # of no weak type, for one compilation
+
+
+@eqx.filter_jit
+def _begin(target: _Target, key: Array) -> Any:
+    """A state for each chain, spread as the posterior is."""
     from blackjax.mcmc.hmc import HMCState
 
     z = jax.random.normal(key, (target.chains, target.centre.size), target.centre.dtype)
@@ -231,9 +239,7 @@ def _begin(target: _Target, key: Array) -> tuple[Any, Any]:
     density, slope = jax.vmap(jax.value_and_grad(target))(z)
     # Where a model blows up, its chain starts at the optimum.
     at = jnp.where(jnp.isfinite(density[:-1]), jnp.arange(target.chains), target.chains)
-    states = HMCState(z[at], density[at], slope[at])
-    sizes = jax.vmap(dual_averaging_adaptation(0.8)[0])(jnp.full(target.chains, 0.8, z.dtype))
-    return states, sizes
+    return HMCState(z[at], density[at], slope[at])
 
 
 @eqx.filter_jit
@@ -281,7 +287,7 @@ def sample(
     priors = {name: _as_prior(name, x, u.dtype) for name, x in priors.items()}
     _warn_of_open(fit, priors)
     try:
-        from blackjax.adaptation.step_size import dual_averaging_adaptation
+        import blackjax  # noqa: F401
     except ImportError as error:
         raise ImportError("`sample` needs blackjax: pip install 'hhjax[bayes]'.") from error
 
@@ -293,7 +299,7 @@ def sample(
     x64 = jax.enable_x64(u.dtype == jnp.float64)
     with x64, jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
         key, first = jax.random.split(key)
-        states, sizes = _begin(target, first)
+        states, sizes = _begin(target, first), _first_sizes(jnp.full(chains, 0.8, u.dtype))
         covariance, gradients, kept, since = axes, 0, [], 0
         for block in range(sum(blocks)):
             adapts = jnp.asarray(block < blocks[0])
@@ -306,7 +312,7 @@ def sample(
             if block + 1 < blocks[0] and block + 1 - since == max(since, 2):
                 z = np.concatenate([x[0].reshape(-1, u.size) for x in kept[since:]])
                 covariance, since = jnp.asarray(_shrunk(z), u.dtype), block + 1
-                sizes = jax.vmap(dual_averaging_adaptation(0.8)[0])(jnp.exp(sizes.log_step_size_avg))
+                sizes = _first_sizes(jnp.exp(sizes.log_step_size_avg))
     progress.close()
     z, density, diverged, _ = (np.concatenate(x, axis=1)[:, :samples] for x in zip(*kept[blocks[0] :]))
     return _posterior(fit, target, z, density, diverged, gradients)
@@ -337,9 +343,8 @@ def _posterior(
     worst = int(np.argmax(np.nan_to_num(found[0], nan=np.inf)))
     if not found[0][worst] < _MIXED:
         warn(
-            f"The chains do not agree: R-hat of {fit.names[worst]} is {found[0][worst]:.2f} and should be "
-            f"below {_MIXED:g}. Take more samples or a longer warm-up, or give priors for what the data leave "
-            "open."
+            f"The chains do not agree: R-hat of {fit.names[worst]} is {found[0][worst]:.2f}, above "
+            f"{_MIXED:g}. Take more samples or a longer warm-up, or give priors for what the data leave open."
         )
     return Posterior(fit.names, fit.units, values, u, density, diverged, *found, gradients, fit)
 
