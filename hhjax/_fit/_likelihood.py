@@ -174,7 +174,6 @@ def profile(fit: Any, name: str, points: int, level: float) -> Profile:
     ends, found = np.array([-1.5, 1.5]) * math.sqrt(limit), []
     for _ in range(1 + _WIDENED):
         t = np.linspace(*ends, points)
-        t = t[~np.isin(t, [x for x, *_ in found])]
         starts = jnp.asarray(np.asarray(u, float) + np.clip(t * reach, -8, 8)[:, None] * along, u.dtype)
         at, loss, _ = _refit(held, starts)
         values = np.asarray(_values(problem.free, at))
@@ -197,12 +196,11 @@ def _direction(fit: Any, problem: AbstractProblem, which: int) -> tuple[np.ndarr
     r, J = (np.asarray(x, float) for x in _slopes(problem, fit.u))
     size = np.linalg.norm(J, axis=0)
     scale = np.where(size > 0, size, 1.0)
-    precision = (J / scale).T @ (J / scale) * fit.count / max(r @ r, 1e-300)
-    covariance = np.linalg.pinv(precision, rcond=1e-10, hermitian=True) / np.outer(scale, scale)
-    variance = covariance[which, which]
-    if not variance > 0:
-        return np.eye(len(scale))[which], 1.0
-    return covariance[which] / variance, min(math.sqrt(variance), 2.0)
+    others = np.arange(len(scale)) != which
+    along = np.eye(len(scale))[which]
+    along[others] = np.linalg.lstsq((J / scale)[:, others], -J[:, which], rcond=1e-6)[0] / scale[others]
+    rise = np.linalg.norm(J @ along) * math.sqrt(fit.count / max(r @ r, 1e-300))
+    return along, min(1 / max(rise, 1e-300), 2.0)
 
 
 @eqx.filter_jit

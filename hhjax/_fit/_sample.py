@@ -327,7 +327,7 @@ def _shrunk(z: np.ndarray) -> np.ndarray:
 
 @eqx.filter_jit
 def _values(target: _Target, z: Array) -> tuple[Array, Array]:
-    u = target.centre + z @ target.axes.T
+    u = target.centre[None] + z @ target.axes.T
     free = target.problem.free
     return u, jax.vmap(free.to_values)(u[:, : len(free.names)])
 
