@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import Array
 
 from .._base.arguments import as_number
+from .._base.devices import of_a_batch
 from .._base.host import known_are, Progress
 from .._base.parameters import check_size, shown
 from .._base.random import check_key
@@ -24,7 +25,7 @@ from ._problem import AbstractProblem, Shooting
 from ._protocol import Protocol
 from ._solve import levenberg_marquardt
 
-_FEW = 6  # tangents, up to which a forward-mode gradient is cheaper than a reverse one
+_FEW = 10  # tangents, up to which a forward-mode gradient is cheaper than a reverse one
 _WIDENED = 3  # times that a grid is made twice as wide, where its ends are still too good
 _STEPS = 50  # of a fit that starts near its optimum
 
@@ -49,7 +50,8 @@ def log_likelihood(problem: AbstractProblem, count: Array, u: Array, lanes: int 
     if problem.directions > _FEW:
         return half * jnp.log(problem.loss(u, zero, lanes))
     at = jax.lax.stop_gradient(u)
-    r, J = problem.jacobian(at, zero)
+    with of_a_batch():
+        r, J = problem.jacobian(at, zero)
     loss = (r**2).sum()
     slope = 2 * half * (r @ J) / loss
     # A line with the value and the slope there, of which reverse mode has nothing more to work out.
