@@ -155,7 +155,7 @@ class Profile(Printed):
     def _tables(self) -> list[Table]:
         rows = [(f"{x:.6g}", f"{d:.3g}") for x, d in zip(self.grid, self.deviance)]
         low, high = self.interval
-        note = f"{self.level:.0%} interval of {self.name}: {low:.6g} to {high:.6g} {self.unit}"
+        note = f"{100 * self.level:.3g} % interval of {self.name}: {low:.6g} to {high:.6g} {self.unit}"
         headers = (f"{self.name} ({self.unit})" if self.unit else self.name, "deviance")
         return [Table(headers, rows, "", [note], left=())]
 

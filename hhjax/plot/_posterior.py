@@ -93,7 +93,8 @@ def profile(result: Profile, *, ax: Axes | None = None, **style: Any) -> list[Li
         if np.isfinite(end):
             lines.append(ax.axvline(end, color=COLOURS[1], linewidth=1))
     low, high = result.interval
-    ax.set_title(f"{result.level:.0%} interval {low:.5g} to {high:.5g}{unit}", fontsize="medium", loc="left")
+    told = f"{100 * result.level:.3g} % interval: {low:.5g} to {high:.5g} {result.unit}"
+    ax.set_title(told, fontsize="medium", loc="left")
     ax.set_ylim(bottom=0.0)
     return lines
 
@@ -130,16 +131,17 @@ def predictive(
         size = (7, 1 + 1.8 * len(sweeps))
         _, grid = plt.subplots(len(sweeps), 1, figsize=size, layout="constrained", sharex=True, squeeze=False)
         axes = grid[:, 0]
+    part = f"{100 * level:.3g} %"
     drawn: dict[str, list[Any]] = {"data": [], "median": [], "model": [], "noisy": []}
     for row, (sweep, ax) in enumerate(zip(sweeps, axes, strict=True)):
         last = row == len(sweeps) - 1
         dress(ax, "Time (ms)" if last else "", "Membrane\npotential (mV)")
         band = lambda low, high, **look: ax.fill_between(fit.ts, low, high, linewidth=0, **look)
         ends = low_noisy[row], high_noisy[row]
-        drawn["noisy"].append(band(*ends, color=COLOURS[5], alpha=0.3, label=f"{level:.0%} with noise"))
+        drawn["noisy"].append(band(*ends, color=COLOURS[5], alpha=0.3, label=f"{part} with noise"))
         drawn["data"] += ax.plot(fit.ts, data[sweep, :, neuron], color="0.5", linewidth=1, label="data")
         drawn["model"].append(
-            band(low[row], high[row], color=COLOURS[1], alpha=0.5, label=f"{level:.0%} of the model")
+            band(low[row], high[row], color=COLOURS[1], alpha=0.5, label=f"{part} of the model")
         )
         drawn["median"] += ax.plot(
             fit.ts, np.nanmedian(V[:, row], axis=0), color=COLOURS[1], linewidth=1, label="median"
