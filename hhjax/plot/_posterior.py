@@ -122,7 +122,7 @@ def predictive(
     data = np.asarray(fit.data)
     sweeps = range(min(len(data), 4)) if sweeps is None else sweeps
     sweeps = as_whole("sweeps", sweeps, -len(data), len(data) - 1)
-    V = posterior.predict(draws)[:, sweeps, :, neuron]
+    V = posterior.predict(draws)[..., neuron][:, sweeps]
     noise = fit.rmse()[sweeps, neuron][:, None] * np.random.default_rng(0).standard_normal(V.shape)
     ends = [(1 - level) / 2, (1 + level) / 2]
     low, high = np.nanquantile(V, ends, axis=0)
