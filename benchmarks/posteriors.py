@@ -90,7 +90,6 @@ def main(arguments):
     parser.add_argument("--without-cost", action="store_true")
     parser.add_argument("--json", type=Path)
     given = parser.parse_args(arguments)
-    hh.use_cores(1)
     jax.config.update("jax_enable_x64", True)
     figures = {"machine": f"{platform.machine()}, jax {jax.__version__}, {jax.default_backend()}, float64"}
     figures["coverage"] = coverage(given.sets, given.samples)
@@ -103,4 +102,5 @@ def main(arguments):
 
 
 if __name__ == "__main__":
+    hh.use_cores(1)
     main(sys.argv[1:])

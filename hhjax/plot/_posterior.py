@@ -65,7 +65,8 @@ def corner(
             ax.tick_params(left=False)
             ax.spines["left"].set_visible(False)
         else:
-            options = dict(s=3, alpha=0.25, color=COLOURS[0], linewidths=0, rasterized=True)
+            size, alpha = (3, 0.25) if len(some) > 500 else (10, 0.7)
+            options = dict(s=size, alpha=alpha, color=COLOURS[0], linewidths=0, rasterized=True)
             drawn["points"].append(ax.scatter(some[:, column], some[:, row], **options))
             if marked[1] is not None:
                 drawn["truth"].append(ax.axhline(marked[1], color=COLOURS[1], linewidth=1))
