@@ -130,3 +130,14 @@ def test_cells(monkeypatch):
         "hhjax, backward_euler",
     ]
     assert all(row["rate"] > 0 and row["gradient"] > 0 for row in rows)
+
+
+def test_posteriors(monkeypatch):
+    """Two data sets, where intervals of 90 % hold the truth or do not."""
+    figures = run("posteriors.py", monkeypatch, "--sets", "2", "--samples", "50", "--without-cost")[
+        "coverage"
+    ]
+    held = figures["90 % intervals that hold the truth"]
+    assert set(held) == {"posterior", "standard errors", "profile of leak.g"}
+    assert set(held["posterior"]) <= {0.0, 0.5, 1.0} and sum(held["posterior"]) >= 1.5
+    assert figures["worst R-hat"] < 1.2
