@@ -6,6 +6,7 @@ from pathlib import Path
 
 from .._base.arguments import as_path
 from . import _abf, _csv, _nwb
+from ._features import FeatureTable as FeatureTable
 from ._recording import Recording
 
 

@@ -1,22 +1,15 @@
-"""Smooth features of voltage traces, for losses and sensitivities.
-
-Each takes `ts` (ms, shape (times,)) and `V` (mV, shape (..., times, n)) and returns shape
-(..., n). All can be differentiated; where a hard count or maximum has no useful slope, a
-smooth one stands in for it. A window from `start` to `stop` has the samples at both ends; what happens
-between two samples belongs to it if it ends later than `start` and not later than `stop`. One without
-samples is refused, or under `jit` NaN.
-"""
+"""Smooth features of a window of time."""
 
 import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
-from ._base.arguments import as_array, as_window
-from ._base.parameters import is_concrete
-from ._base.renames import renamed
-from ._base.swings import swings_below, warn_of_swings
-from ._base.windows import length, takes, takes_samples
+from .._base.arguments import as_array, as_window
+from .._base.parameters import is_concrete
+from .._base.renames import renamed
+from .._base.swings import swings_below, warn_of_swings
+from .._base.windows import length, takes, takes_samples
 
 
 def _as_V(V: ArrayLike) -> Array:

@@ -1,0 +1,77 @@
+"""What a recording's sweeps are like, feature by feature."""
+
+import dataclasses
+from typing import Any
+
+import jax
+import numpy as np
+
+from .._base.arguments import as_number
+from .._base.host import number
+from .._base.tables import Printed, Table
+from ..features._extract import extract, FEATURES
+from ..features._steps import amplitude as amplitude_in, step
+
+
+@dataclasses.dataclass(frozen=True)
+class FeatureTable(Printed):
+    """Features of the response to a step, by sweep; see [`hh.features.extract`][] for what they are.
+
+    `table["half_width"]` is an array of shape (sweeps, n).
+
+    **Fields:**
+
+    - `values`: a dict by name, each of shape (sweeps, n), NaN where a sweep has none.
+    - `units`: a dict by name.
+    - `start`, `stop`: the step, ms.
+    - `amplitude`: by how much the current changes at `start`, shape (sweeps, n), in `current_unit`.
+    """
+
+    values: dict[str, np.ndarray]
+    units: dict[str, str]
+    start: float
+    stop: float
+    amplitude: np.ndarray
+    current_unit: str
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        return self.values[name]
+
+    def _tables(self) -> list[Table]:
+        there = [name for name, x in self.values.items() if np.isfinite(x).any()]
+        missing = [name for name in self.values if name not in there]
+        sweeps, n = self.amplitude.shape
+        of = ("sweep", "neuron") if n > 1 else ("sweep",)
+        headers = [*of, "step", *(FEATURES[name].short for name in there)]
+        rows = [[""] * len(of) + [self.current_unit, *(self.units[name] for name in there)]]
+        for at in np.ndindex(sweeps, n):
+            cells = [number(float(self.values[name][at]), 4) for name in there]
+            rows.append([*map(str, at[: len(of)]), number(float(self.amplitude[at]), 4), *cells])
+        title = f"Features of the step from {self.start:g} to {self.stop:g} ms"
+        if not np.isfinite(self.start):
+            title = "Features of the sweeps, whose current has no step"
+        notes = [f"not in these sweeps: {', '.join(missing)}"] if missing else []
+        return [Table(headers, rows, title, notes, left=(), most=200)]
+
+
+def features_of(recording: Any, start: Any, stop: Any, threshold: Any) -> FeatureTable:
+    """See `Recording.features`."""
+    found = step(recording.ts, recording.current) if recording.current_known else None
+    ends = []
+    for name, given, own in (("start", start, -np.inf), ("stop", stop, np.inf)):
+        own = found[name == "stop"] if found else own
+        ends.append(own if given is None else as_number(name, given, "ms", finite=False))
+    threshold = as_number("threshold", threshold, "mV")
+    V = recording.V if recording.V.ndim == 3 else recording.V[..., None]
+    ts, amplitude = recording.ts, np.full(V.shape[::2], np.nan)
+    if recording.current_known:
+        by_sweep = amplitude_in(ts, recording.current, *ends)
+        amplitude = np.broadcast_to(by_sweep.reshape(len(V), -1), amplitude.shape)
+    with jax.enable_x64(True):
+        of_step = {"start": ends[0], "stop": ends[1], "amplitude": amplitude}
+        values = extract(ts, V, threshold=threshold, **of_step)
+    values = {name: np.asarray(x) for name, x in values.items()}
+    units = {name: about.unit for name, about in FEATURES.items()}
+    if recording.current_unit != "pA":
+        units["input_resistance"] = "kΩ·cm²"
+    return FeatureTable(values, units, *ends, amplitude, recording.current_unit)
