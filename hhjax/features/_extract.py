@@ -197,21 +197,22 @@ def _of_spikes(
 ) -> dict[str, Array]:
     """Where things happen is found first, and has no slope; then what V is there."""
     length = ts.size
-    k = jnp.arange(length)
+    k = jnp.arange(length, dtype=jnp.int32)
     v = jax.lax.stop_gradient(V)
     last = lambda which: jax.lax.cummax(jnp.where(which, k, -1))  # at or before each sample
     first = lambda which: jax.lax.cummin(jnp.where(which, k, length), reverse=True)  # at or after
 
     up = above & ~jnp.roll(above, 1) & (k > 0)
     falls = k < jnp.where(above, -1, k).max()  # a spike that is cut by the end has no peak
-    number = jnp.cumsum(up)
+    number = jnp.cumsum(up, dtype=jnp.int32)
     which = jnp.where(above & (number > 0) & falls, number - 1, room)
     peak = _where_least(-v, which, room)
     real = peak < length
-    is_peak = jnp.zeros(length, bool).at[peak].set(True, mode="drop")
+    is_peak = jnp.zeros(length, jnp.int32).at[peak].set(1, mode="drop")
     so_far = jnp.cumsum(is_peak)
-    next_peak = jnp.append(peak[1:], length)
-    previous = jnp.append(-1, peak[:-1])
+    beside = lambda x: jnp.full(1, x, jnp.int32)
+    next_peak = jnp.append(peak[1:], beside(length))
+    previous = jnp.append(beside(-1), peak[:-1])
     p = jnp.clip(peak, 1, length - 2)
 
     # Three samples around the peak, and their parabola.
@@ -255,7 +256,7 @@ def _of_spikes(
     count = counts.sum() + takes(more, begin, end).sum()
     counted = jnp.where(counts, time, 0.0)
     first_time = (jnp.where(counts & (jnp.cumsum(counts) == 1), counted, 0.0)).sum()
-    last_time = counted[jnp.maximum(jnp.where(counts, jnp.arange(room), -1).max(), 0)]
+    last_time = counted[jnp.maximum(jnp.where(counts, jnp.arange(room, dtype=jnp.int32), -1).max(), 0)]
     any_there = counts.any()
     intervals = jnp.diff(time)
     later = counts & (jnp.cumsum(counts) > 1)
@@ -281,7 +282,7 @@ def _where_least(v: Array, which: Array, room: int) -> Array:
     **Arguments:** `which`: a number below `room` for each sample, or `room`.
     """
     least = jax.ops.segment_min(v, which, num_segments=room + 1)
-    k = jnp.where(v == least[which], jnp.arange(v.size), v.size)
+    k = jnp.where(v == least[which], jnp.arange(v.size, dtype=jnp.int32), v.size)
     return jnp.minimum(jax.ops.segment_min(k, which, num_segments=room + 1)[:room], v.size)
 
 
@@ -298,7 +299,7 @@ def _time_constant(ts: Array, V: Array, begin: Array, within: Array) -> Array:
     centred = lambda x: jnp.where(among, x - jnp.where(among, x, 0.0).sum() / count, 0.0)
     t = centred(ts)
     y = centred(V)
-    area = jnp.cumsum(jnp.append(0.0, (y[1:] + y[:-1]) / 2 * jnp.diff(ts)).astype(V.dtype))
+    area = jnp.cumsum(jnp.append(jnp.zeros(1, V.dtype), (y[1:] + y[:-1]) / 2 * jnp.diff(ts)))
     area = centred(area)
     # y = α·area + β·t
     aa, at, tt = (area**2).sum(), (area * t).sum(), (t**2).sum()
