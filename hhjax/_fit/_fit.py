@@ -98,7 +98,7 @@ def fit(
     model, network = cast_floats(model, dtype), cast_floats(network, dtype)
     protocol = protocol_of(data, network, electrode, dt, solver, v0, dtype)
     objective = cast_floats(as_loss(Trace() if loss is None else loss), dtype)
-    objective = objective.made_for(protocol.times, protocol.target)
+    objective = objective.made_for(protocol.times, protocol.target, protocol.injected)
     objective.watch(protocol.times, protocol.target)
     optimiser = hasattr(method, "init") and hasattr(method, "update") and not isinstance(method, type)
     if method != "lm" and not optimiser:

@@ -55,10 +55,10 @@ def extract(
     ts: Float[ArrayLike, "..."],
     V: Float[ArrayLike, "..."],
     *,
-    start: float = -jnp.inf,
-    stop: float = jnp.inf,
+    start: ArrayLike = -jnp.inf,
+    stop: ArrayLike = jnp.inf,
     amplitude: ArrayLike | None = None,
-    threshold: float = 0.0,
+    threshold: ArrayLike = 0.0,
     max_spikes: int | None = None,
 ) -> dict[str, Float[Array, "..."]]:
     """Features of the response to a step of the current, each NaN where there is none.

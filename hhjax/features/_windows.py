@@ -16,7 +16,7 @@ def _as_V(V: ArrayLike) -> Array:
     return as_array("V", V, "mV", missing=True, finite=False)
 
 
-def _inside(ts: ArrayLike, V: Array, start: float, stop: float) -> Array:
+def _inside(ts: ArrayLike, V: Array, start: ArrayLike, stop: ArrayLike) -> Array:
     """Which samples lie between `start` and `stop` (ms), with V's number of axes."""
     ts = as_array("ts", ts, "ms", axes="(times,)")
     if V.ndim < 2 or V.shape[-2] != ts.size:
@@ -31,8 +31,8 @@ def mean(
     ts: Float[ArrayLike, "..."],
     V: Float[ArrayLike, "..."],
     *,
-    start: float = -jnp.inf,
-    stop: float = jnp.inf,
+    start: ArrayLike = -jnp.inf,
+    stop: ArrayLike = jnp.inf,
 ) -> Float[Array, "..."]:
     """Mean membrane potential (mV) between `start` and `stop` (ms)."""
     V = _as_V(V)
@@ -57,8 +57,8 @@ def peak(
     ts: Float[ArrayLike, "..."],
     V: Float[ArrayLike, "..."],
     *,
-    start: float = -jnp.inf,
-    stop: float = jnp.inf,
+    start: ArrayLike = -jnp.inf,
+    stop: ArrayLike = jnp.inf,
 ) -> Float[Array, "..."]:
     """Highest sample (mV) between `start` and `stop` (ms); its slope is that of the sample."""
     V = _as_V(V)
@@ -69,8 +69,8 @@ def trough(
     ts: Float[ArrayLike, "..."],
     V: Float[ArrayLike, "..."],
     *,
-    start: float = -jnp.inf,
-    stop: float = jnp.inf,
+    start: ArrayLike = -jnp.inf,
+    stop: ArrayLike = jnp.inf,
 ) -> Float[Array, "..."]:
     """Lowest sample (mV) between `start` and `stop` (ms)."""
     return -peak(ts, -_as_V(V), start=start, stop=stop)
@@ -95,8 +95,8 @@ def spike_count(
     *,
     threshold: ArrayLike = 0.0,
     width: ArrayLike = 10.0,
-    start: float = -jnp.inf,
-    stop: float = jnp.inf,
+    start: ArrayLike = -jnp.inf,
+    stop: ArrayLike = jnp.inf,
 ) -> Float[Array, "..."]:
     """A smooth number of spikes: the total rise of sigmoid((V − threshold)/width).
 
@@ -125,8 +125,8 @@ def spike_rate(
     *,
     threshold: ArrayLike = 0.0,
     width: ArrayLike = 10.0,
-    start: float = -jnp.inf,
-    stop: float = jnp.inf,
+    start: ArrayLike = -jnp.inf,
+    stop: ArrayLike = jnp.inf,
 ) -> Float[Array, "..."]:
     """[`spike_count`][] per second (Hz) of the window, as far as there is a trace."""
     ts = as_array("ts", ts, "ms", axes="(times,)", least=2)

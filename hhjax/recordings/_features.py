@@ -9,8 +9,8 @@ import numpy as np
 from .._base.arguments import as_number
 from .._base.host import number
 from .._base.tables import Printed, Table
-from ..features._extract import extract, FEATURES
-from ..features._steps import amplitude as amplitude_in, step
+from ..features._extract import FEATURES
+from ..features._reference import measure
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,22 +56,14 @@ class FeatureTable(Printed):
 
 def features_of(recording: Any, start: Any, stop: Any, threshold: Any) -> FeatureTable:
     """See `Recording.features`."""
-    found = step(recording.ts, recording.current) if recording.current_known else None
-    ends = []
-    for name, given, own in (("start", start, -np.inf), ("stop", stop, np.inf)):
-        own = found[name == "stop"] if found else own
-        ends.append(own if given is None else as_number(name, given, "ms", finite=False))
+    as_end = lambda name, x: None if x is None else as_number(name, x, "ms", finite=False)
+    start, stop = as_end("start", start), as_end("stop", stop)
     threshold = as_number("threshold", threshold, "mV")
     V = recording.V if recording.V.ndim == 3 else recording.V[..., None]
-    ts, amplitude = recording.ts, np.full(V.shape[::2], np.nan)
-    if recording.current_known:
-        by_sweep = amplitude_in(ts, recording.current, *ends)
-        amplitude = np.broadcast_to(by_sweep.reshape(len(V), -1), amplitude.shape)
+    current = recording.current if recording.current_known else None
     with jax.enable_x64(True):
-        of_step = {"start": ends[0], "stop": ends[1], "amplitude": amplitude}
-        values = extract(ts, V, threshold=threshold, **of_step)
-    values = {name: np.asarray(x) for name, x in values.items()}
+        found = measure(recording.ts, V, current, start, stop, threshold)
     units = {name: about.unit for name, about in FEATURES.items()}
     if recording.current_unit != "pA":
         units["input_resistance"] = "kΩ·cm²"
-    return FeatureTable(values, units, *ends, amplitude, recording.current_unit)
+    return FeatureTable(found.values, units, found.start, found.stop, found.amplitude, recording.current_unit)
