@@ -25,8 +25,9 @@ from ._base.parameters import param as param, Parameter as Parameter
 from ._base.random import fast_key as fast_key
 from ._fit._fit import fit as fit
 from ._fit._guide import MultipleShooting as MultipleShooting, Nudging as Nudging
-from ._fit._replay import replay as replay, Score as Score, score as score
+from ._fit._replay import replay as replay
 from ._fit._result import Fit as Fit
+from ._fit._score import Score as Score, score as score
 from ._io.files import load as load, load_notes as load_notes, save as save
 from ._io.saved import open as open, Saved as Saved
 from ._model.cell import Cable as Cable, Cell as Cell

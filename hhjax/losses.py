@@ -335,8 +335,8 @@ class Features(AbstractLoss):
         data = self.reference
         if data is None or data.amplitude.shape != (V.shape[0], V.shape[2]):
             raise ValueError(
-                "`loss` of features must be made for whole sweeps, by hh.fit or loss.made_for(ts, V, current), "
-                f"got traces of shape {V.shape}."
+                "`loss` of features must be made for whole sweeps, as hh.fit does by "
+                f"loss.made_for(ts, V, current), got traces of shape {V.shape}."
             )
         threshold = self.threshold.astype(V.dtype)
         found = data.of(ts.astype(V.dtype), V, threshold)

@@ -7,8 +7,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from ._extract import extract, extracted, FEATURES, room_for
+from .._base.windows import takes_samples
+from ._extract import extracted, FEATURES, room_for
 from ._steps import amplitude as amplitude_in, repeats, SHARE, step
+
+_LEAST = 16  # spikes there is room for, so that few programs are compiled
 
 
 class Measured(NamedTuple):
@@ -37,12 +40,20 @@ def measure(
     found = None if known is None else step(times, known)
     found = found or (-np.inf, np.inf)
     begin, end = (own if given is None else float(given) for given, own in zip((start, stop), found))
+    if not (begin < end and takes_samples(times, begin, end).any()):
+        raise ValueError(
+            f"`start` = {begin:g} and `stop` = {end:g} ms of a step must hold samples of the data, which are "
+            f"from {times[0]:g} to {times[-1]:g} ms."
+        )
     amplitude = np.full(V.shape[::2], np.nan)
     if known is not None:
         by_sweep = amplitude_in(times, known, begin, end).reshape(len(known), -1)
         amplitude = np.broadcast_to(by_sweep, amplitude.shape)
-    values = extract(ts, V, start=begin, stop=end, amplitude=amplitude, threshold=threshold, max_spikes=room)
-    return Measured({name: np.asarray(x, float) for name, x in values.items()}, begin, end, amplitude)
+    V = jnp.asarray(V)
+    put = lambda x: jnp.asarray(x, V.dtype)
+    room = max(room_for(V, put(threshold)), _LEAST) if room is None else room
+    values = extracted(put(ts), V, put(begin), put(end), put(amplitude), put(threshold), room)
+    return Measured({name: np.asarray(values[name], float) for name in FEATURES}, begin, end, amplitude)
 
 
 def spreads(measured: Measured, same: np.ndarray) -> dict[str, np.ndarray]:
@@ -79,6 +90,19 @@ def _spread(x: np.ndarray, step: np.ndarray, same: np.ndarray) -> float:
     share = (step[1:-1] - step[:-2]) / (step[2:] - step[:-2])
     off = x[1:-1] - (1 - share) * x[:-2] - share * x[2:]
     return float(np.sqrt(np.mean(off**2 / (1 + share**2 + (1 - share) ** 2))))
+
+
+def scales(measured: Measured, same: np.ndarray, sd: dict[str, Any]) -> dict[str, np.ndarray]:
+    """What counts as 1: `sd` or, of what it has not, the larger of how it varies and of what does at least.
+
+    **Returns:** a dict by name, each of shape (sweeps, n).
+    """
+    varies, scale = spreads(measured, same), {}
+    for name, about in FEATURES.items():
+        x = np.abs(np.nan_to_num(measured.values[name]))
+        own = np.maximum(np.maximum(about.floor, about.share * x), varies[name])
+        scale[name] = np.broadcast_to(sd.get(name, np.where(own > 0, own, 1.0)), x.shape)
+    return scale
 
 
 class Reference(eqx.Module):
@@ -120,13 +144,7 @@ def reference_of(
     found = measure(ts, V, current, start, stop, threshold, room)
     none = np.zeros((len(V), len(V)), bool)
     same = none if current is None else same_current(ts, current, found.start, found.stop)
-    varies = spreads(found, same)
-    scale = {}
-    for name, about in FEATURES.items():
-        x = np.nan_to_num(found.values[name])
-        least = np.maximum(about.floor, about.share * np.abs(x))
-        scale[name] = np.broadcast_to(sd[name], x.shape) if name in sd else np.maximum(least, varies[name])
-        scale[name] = np.where(scale[name] > 0, scale[name], 1.0)
+    scale = scales(found, same, sd)
     put = lambda x: jnp.asarray(x, V.dtype)
     return Reference(
         {name: put(x) for name, x in found.values.items()},

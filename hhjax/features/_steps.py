@@ -68,9 +68,10 @@ def repeats(ts: np.ndarray, current: np.ndarray, windows: np.ndarray) -> np.ndar
     """
     sweeps, slack = len(current), _JUMP * np.ptp(current) * 1e-3
     found = np.zeros((len(windows), sweeps, sweeps), bool)
+    changing = ((ts - windows[:, :1] >= 0) & (ts - windows[:, :1] < _NEAR)).any(axis=0)
     for k, (_, stop) in enumerate(windows):
         since = windows[max(k - 1, 0), 0]
-        part = current[:, (ts >= since) & (ts < stop)].reshape(sweeps, -1)
+        part = current[:, (ts >= since) & (ts < stop) & ~changing].reshape(sweeps, -1)
         for i in range(sweeps):
             found[k, i] = (np.abs(part - part[i]) <= slack).all(axis=1)
             found[k, i, i] = False

@@ -8,7 +8,9 @@ import numpy as np
 
 from .._base.arguments import as_number
 from .._base.host import number
+from .._base.swings import swings_below, warn_of_swings
 from .._base.tables import Printed, Table
+from .._base.windows import takes_samples
 from ..features._extract import FEATURES
 from ..features._reference import measure
 
@@ -63,6 +65,8 @@ def features_of(recording: Any, start: Any, stop: Any, threshold: Any) -> Featur
     current = recording.current if recording.current_known else None
     with jax.enable_x64(True):
         found = measure(recording.ts, V, current, start, stop, threshold)
+    inside = takes_samples(recording.ts, found.start, found.stop)
+    warn_of_swings(swings_below(np.moveaxis(V[:, inside], 1, 0), threshold), threshold, "trace")
     units = {name: about.unit for name, about in FEATURES.items()}
     if recording.current_unit != "pA":
         units["input_resistance"] = "kΩ·cm²"
