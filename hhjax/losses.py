@@ -171,8 +171,8 @@ class Trace(AbstractLoss):
 class SpikeTimes(AbstractLoss):
     """Difference of spike times, first with first, second with second and so on.
 
-    A spike that one trace has and the other lacks counts as one at the end of the trace, and those for
-    which there is no room as if they came with the last one that there is.
+    A spike that one trace has and the other lacks counts as one at the end of the trace, but not less than
+    `sd`, and those for which there is no room as if they came with the last one that there is.
     The slope of such a residual says nothing about the missing spike: add a [`Trace`][] or
     a smooth [`hh.features.spike_count`][] for that.
 
@@ -182,8 +182,8 @@ class SpikeTimes(AbstractLoss):
     - `drift`: non-negative; `sd` grows by this for each ms that the recorded spike is later than
         the start: what is wrong with the intervals of a train adds up.
     - `threshold`: mV.
-    - `max_spikes`: how many are compared, the first ones, at least 1, with a warning where the data have
-        more; by default all.
+    - `max_spikes`: how many are compared, the first ones, at least 1, with a warning where a trace has
+        more; by default all of the data.
     - `start`, `stop`: the part of each sweep that counts, ms; a missing spike counts as one
         at its end. A spike at `stop` belongs to it, one at `start` does not.
 
@@ -215,14 +215,18 @@ class SpikeTimes(AbstractLoss):
     def watch(self, ts: Array, V: Array) -> None:
         seen = jnp.where(takes_samples(ts, self.start, self.stop)[:, None], V, jnp.nan)
         warn_of_swings(swings_below(jnp.moveaxis(seen, 1, 0), self.threshold), self.threshold, "trace")
+        if self.max_spikes is not None and (most := int(np.max(_counts(self, ts, V)))) > self.max_spikes:
+            warn(
+                f"A trace has {most} spikes; `max_spikes` compares the first {self.max_spikes}, and others as if "
+                "they came with the last of these."
+            )
 
     def made_for(self, ts: Array, target: Array, current: Array | None = None) -> "SpikeTimes":
         _check_window(self, ts)
-        most = int(np.max(_counts(self, ts, target)))
-        if self.max_spikes is None:  # with room for a model that fires twice as often; few compilations
+        if self.max_spikes is None:
+            most = int(np.max(_counts(self, ts, target)))
+            # With room for a model that fires twice as often; few compilations.
             return put(self, max_spikes=1 << (2 * most + 8).bit_length())
-        if most > self.max_spikes:
-            warn(f"A trace of the data has {most} spikes; `max_spikes` compares the first {self.max_spikes}.")
         return self
 
     def __call__(self, ts: Array, V: Array, target: Array) -> Array:
@@ -232,6 +236,7 @@ class SpikeTimes(AbstractLoss):
         room = ts.shape[0] // 2 if self.max_spikes is None else self.max_spikes
         fit, data = self._spikes(ts, V, room), self._spikes(ts, target, room)
         pairs = ~(jnp.isnan(fit.times) & jnp.isnan(data.times))
+        alone = jnp.isnan(fit.times) != jnp.isnan(data.times)
         end = jnp.minimum(ts[-1], self.stop).astype(V.dtype)
         # After the pairs, for what has no room in one trace and no match in the other: the last that has.
         more = jnp.maximum(fit.count, room) - jnp.maximum(data.count, room)
@@ -241,7 +246,10 @@ class SpikeTimes(AbstractLoss):
         fit, data = (jnp.where(jnp.isnan(x), end, x) for x in (fit, data))
         number = jnp.concatenate([pairs.astype(V.dtype), jnp.abs(more).astype(V.dtype)[..., None]], axis=-1)
         sd = self.sd.astype(V.dtype) + self.drift.astype(V.dtype) * (data - jnp.maximum(ts[0], self.start))
-        error = jnp.where(number > 0, (fit - data) / sd, 0.0)
+        error = (fit - data) / sd
+        alone = jnp.append(alone, jnp.ones_like(alone[..., :1]), axis=-1) & (jnp.abs(error) < 1)
+        error = jnp.where(alone, jnp.where(error < 0, -1.0, 1.0), error)
+        error = jnp.where(number > 0, error, 0.0)
         return error * jnp.sqrt(number / jnp.maximum(number.sum(), 1))
 
 

@@ -169,7 +169,7 @@ def _of_trace(
     begin, end = jnp.maximum(start, ts[0]), jnp.minimum(stop, ts[-1])
     before = takes_samples(ts, begin - SHARE * (begin - ts[0]), begin)
     within = takes_samples(ts, begin, end)
-    late = takes_samples(ts, end - SHARE * (end - begin), end)
+    late = takes_samples(ts, end - SHARE * (end - begin), end) & (ts < end)
     has_rest = start > ts[0]
     known = jnp.isfinite(jnp.where(within | (before & has_rest), V, 0.0)).all()
     V = jnp.where(jnp.isfinite(V), V, threshold - 1.0)
