@@ -217,8 +217,8 @@ class SpikeTimes(AbstractLoss):
         warn_of_swings(swings_below(jnp.moveaxis(seen, 1, 0), self.threshold), self.threshold, "trace")
         if self.max_spikes is not None and (most := int(np.max(_counts(self, ts, V)))) > self.max_spikes:
             warn(
-                f"A trace has {most} spikes; `max_spikes` compares the first {self.max_spikes}, and others as if "
-                "they came with the last of these."
+                f"A trace has {most} spikes; `max_spikes` compares the first {self.max_spikes}, the others "
+                "as if they came with the last of these."
             )
 
     def made_for(self, ts: Array, target: Array, current: Array | None = None) -> "SpikeTimes":

@@ -64,7 +64,7 @@ class Score(Printed):
                 *map(str, at),
                 f"{self.spikes_data[at]:.0f}",
                 str(self.spikes_model[at]),
-                f"{self.coincidence[at]:.2f}",
+                f"{self.coincidence[at]:5.2f}",
                 f"{self.rmse[at]:.2f}",
             )
             for at in np.ndindex(*self.rmse.shape)
