@@ -87,7 +87,7 @@ def extract(
 
     The last three are those of steps without spikes, the sag and the time constant of steps downwards. After
     the last spike the lowest V is one before `stop`. All but the
-    count have slopes; [`spike_count`][] is a count that has one.
+    count have slopes; [`hh.features.spike_count`][] is a count that has one.
 
     **Arguments:**
 
