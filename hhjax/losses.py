@@ -295,7 +295,8 @@ class Features(AbstractLoss):
     2 mV for heights and thresholds, 1 mV for rest and AHP, 0.5 mV for the sag, 0.02 for adaptation; and for
     all but potentials and adaptation at least 10 % of the value.
 
-    The count itself has no slope; it is given that of [`hh.features.spike_count`][].
+    The count itself has no slope; it is given that of [`hh.features.spike_count`][]. Where noise is large,
+    the lowest V of the data is its own, and with it the sag: leave it out by `names`.
 
     **Fields:**
 

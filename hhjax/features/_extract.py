@@ -100,7 +100,7 @@ def extract(
     - `max_spikes`: how many spikes of a trace there is room for; by default all. More are counted, and left
         out of the means.
 
-    **Returns:** a dict by name, of shape (..., n). The input resistance is in MΩ for pA and in kΩ·cm² for
+    **Returns:** a dict by name, of shape (..., n). The input resistance is in MΩ for pA and in Ω·cm² for
     µA/cm². All of a trace with missing samples (NaN) in the step, or in the time for the rest, is NaN, the
     count too.
     """

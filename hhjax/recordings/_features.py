@@ -69,5 +69,5 @@ def features_of(recording: Any, start: Any, stop: Any, threshold: Any) -> Featur
     warn_of_swings(swings_below(np.moveaxis(V[:, inside], 1, 0), threshold), threshold, "trace")
     units = {name: about.unit for name, about in FEATURES.items()}
     if recording.current_unit != "pA":
-        units["input_resistance"] = "kΩ·cm²"
+        units["input_resistance"] = "Ω·cm²"
     return FeatureTable(found.values, units, found.start, found.stop, found.amplitude, recording.current_unit)

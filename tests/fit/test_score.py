@@ -68,6 +68,11 @@ def test_features_of_a_score(recording):
     assert line[-2:] == ["2", "1"]
 
 
+def test_spikes_below_the_threshold_are_told_of(recording):
+    with pytest.warns(UserWarning, match="V of 3 of 4 traces of the (data|model) rises and falls"):
+        hh.score(recording.V, recording, threshold=100.0)
+
+
 @pytest.mark.usefixtures("as_users_run_it")
 def test_windows_that_hold_nothing_are_refused(recording):
     for windows in ([(400.0, 500.0)], [(20.0, 10.0)]):

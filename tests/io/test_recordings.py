@@ -223,6 +223,8 @@ def test_features_of_a_recording():
     assert early["count"].sum() == 0 and np.isnan(early["input_resistance"]).all()
     none = hh.Recording(ts, 0 * current, V).features()
     assert np.isnan(none["rest"]).all() and none["count"][2, 0] == 1
-    assert none.units["input_resistance"] == "kΩ·cm²"
+    # 0.1 mV for 1 µA/cm² are 100 Ω·cm².
+    density = hh.Recording(ts, current, V, held=True).features()
+    assert density["input_resistance"][0, 0] == pytest.approx(100.0) and "Ω·cm²" in str(density)
     with pytest.raises(ValueError, match="`start` = 40 and `stop` = 50 ms of a step must hold samples"):
         recording.features(start=40.0, stop=50.0)
