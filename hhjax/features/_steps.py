@@ -6,6 +6,7 @@ SHARE = 0.1
 """Of the time before a step for the rest, and of the step for where V settles."""
 
 _JUMP = 0.01  # of the range of the current
+_ABOVE = 10.0  # times the usual change, which is noise where the current was measured
 _NEAR = 1.0  # ms, within which changes are one
 _MOST = 20  # changes, beyond which a current is no series of steps
 
@@ -15,8 +16,9 @@ def edges(ts: np.ndarray, current: np.ndarray) -> np.ndarray:
 
     **Arguments:** `current`: shape (sweeps, times) or (sweeps, times, n).
     """
-    jumps = np.abs(np.diff(current, axis=1)).max(axis=tuple(k for k in range(current.ndim) if k != 1))
-    found = ts[1:][jumps > _JUMP * max(np.ptp(current), 1e-300)]
+    change = np.abs(np.diff(current, axis=1))
+    jumps = change.max(axis=tuple(k for k in range(current.ndim) if k != 1))
+    found = ts[1:][jumps > max(_JUMP * np.ptp(current), _ABOVE * np.median(change), 1e-300)]
     found = found[np.diff(found, prepend=-np.inf) > _NEAR]
     return found if found.size <= _MOST else found[:0]
 
