@@ -12,24 +12,35 @@ from ._protocol import check_model, Protocol, protocol_of, run, split
 
 
 def replay(
-    model: Any, data: Any, *, dt: float | None = None, solver: Any = "strang", v0: Any = None
+    model: Any,
+    data: Any,
+    *,
+    dt: float | None = None,
+    solver: Any = "strang",
+    v0: Any = None,
+    initial: Any = "rest",
+    held: bool | None = None,
+    holding: Any = 0.0,
 ) -> Array:
     """The membrane potential of a free-running model in the current of every sweep.
 
-    **Arguments:** `model`, `data`, `dt` and `solver`: see [`hh.fit`][]; `v0`: initial
-    membrane potential, mV, scalar or (sweeps, n), by default the first sample.
+    **Arguments:** `model`, `data`, `dt`, `solver`, `initial`, `held` and `holding`: see [`hh.fit`][], whose
+    `initial` takes the sweeps up where a fit began them; `v0`: initial membrane potential, mV, scalar,
+    (sweeps, n) or `"rest"`, by default that of the first sample.
 
-    **Returns:** mV at the times of the recording, shape (sweeps, times, n). NaN where a
-    run blew up.
+    **Returns:** what the electrode reads at the times of the recording, mV, shape (sweeps, times, n). NaN
+    where a run blew up.
 
     **Raises:** `ValueError` and `TypeError` for a model and data that do not go together.
     """
     network, electrode = split(check_model(model))
     dtype = run_dtype(network)
-    protocol = protocol_of(data, network, electrode, dt, solver, v0, dtype)
+    drive = {"initial": initial, "held": held, "holding": holding}
+    protocol = protocol_of(data, network, electrode, dt, solver, v0, dtype, **drive)
     return _run(protocol, cast_floats(model, dtype))
 
 
 @eqx.filter_jit
 def _run(protocol: Protocol, model: Any) -> Array:
-    return run(protocol, model, protocol.v0, jnp.zeros((), protocol.v0.dtype), diffrax.ForwardMode()).V
+    begin = protocol.start.unknown
+    return run(protocol, model, begin, jnp.zeros((), begin.dtype), diffrax.ForwardMode())

@@ -114,14 +114,14 @@ def _traces(
     found = {}
     for at in np.ndindex(V.shape[::2]):
         v = V[at[0], :, at[1]]
-        spikes, below = _known_spikes(ts, v, threshold), ~np.isnan(v)
+        spikes, below = known_spikes(ts, v, threshold), ~np.isnan(v)
         for time in spikes:
             below &= (ts < time - before) | (ts > time + after)
         found[at] = _Trace(v, spikes, below)
     return found
 
 
-def _known_spikes(ts: Any, V: np.ndarray, threshold: float) -> np.ndarray:
+def known_spikes(ts: Any, V: np.ndarray, threshold: float) -> np.ndarray:
     """The times at which a trace crosses the threshold between two samples that are there."""
     at = jnp.asarray(ts)
     trace, known = filled(at, jnp.asarray(V, at.dtype))
