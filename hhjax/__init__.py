@@ -32,9 +32,10 @@ from ._fit._likelihood import (
     Comparison as Comparison,
     Profile as Profile,
 )
-from ._fit._replay import replay as replay, Score as Score, score as score
+from ._fit._replay import replay as replay
 from ._fit._result import Fit as Fit
 from ._fit._sample import Posterior as Posterior
+from ._fit._score import Score as Score, score as score
 from ._io.files import load as load, load_notes as load_notes, save as save
 from ._io.saved import open as open, Saved as Saved
 from ._model.cell import Cable as Cable, Cell as Cell

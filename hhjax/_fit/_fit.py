@@ -123,7 +123,7 @@ def fit(
     protocol = protocol_of(data, network, electrode, dt, solver, v0, dtype, **drive)
     loss, why = choose(protocol) if loss is None else (as_loss(loss), "")
     objective = cast_floats(loss, dtype)
-    objective = objective.made_for(protocol.times, protocol.target)
+    objective = objective.made_for(protocol.times, protocol.target, protocol.injected)
     objective.watch(protocol.times, protocol.target)
     optimiser = hasattr(method, "init") and hasattr(method, "update") and not isinstance(method, type)
     if method != "lm" and not optimiser:

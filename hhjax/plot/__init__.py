@@ -25,4 +25,5 @@ from ._protocols import (
     sensitivity as sensitivity,
     voltage_clamp as voltage_clamp,
 )
+from ._score import score as score
 from ._traces import currents as currents, gates as gates, response as response, traces as traces
