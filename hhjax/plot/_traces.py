@@ -227,8 +227,8 @@ def _check_neuron(neuron: Any, of_all: Any) -> None:
     check_size("neuron", neuron, -n, n - 1)
 
 
-def check_solution(solution: Any) -> Solution:
-    return check_kind("solution", solution, Solution, "an hh.Solution")
+def check_solution(solution: Any, name: str = "solution") -> Solution:
+    return check_kind(name, solution, Solution, "an hh.Solution")
 
 
 def saved_gates(solution: Solution, population: str | None = None) -> dict[str, dict[str, Any]]:
