@@ -42,13 +42,12 @@ def sweep(
         solver=solver,
         reduce={
             "spikes": hh.SpikeCount(threshold, start=start),
-            "times": hh.SpikeTimes(max(16, math.ceil(t1 / 2)), threshold),
+            "rate": hh.FiringRate(threshold, start=start),
         },
     )
     finite = np.asarray(result.finite)[..., 0]
     spikes = np.where(finite, result.reduced["spikes"][..., 0], np.nan)
-    rates = hh.firing_rate(result.reduced["times"], start=start)
-    rates = np.where(finite, rates[..., 0], np.nan)
+    rates = np.asarray(result.reduced["rate"])[..., 0]
 
     names = [result.axis_label(name) for name in axes]
     kept = f"{start:g} to {t1:g} ms"
@@ -67,7 +66,11 @@ def sweep(
     if not finite.all():
         print(f"\n{(~finite).sum()} of {finite.size} runs turned infinite or NaN: take a smaller --dt.")
 
-    hh.plot.sweep(result, rates, label="Firing rate (Hz)")
+    if len(axes) == 1:
+        hh.plot.fi_curve(*axes.values(), rates)
+        plt.gca().set_xlabel(names[0])
+    else:
+        hh.plot.sweep(result, rates, label="Firing rate (Hz)")
     plt.gca().set_title(model)
     save_figure(plt.gcf(), out, "sweep.png")
     save_csv(headers, rows, out, "sweep.csv")

@@ -14,7 +14,7 @@ from .._base.parameters import check_size, shown
 from .._base.windows import takes_samples
 from ..losses import Trace
 from ._problem import AbstractProblem, flat_state, MultipleShootingProblem, Shooting
-from ._protocol import make_protocol, run
+from ._protocol import make_protocol, run, split
 
 _FOLLOWING = 10.0  # 1/ms; at this rate a model follows the data through a spike
 
@@ -105,6 +105,8 @@ def release(guided: AbstractProblem, problem: Shooting, u: Array) -> Array:
 def _cut(segments: int, problem: Shooting, params: Array) -> tuple[MultipleShootingProblem, Array]:
     """The sweeps in segments of equal length, and their start states for every row of `params`."""
     protocol = problem.protocol
+    if protocol.v0.shape[1] != split(problem.model)[0].n:
+        raise ValueError("`guide` must be hh.Nudging() or None for V of one place, got hh.MultipleShooting.")
     sweeps, times, n = protocol.target.shape
     length = (times - 1) // segments
     if length < 1:

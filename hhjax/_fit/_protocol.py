@@ -14,6 +14,7 @@ from jaxtyping import Array
 
 from .._base.arguments import as_host, as_number
 from .._base.parameters import cast_floats, check_parameters, looks_like_SI, run_dtype, shown
+from .._model.cell import Cell
 from .._model.network import as_network, Network
 from .._model.neuron import Neuron
 from .._run.simulate import save_V, simulate
@@ -106,6 +107,29 @@ def split(model: Any) -> tuple[Network, Electrode]:
     return network, cast_floats(Electrode(), run_dtype(network)) if electrode is None else electrode
 
 
+def place_of(network: Network, electrode: Electrode) -> int | None:
+    """Which V the electrode records, the only one; `None` where it records all."""
+    if electrode.at is None:
+        return None
+    found = network.index(electrode.at)
+    if found.stop - found.start != 1:
+        raise ValueError(
+            f"`electrode.at` must be a place of one cell, got {electrode.at!r} of {found.stop - found.start}."
+        )
+    return found.start
+
+
+class _At(eqx.Module):
+    """Saves what `save` does of one V alone."""
+
+    at: int = eqx.field(static=True)
+    save: Any = eqx.field(static=True)
+
+    def __call__(self, t: Any, y: Any, args: Any) -> Any:
+        saved = self.save(t, y, args)
+        return saved.replace(V=saved.V[self.at : self.at + 1])
+
+
 def run(
     protocol: Protocol,
     model: Any,
@@ -120,9 +144,13 @@ def run(
     **Returns:** what was saved, (sweeps, times, …).
     """
     network, electrode = split(model)
+    observed, everywhere = protocol.observed, lambda v0: v0
+    if (at := place_of(network, electrode)) is not None:
+        observed = jnp.zeros(network.n, observed.dtype).at[at].set(observed[0])
+        everywhere, save = lambda v0: jnp.broadcast_to(v0, (network.n,)), _At(at, save)
 
     def sweep(current: Stimulus, command: Stimulus, v0: Array) -> Any:
-        nudge = Nudge(command, strength * protocol.observed * network.capacitance)
+        nudge = Nudge(command, strength * observed * network.capacitance)
         stimulus = electrode.stimulus(current) + nudge
         saveat = diffrax.SaveAt(t0=True, steps=protocol.stride, fn=save)
         return simulate(
@@ -130,7 +158,7 @@ def run(
             t1=protocol.steps * protocol.dt,
             dt=protocol.dt,
             stimulus=stimulus,
-            v0=v0,
+            v0=everywhere(v0),
             saveat=saveat,
             solver=protocol.solver,
             adjoint=adjoint,
@@ -143,10 +171,10 @@ def run(
 def check_model(model: Any) -> Any:
     """Refuse what is no model, or one whose parameters make no sense."""
     parts = model if isinstance(model, tuple) else (model,)
-    fits = len(parts) in (1, 2) and isinstance(parts[0], (Neuron, Network))
+    fits = len(parts) in (1, 2) and isinstance(parts[0], Neuron | Network | Cell)
     if not fits or (len(parts) == 2 and not isinstance(parts[1], Electrode)):
         raise TypeError(
-            "`model` must be an hh.Neuron or hh.Network, or a pair of one and an hh.Electrode, got "
+            "`model` must be an hh.Neuron, hh.Cell or hh.Network, or a pair of one and an hh.Electrode, got "
             f"{shown(model)}."
         )
     network, electrode = split(model)
@@ -185,7 +213,8 @@ def _as_recording(data: Any, electrode: Electrode) -> Recording:
     if not isinstance(data, (tuple, list)) or not 3 <= len(data) <= 4:
         raise TypeError(f"`data` must be an hh.Recording, or its ts, current and V, got {shown(data)}.")
     ts, current, V, *more = data
-    return Recording(ts, current, V, *(more or ["µA/cm²" if electrode.area is None else "pA"]))
+    density = electrode.area is None and electrode.at is None
+    return Recording(ts, current, V, *(more or ["µA/cm²" if density else "pA"]))
 
 
 def check_SI(recording: Recording) -> None:
@@ -209,15 +238,23 @@ def protocol_of(
             f"hh.Recording(data.ts, current, data.V, {recording.current_unit!r}, held=True)."
         )
     check_SI(recording)
-    check_unit(recording, electrode.area, "model=(neuron, hh.Electrode(area=...))")
+    if (at := place_of(network, electrode)) is None:
+        check_unit(recording, electrode.area, "model=(neuron, hh.Electrode(area=...))")
+    elif recording.current_unit != "pA":
+        raise ValueError(
+            f"`data` must have currents in pA for an electrode at {electrode.at!r}, got "
+            f"{recording.current_unit}."
+        )
     ts = np.asarray(recording.ts, float)
     began, ts = jnp.asarray(ts[0], dtype), ts - ts[0]
     V = np.asarray(recording.V, float)
     V = V[..., None] if V.ndim == 2 else V
-    if V.shape[-1] != network.n:
+    n = network.n if at is None else 1
+    way = ", or say where it was recorded: model=(cell, hh.Electrode(at='soma'))" if network.cells else ""
+    if V.shape[-1] != n:
         raise ValueError(
-            f"`data.V` holds {V.shape[-1]} neuron(s) and `model` {network.n}: give V of shape "
-            f"(sweeps, times, {network.n})."
+            f"`data.V` holds {V.shape[-1]} neuron(s) and `model` {n}: give V of shape "
+            f"(sweeps, times, {n}){way}."
         )
     missing = np.isnan(V)
     if missing.all():

@@ -10,7 +10,7 @@ from matplotlib.collections import LineCollection, QuadMesh
 from matplotlib.lines import Line2D
 
 from .._base.arguments import check_kind
-from .._draw import beside, COLOURS, dress, look, new_axes
+from .._draw import beside, COLOURS, dress, line, new_axes
 from .._model.cell import Cell
 from .._run.solution import Solution
 from ..cells import Morphology
@@ -67,7 +67,7 @@ def morphology(
     elif legend:
         for region, colour in colours.items():
             ax.plot([], [], color=colour, linewidth=3, label=region)
-        ax.legend(frameon=False, loc="upper left", bbox_to_anchor=(1.0, 1.0))
+        beside(ax)
     ax.autoscale()
     if rows is None:
         dress(ax, "x (µm)", "y (µm)").set_aspect("equal")
@@ -127,9 +127,8 @@ def places(
     morphology(shape, legend=False, colors="0.75", ax=right)
     middles = _ends(shape, _rows(shape)).mean(axis=1)
     lines = []
-    for k, (name, i) in enumerate(zip(names, at)):
-        options = look(k) | {"linewidth": 1.2, "label": str(name)} | style
-        lines += left.plot(np.asarray(run.ts), V[:, i], **options)
+    for name, i in zip(names, at):
+        lines += line(left, run.ts, V[:, i], **({"linewidth": 1.2, "label": str(name)} | style))
         colour = lines[-1].get_color()
         right.plot(*middles[i], "o", color=colour, markersize=7, markeredgecolor="w", label=str(name))
     beside(right)

@@ -9,6 +9,7 @@ import numpy as np
 from jax.typing import ArrayLike
 from jaxtyping import Array
 
+from .._base.arguments import check_kind
 from .._base.parameters import (
     check_flag,
     Checked,
@@ -18,7 +19,7 @@ from .._base.parameters import (
     Parameter,
     warn_of_SI,
 )
-from ._base import _Line, as_stimulus, Scaled, Stimulus
+from ._base import _Line, as_stimulus, PointCurrent, Scaled, Stimulus
 
 
 def _between(x: Any, low: Any, high: Any) -> Array:
@@ -187,21 +188,32 @@ _PA_PER_UM2 = 100.0  # 1 pA/µm² = 100 µA/cm²
 class Electrode(Checked):
     """How a recorded current reaches a cell: density = 100·current/area + offset.
 
-    Both fields can be free in [`hh.fit`][].
+    Area and offset can be free in [`hh.fit`][].
 
     **Fields:**
 
     - `area`: membrane area, µm², for currents in pA; `None` for currents that are
         densities (µA/cm²) already.
-    - `offset`: a constant current that the record does not show, µA/cm².
+    - `offset`: a constant current that the record does not show, µA/cm², everywhere.
+    - `at`: the place on an [`hh.Cell`][] where the current (pA) enters and V is recorded, see
+        [`hh.cells.Morphology`][]. The cell has its own areas: leave out `area`.
     """
 
     area: OptionalParameter = param(None, unit="µm²", positive=True)
     offset: Parameter = param(0.0, unit="µA/cm²")
+    at: str | int | None = eqx.field(default=None, static=True)
 
     beside_a_model: ClassVar[str] = "electrode"
     """What names of parameters call it in a pair with a model."""
 
+    def _check_made(self) -> None:
+        if self.at is not None:
+            check_kind("at", self.at, (str, int), "a place such as 'dend(0.5)', or a compartment's number")
+            if self.area is not None:
+                raise ValueError("`area` must be left out with `at`, for the cell has its own: got both.")
+
     def stimulus(self, current: Stimulus) -> Stimulus:
-        """The recorded `current` (pA, or µA/cm² without an area) as a stimulus in µA/cm²."""
+        """The recorded `current` (pA, or µA/cm² without area and place) as a stimulus."""
+        if self.at is not None:
+            return PointCurrent(Scaled(current, 1e-3), self.at) + self.offset
         return (current if self.area is None else Scaled(current, _PA_PER_UM2 / self.area)) + self.offset
