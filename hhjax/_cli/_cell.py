@@ -79,6 +79,7 @@ def cell(
         current = float(f"{_MOVED / Z[index[0]]:.2g}")
     step = hh.PointCurrent(hh.Step(current, start, stop), at=at)
     run = hh.simulate(made, t1=t1, dt=dt, stimulus=step, v0=rest, solver=solver)
+    assert run.progress is not None
     V, spikes = np.asarray(run.V), run.spike_times(threshold)
     print(f"\n{model} in {', '.join(active) or 'no region'}, else a leak of {leak:g} mS/cm².")
     print(f"{current:g} nA into {at} from {start:g} to {stop:g} ms, {run.progress.solver}, dt = {dt:g} ms.\n")

@@ -1,7 +1,9 @@
 import csv
 import dataclasses
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import diffrax
 import equinox as eqx
@@ -309,6 +311,7 @@ def test_a_recording_without_its_current_is_no_data_of_a_fit(tmp_path, monkeypat
     "arguments, message",
     [
         ("fi --solver strong", "Did you mean 'strang'"),
+        ("fi --solver newton", "'newton'. Known are"),
         ("fi --n 0", "fi: --n must be positive and finite, got 0."),
         ("network --n -3", "--n must be positive and finite, got -3."),
         ("compare --dt 0.1 0", "--dt must be positive and finite, got 0.0."),
@@ -348,6 +351,11 @@ def test_help_names_every_option(capsys):
         assert stop.value.code == 0 and all(option in shown for option in options)
     run = subprocess.run([sys.executable, "-m", "hhjax", "--help"], capture_output=True, text=True)
     assert run.returncode == 0 and "analyse (analyze) equilibria" in " ".join(run.stdout.split())
+
+
+def test_the_documentation_shows_the_help_of_every_command():
+    page = (Path(__file__).parents[2] / "docs" / "howto" / "command-line.md").read_text(encoding="utf-8")
+    assert sorted(re.findall(r"^::: help (.+)$", page, re.MULTILINE)) == sorted(_cli.make_parser()[1])
 
 
 def test_importing_the_library_leaves_matplotlib_alone():
