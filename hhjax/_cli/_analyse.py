@@ -231,7 +231,8 @@ def _draw(found: dict[str, Any], model: str, out: Path) -> None:
 
     def bifurcation(panel: Any) -> None:
         ax = panel.subplots()
-        hh.plot.bifurcation(found["branches"], found.get("cycles", ()), ax=ax)
+        hh.plot.bifurcation(found["branches"], found.get("cycles", ()), ax=ax, legend=False)
+        ax.legend(frameon=False, fontsize="x-small", loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=2)
 
     def rates(panel: Any) -> None:
         curve, ax = found["fi"], panel.subplots()
