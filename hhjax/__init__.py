@@ -24,6 +24,7 @@ from ._base.math import exprel as exprel, vtrap as vtrap
 from ._base.parameters import param as param, Parameter as Parameter
 from ._base.random import fast_key as fast_key
 from ._fit._fit import fit as fit
+from ._fit._guess import Guess as Guess, guess as guess
 from ._fit._guide import MultipleShooting as MultipleShooting, Nudging as Nudging
 from ._fit._replay import replay as replay, Score as Score, score as score
 from ._fit._result import Fit as Fit

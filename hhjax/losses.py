@@ -162,6 +162,44 @@ class Trace(AbstractLoss):
         return _normalised(error, valid)
 
 
+class Prediction(Trace):
+    """Error of the membrane potential predicted for each sample from the samples before it.
+
+    For cells with noise, whose spikes no free-running model can meet. In [`hh.fit`][] V takes over, at each
+    sample, a share of what it differs by from the data: a Kalman filter of V in its steady state. The
+    share is estimated besides the parameters, or follows from noise that is given. A [`Trace`][] elsewhere.
+
+    **Fields:** those of [`Trace`][], and
+
+    - `process`: white noise in the cell, mV/√ms, which is σ/C of an [`hh.CurrentNoise`][]; `reading`: noise
+        of each reading, mV, positive; scalar or shape (n,). Both are given or both estimated. If given, 1
+        is an error as large as they lead to, times `sd`.
+    """
+
+    process: OptionalParameter = param(None, unit="mV/√ms", minimum=0.0)
+    reading: OptionalParameter = param(None, unit="mV", positive=True)
+
+    def _check_made(self) -> None:
+        super()._check_made()
+        if (self.process is None) != (self.reading is None):
+            raise ValueError(
+                "`process` and `reading` must be given both or neither, got "
+                f"{shown(self.process)} and {shown(self.reading)}."
+            )
+
+    def steady(self, sampling: Array | float) -> tuple[Array, Array]:
+        """The share that V takes over of an error, and the error's standard deviation (mV), where both kinds
+        of noise are given: the scalar Riccati equation of a random walk."""
+        assert self.process is not None and self.reading is not None
+        q, r = self.process**2 * sampling, self.reading**2
+        before = (q + jnp.sqrt(q**2 + 4 * q * r)) / 2
+        return before / (before + r), jnp.sqrt(before + r)
+
+    def __call__(self, ts: Array, V: Array, target: Array) -> Array:
+        residuals = super().__call__(ts, V, target)
+        return residuals if self.process is None else residuals / _like(self.steady(ts[1] - ts[0])[1], V)
+
+
 class SpikeTimes(AbstractLoss):
     """Difference of spike times, first with first, second with second and so on.
 

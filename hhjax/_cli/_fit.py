@@ -32,6 +32,7 @@ def fit(
     bounds: Sequence[str],
     area: float | None,
     capacitance: float | None,
+    no_guess: bool,
     sweeps: Sequence[int] | None,
     start: float | None,
     stop: float | None,
@@ -50,11 +51,16 @@ def fit(
     import matplotlib.pyplot as plt
     import optax
 
-    recording = _recording(file, sweeps, start, stop, every)
+    whole = _recording(file, sweeps)
+    recording = _part(whole, start, stop, every)
     neuron = make_model(model, set)
     free = [f"{name}.g" for name in neuron.channels] + ["C"] if free is None else list(free)
-    electrode = _electrode(neuron, recording, area, capacitance, free)
-    fitted = neuron if electrode is None else (neuron, electrode)
+    area = _area(neuron, area, capacitance)
+    limits = _bounds(bounds, free)
+    fitted = None if no_guess else _guessed(neuron, whole, area, set, limits)
+    if fitted is None:
+        electrode = _electrode(recording, area, free)
+        fitted = neuron if electrode is None else (neuron, electrode)
     for name in free:
         one_of("parameter", name, parameters(fitted))
     methods = {"lm": "lm", "adam": optax.adam(rate)}
@@ -63,7 +69,7 @@ def fit(
         fitted,
         recording,
         where=free,
-        bounds=_bounds(bounds, free),
+        bounds=limits,
         method=methods[one_of("method", method, methods)],
         guide=guides[one_of("guide", guide, guides)],
         steps=steps,
@@ -82,18 +88,20 @@ def fit(
     save_result(result, out, "fit.npz", file=str(file), model=model)
 
 
-def _recording(
-    file: str, sweeps: Sequence[int] | None, start: float | None, stop: float | None, every: int
-) -> hh.Recording:
+def _recording(file: str, sweeps: Sequence[int] | None) -> hh.Recording:
     recording = hh.recordings.load(file)
     if not recording.current_known:
         raise ValueError(
             f"{recording.name} does not hold the current that was injected: write a .csv with it."
         )
-    if sweeps is not None:
-        if wrong := [k for k in sweeps if not 0 <= k < len(recording)]:
-            raise ValueError(f"--sweeps must be from 0 to {len(recording) - 1}, got {wrong[0]}.")
-        recording = recording[list(sweeps)]
+    if sweeps is None:
+        return recording
+    if wrong := [k for k in sweeps if not 0 <= k < len(recording)]:
+        raise ValueError(f"--sweeps must be from 0 to {len(recording) - 1}, got {wrong[0]}.")
+    return recording[list(sweeps)]
+
+
+def _part(recording: hh.Recording, start: float | None, stop: float | None, every: int) -> hh.Recording:
     if start is not None or stop is not None:
         first = recording.ts[0] if start is None else start
         recording = recording.between(first, recording.ts[-1] if stop is None else stop)
@@ -115,23 +123,47 @@ def _bounds(bounds: Sequence[str], free: Sequence[str]) -> dict[str, tuple[float
     return found
 
 
-def _electrode(
-    neuron: hh.Neuron,
-    recording: hh.Recording,
-    area: float | None,
-    capacitance: float | None,
-    free: Sequence[str],
-) -> hh.Electrode | None:
+def _area(neuron: hh.Neuron, area: float | None, capacitance: float | None) -> float | None:
     check_positive(area=area, capacitance=capacitance)
     if area is not None and capacitance is not None:
         raise ValueError("give one of --area and --capacitance, for one follows from the other and C.")
     if capacitance is not None:
         area = capacitance / (0.01 * float(neuron.C))  # 1 µF/cm² is 0.01 pF/µm²
+    return area
+
+
+def _electrode(recording: hh.Recording, area: float | None, free: Sequence[str]) -> hh.Electrode | None:
     check_unit(recording, area, "--area or --capacitance")
     if area is None and "electrode.area" in free:
         raise ValueError("electrode.area starts from --area or --capacitance, for currents in pA.")
     of_electrode = any(name.startswith("electrode.") for name in free)
     return hh.Electrode(area=area) if area is not None or of_electrode else None
+
+
+def _guessed(
+    neuron: hh.Neuron,
+    recording: hh.Recording,
+    area: float | None,
+    settings: Sequence[str],
+    limits: dict[str, tuple[float, float]],
+) -> tuple[hh.Neuron, hh.Electrode] | None:
+    """The model and electrode of a guess, if there is one, but for what --set sets or --bounds excludes."""
+    if area is not None:
+        check_unit(recording, area, "--area or --capacitance")
+    kept = {setting.partition("=")[0] for setting in settings}
+    C = float(neuron.C) if "C" in kept and area is None and recording.current_unit == "pA" else None
+    try:
+        found = hh.guess(recording, (neuron, hh.Electrode(area=area)), C=C)
+    except ValueError as error:
+        if area is None and recording.current_unit == "pA":
+            raise ValueError(f"no guess: {error} Or give --area or --capacitance.") from None
+        print(f"No guess, so the model starts as it is: {error}\n")
+        return None
+    print(f"{found}\n")
+    own = parameters(neuron)
+    outside = lambda name: not limits[name][0] < float(hh.get(found.model, name)) < limits[name][1]
+    kept |= {name for name in limits if name in own and outside(name)}
+    return hh.replace(found.model, {name: hh.get(neuron, name) for name in kept})
 
 
 def _add(parser: argparse.ArgumentParser) -> None:
@@ -142,8 +174,10 @@ def _add(parser: argparse.ArgumentParser) -> None:
     add("--free", nargs="+", metavar="NAME", help=f"parameters to estimate, {names}")
     add("--bounds", action="append", default=[], metavar="NAME=LOW:HIGH",
         help="keep a free parameter within, such as leak.E=-90:-50; may be repeated")  # fmt: skip
-    add("--area", type=float, help="membrane area, µm², for currents in pA")
+    add("--area", type=float, help="membrane area, µm², for currents in pA; guessed if not given")
     add("--capacitance", type=float, help="of the whole cell, pF, in place of the area")
+    no_guess = "start from the model as it is, not from hh.guess of the steps without spikes"
+    add("--no-guess", action="store_true", help=no_guess)
     add("--sweeps", type=int, nargs="+", metavar="K", help="which, from 0; by default all")
     add("--start", type=float, help="part of each sweep to fit, ms")
     add("--stop", type=float, help="end of that part, ms")

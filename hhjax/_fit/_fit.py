@@ -10,13 +10,16 @@ import numpy as np
 from jaxtyping import Array
 
 from .._base.arguments import check_kind
-from .._base.host import check_meter, Progress
+from .._base.host import check_meter, Progress, warn
 from .._base.parameters import cast_floats, check_size, run_dtype, shown
 from .._base.random import check_key
-from ..losses import AbstractLoss, as_loss, Trace
+from .._model.neuron import State
+from ..losses import AbstractLoss, as_loss, Prediction, Trace
 from ..steppers.solvers import solver_name
 from ._free import Free, resolve, Where
 from ._guide import MultipleShooting, Nudging, release, stages
+from ._look import choose
+from ._prediction import Predicting
 from ._problem import AbstractProblem, Shooting
 from ._protocol import check_loss, check_model, protocol_of, run, split
 from ._result import Fit, no_uncertainty, Starts, uncertainty
@@ -45,6 +48,9 @@ def fit(
     dt: float | None = None,
     solver: Any = "strang",
     v0: Any = None,
+    initial: Any = "rest",
+    held: bool | None = None,
+    holding: Any = 0.0,
     progress_meter: diffrax.AbstractProgressMeter = diffrax.TextProgressMeter(minimum_increase=0.1),
 ) -> Fit:
     """Estimate parameters of a model from recorded voltages.
@@ -67,7 +73,8 @@ def fit(
         dict; `None` in place of a number or a pair for the limits of the model's own field, such as
         positive conductances. The parameters stay strictly within.
     - `mask`: likewise one boolean array each, true where an entry is free; `None` for all.
-    - `loss`: see `hh.losses`, by default `hh.losses.Trace()`.
+    - `loss`: see `hh.losses`; by default [`hh.losses.Prediction`][] where the data show noise of the
+        cell and [`hh.losses.Trace`][] elsewhere, and the fit says which and why.
     - `method`: `"lm"`, Levenberg-Marquardt with a forward-mode Jacobian (optimistix), for
         up to some tens of parameters; or any optax optimiser, for many.
     - `guide`: for long spiking traces [`hh.Nudging`][] or [`hh.MultipleShooting`][]; by
@@ -77,13 +84,24 @@ def fit(
         scored as the guided stages leave it.
     - `starts`: how many, the model itself and random ones, run as one batch; or an array
         of shape (starts, P).
-    - `spread`: random starts lie uniformly within this fraction of each parameter.
+    - `spread`: random starts of a parameter that has `bounds` on both sides lie uniformly between
+        them, by its logarithm where the lower one is positive; of others uniformly within this
+        fraction of the model's own value.
     - `key`: a `jax.random.key`, for random starts.
     - `dt`: time step, ms, a whole fraction of the sampling interval; by default the
         largest that is at most 0.025 ms.
     - `solver`: see [`hh.simulate`][].
-    - `v0`: initial membrane potential, mV, scalar or (sweeps, n), with the gates at rest
-        there; by default free, one for each sweep and neuron, from the first sample on.
+    - `v0`: initial membrane potential, mV, scalar or (sweeps, n); or `"rest"`, where the model
+        rests in the current of the first sample. By default free, one for each sweep and neuron,
+        from the first sample on.
+    - `initial`: the gates and concentrations as a sweep begins: `"rest"`, for that V; `"zero"`,
+        all gates at 0, with which Brian 2 starts where nothing is said; `"free"`, an unknown for
+        each, in each sweep and neuron; or all of the state, V as well, as an [`hh.State`][] with arrays of
+        shape (n,) or (sweeps, n), or a list of one for each sweep.
+    - `held`: whether each value of the current holds until the next sample, or is linear between
+        them; by default as the recording says.
+    - `holding`: a constant current besides the recorded one, in its unit, scalar, (sweeps,) or
+        (sweeps, n).
     - `progress_meter`: one of diffrax's; counts iterations of all stages.
 
     **Returns:** an [`hh.Fit`][].
@@ -96,8 +114,10 @@ def fit(
     network, electrode = split(model)
     dtype = run_dtype(network)
     model, network = cast_floats(model, dtype), cast_floats(network, dtype)
-    protocol = protocol_of(data, network, electrode, dt, solver, v0, dtype)
-    objective = cast_floats(as_loss(Trace() if loss is None else loss), dtype)
+    drive = {"initial": initial, "held": held, "holding": holding}
+    protocol = protocol_of(data, network, electrode, dt, solver, v0, dtype, **drive)
+    loss, why = choose(protocol) if loss is None else (as_loss(loss), "")
+    objective = cast_floats(loss, dtype)
     objective = objective.made_for(protocol.times, protocol.target)
     objective.watch(protocol.times, protocol.target)
     optimiser = hasattr(method, "init") and hasattr(method, "update") and not isinstance(method, type)
@@ -112,14 +132,15 @@ def fit(
             raise ValueError(
                 f"`guide` must be 'auto', None, hh.Nudging() or hh.MultipleShooting(), got {shown(guide)}."
             )
-        guide = Nudging() if _compares_traces(objective) else None
+        guide = Nudging() if _compares_traces(objective) and not isinstance(objective, Prediction) else None
     check_loss(objective, protocol)
     check_kind("guide", guide, (Nudging, MultipleShooting, type(None)), "'auto', None or a guide")
     check_key("key", key)
     free = resolve(model, where, bounds, mask, dtype)
     before = free.starts(free.reference, starts, spread, key)
     u = _unknowns(free, before)
-    problem = Shooting(model, free, protocol, objective)
+    kind = Predicting if isinstance(objective, Prediction) else Shooting
+    problem = kind(model, free, protocol, objective)
     guided, unknowns, schedule = stages(guide, problem, u)
     plan = [(guided, strength, most) for strength, most in schedule] + [(problem, 0.0, steps)]
     progress = Progress(progress_meter, sum(most for *_, most in plan))
@@ -143,7 +164,10 @@ def fit(
             "Every start blew up: its run turned infinite or NaN. Take a smaller `dt`, tighter `bounds` or a "
             "model that runs with hh.simulate."
         )
-    return _result(problem, before, solved, score, best, np.concatenate(histories)[:, best], runs)
+    found = _result(problem, before, solved, score, best, np.concatenate(histories)[:, best], runs, why)
+    if found.doubts:
+        warn("This fit is in doubt: " + "; ".join(found.doubts) + ".")
+    return found
 
 
 @eqx.filter_jit
@@ -184,19 +208,36 @@ def _compares_traces(loss: AbstractLoss) -> bool:
 
 
 @eqx.filter_jit
-def _at_optimum(problem: Shooting, u: Array) -> tuple[Any, Array, Array, Array, Array]:
-    """The fitted model, its initial potentials and traces, the slopes of its parameters by the
-    unknowns, and how many residuals there are."""
-    model, v0 = problem.unpack(u)
-    V = run(problem.protocol, model, v0, jnp.zeros((), u.dtype)).V
+def _at_optimum(problem: Shooting, u: Array) -> tuple[Any, State, Array, Array, Array]:
+    """The fitted model, its first states and traces, the slopes of its parameters by the unknowns, and how
+    many residuals there are."""
+    model, begin = problem.unpack(u)
+    V = run(problem.protocol, model, begin, jnp.zeros((), u.dtype))
     params = u[: len(problem.free.names)]
     slopes = jax.jvp(problem.free.to_values, (params,), (jnp.ones_like(params),))[1]
-    return model, v0, V, slopes, (problem.errors(V) != 0).sum()
+    residuals = problem.residuals(u, jnp.zeros((), u.dtype), diffrax.ForwardMode())
+    return model, problem.protocol.begin(model, begin), V, slopes, (residuals != 0).sum()
 
 
 @eqx.filter_jit
 def _jacobian(problem: Shooting, u: Array) -> tuple[Array, Array]:
     return problem.compressed(u, jnp.zeros((), u.dtype))
+
+
+_ENOUGH = 1e-2  # of the greatest singular value, down to which float32 tells the slopes of unknowns apart
+
+
+def _slopes(problem: Shooting, u: Array, known: tuple[Array, Array] | None) -> tuple[Array, Array]:
+    """Residuals and their Jacobian at u, with the digits that standard errors need."""
+    r, J = _jacobian(problem, u) if known is None else known
+    if J.dtype == jnp.float64:
+        return r, J
+    size = np.linalg.norm(J, axis=0)
+    singular = np.linalg.svd(np.asarray(J) / np.where(size > 0, size, 1.0), compute_uv=False)
+    if np.isfinite(singular).all() and singular[-1] > _ENOUGH * singular[0]:
+        return r, J
+    with jax.enable_x64(True):
+        return _jacobian(*cast_floats((problem, u), jnp.float64))
 
 
 def _result(
@@ -207,16 +248,17 @@ def _result(
     best: int,
     history: np.ndarray,
     runs: int,
+    why: str,
 ) -> Fit:
     free, protocol = problem.free, problem.protocol
     count = len(free.names)
     u = solved.u[best]
-    model, v0, V, slopes, number = _at_optimum(problem, u)
+    model, initial, V, slopes, number = _at_optimum(problem, u)
     problem.objective.watch(protocol.times, V)
     if solved.slopes is None and count > _MANY:
         known = no_uncertainty(count)
     else:
-        r, J = _jacobian(problem, u) if solved.slopes is None else (x[best] for x in solved.slopes)
+        r, J = _slopes(problem, u, solved.slopes and tuple(x[best] for x in solved.slopes))
         known = uncertainty(r, J, int(number), slopes)
     after = np.asarray(_to_values(free, solved.u))
     return Fit(
@@ -233,8 +275,15 @@ def _result(
         ts=protocol.ts,
         V=V,
         data=protocol.target,
-        v0=v0,
+        v0=initial.V,
         free=free,
         dt=protocol.dt,
         solver=solver_name(protocol.solver),
+        objective=type(problem.objective).__name__.lstrip("_"),
+        why=why,
+        noise=problem.noise(u) if isinstance(problem, Predicting) else None,
+        problem=problem,
+        u=u,
+        count=int(number),
+        initial=initial,
     )

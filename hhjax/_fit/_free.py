@@ -15,6 +15,8 @@ from .._base.host import known_are
 from .._base.parameters import as_numbers, check_size
 from .._model.names import Leaf, leaves, look_up
 
+_INSIDE = 1e-3  # random starts keep this part of the way from one bound to the other away from both
+
 Where = Callable | str | Sequence[str] | Mapping[str, Any]
 
 
@@ -106,15 +108,20 @@ class Free(eqx.Module):
             return self._check_starts(values[None])
         if key is None:
             raise ValueError("`key` is missing: pass key=jax.random.key(0), for example, for random starts.")
-        draw = jax.random.uniform(
-            key, (int(starts) - 1, values.size), dtype=values.dtype, minval=-spread, maxval=spread
+        share = jax.random.uniform(
+            key, (int(starts) - 1, values.size), dtype=values.dtype, minval=_INSIDE, maxval=1 - _INSIDE
         )
+        both = self._below & self._above
+        low, high = jnp.where(both, self.low, 0.0)[None], jnp.where(both, self.high, 1.0)[None]
+        by_log = low > 0
+        ratio = jnp.where(by_log, high, 1.0) / jnp.where(by_log, low, 1.0)
+        between = jnp.where(by_log, low * ratio**share, low + (high - low) * share)
         size = jnp.where(values == 0, 1.0, jnp.abs(values))
-        drawn = values[None] + draw * size[None]
-        # Within the bounds: at most nine tenths of the way from the model's own value.
+        around = values[None] + spread * (2 * share - 1) * size[None]
+        # Within a bound on one side: at most nine tenths of the way from the model's own value.
         least = self.low + 0.1 * jnp.where(self._below, values - self.low, 0.0)
         most = self.high - 0.1 * jnp.where(self._above, self.high - values, 0.0)
-        drawn = jnp.clip(drawn, least[None], most[None])
+        drawn = jnp.where(both[None], between, jnp.clip(around, least[None], most[None]))
         return self._check_starts(jnp.concatenate([values[None], drawn]))
 
     def _check_starts(self, starts: Array) -> Array:

@@ -21,13 +21,13 @@ _FOLLOWING = 10.0  # 1/ms; at this rate a model follows the data through a spike
 
 @dataclasses.dataclass(frozen=True)
 class Nudging:
-    """Couple the model to the data, and relax the coupling to zero during the fit.
+    """Draw the model to the data, ever less during the fit.
 
-    dV/dt gets rate·(V_data − V) besides, so that the model's spikes fall where the data's do
-    however poor the parameters, and the residual has a slope (H. D. I. Abarbanel et al.,
-    SIAM J. Appl. Dyn. Syst. 8, 1341 (2009); J. Brookings et al., J. Neurophysiol. 112, 2332
-    (2014)). The conductance behind it is rate·C: with a fixed one a fit would shrink C,
-    which follows noise better.
+    At each sample V takes over 1 − exp(−rate·Δ) of what it differs by from the data, Δ being the time
+    between samples, so that the model's spikes fall where the data's do however poor the
+    parameters, and the residual has a slope (H. D. I. Abarbanel et al., SIAM J. Appl. Dyn. Syst. 8, 1341
+    (2009); J. Brookings et al., J. Neurophysiol. 112, 2332 (2014)). A sample is compared before it is
+    taken over.
 
     **Fields:** `rates`: 1/ms, one stage of the fit for each, before the last stage at 0;
     `steps`: at most so many iterations for each stage.
@@ -95,17 +95,21 @@ def release(guided: AbstractProblem, problem: Shooting, u: Array) -> Array:
     """Unknowns of the free-running `problem` from those of the guided one, shape (starts, U)."""
     if not isinstance(guided, MultipleShootingProblem):
         return u
-    P, (sweeps, _, n) = len(problem.free.names), problem.protocol.target.shape
-    if not problem.protocol.free_v0:
-        return u[:, :P]
-    starts = u[:, P:].reshape(u.shape[0], sweeps, -1, guided.state_size)
-    return jnp.concatenate([u[:, :P], starts[:, :, 0, :n].reshape(u.shape[0], -1)], axis=1)
+    return _released(guided, problem, u)
+
+
+@eqx.filter_jit
+def _released(guided: MultipleShootingProblem, problem: Shooting, u: Array) -> Array:
+    P, start = len(problem.free.names), problem.protocol.start
+    states = u[:, P:].reshape(u.shape[0], len(problem.protocol.target), -1, guided.state_size)[:, :, 0]
+    begin = jax.vmap(jax.vmap(lambda x: start.unknown_of(guided.state(x))))(states)
+    return jnp.concatenate([u[:, :P], begin.reshape(u.shape[0], -1)], axis=1)
 
 
 def _cut(segments: int, problem: Shooting, params: Array) -> tuple[MultipleShootingProblem, Array]:
     """The sweeps in segments of equal length, and their start states for every row of `params`."""
     protocol = problem.protocol
-    if protocol.v0.shape[1] != split(problem.model)[0].n:
+    if split(problem.model)[1].at is not None:
         raise ValueError("`guide` must be hh.Nudging() or None for V of one place, got hh.MultipleShooting.")
     sweeps, times, n = protocol.target.shape
     length = (times - 1) // segments
@@ -128,8 +132,7 @@ def _cut(segments: int, problem: Shooting, params: Array) -> tuple[MultipleShoot
         target,
         pieces(protocol.injected),
         pieces(protocol.seen),
-        jnp.repeat(protocol.v0, segments, axis=0),
-        free_v0=protocol.free_v0,
+        jax.tree.map(lambda x: jnp.repeat(x, segments, axis=0), protocol.start),
         dt=protocol.dt,
         stride=protocol.stride,
         held=protocol.held,
@@ -148,8 +151,8 @@ def _following(problem: Shooting, params: Array, samples: Array) -> Array:
 
     def follow(params: Array) -> Array:
         nudge = jnp.asarray(_FOLLOWING, params.dtype)
-        model, v0 = problem.unpack(problem.start(params))
-        states = run(problem.protocol, model, v0, nudge, save=lambda t, y, args: y)
+        model, begin = problem.unpack(problem.start(params))
+        states = run(problem.protocol, model, begin, nudge, save=lambda t, y, args: y)
         at = jax.tree.map(lambda x: x[:, samples].reshape((-1,) + x.shape[2:]), states)
         return jax.vmap(lambda y: flat_state(y)[0])(at).ravel()
 

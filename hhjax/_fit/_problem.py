@@ -13,16 +13,14 @@ from jaxtyping import Array
 from .._base.devices import lanes_are_slow
 from .._model.neuron import State
 from .._run.loop import reverse_adjoint
-from .._run.simulate import save_V, simulate
+from .._run.simulate import simulate
 from ..losses import AbstractLoss
 from ._free import Free
 from ._protocol import Protocol, run, split
+from ._start import V_SCALE
 
 # A start that blows up gets this residual and no slope: worse than any real one.
 _BLOWN_UP = 1e6
-
-
-V_SCALE = 25.0  # mV that count as one in a vector of unknowns
 
 
 def _triangle(rows: Array) -> Array:
@@ -70,15 +68,14 @@ class AbstractProblem(eqx.Module):
     def loss(self, u: Array, strength: Array, lanes: int = 1) -> Array:
         """The sum of squared residuals; differentiate it in reverse mode, in so many `lanes` at once."""
         protocol, (network, _) = self.runs, split(self.model)
-        adjoint = reverse_adjoint(network, protocol.steps, lanes * len(protocol.v0))
+        adjoint = reverse_adjoint(network, protocol.steps, lanes * len(protocol.target))
         return (self.residuals(u, strength, adjoint) ** 2).sum()
 
 
 class Shooting(AbstractProblem):
     """Each sweep is one run from its start to its end.
 
-    The unknowns are the parameters, then the initial membrane potential of every sweep and
-    neuron where that is free.
+    The unknowns are the parameters, then what is free of the first state of every sweep.
     """
 
     model: Any
@@ -92,21 +89,29 @@ class Shooting(AbstractProblem):
 
     @property
     def directions(self) -> int:
-        return len(self.free.names) + self.protocol.v0.shape[1] * self.protocol.free_v0
+        return len(self.free.names) + self.protocol.start.unknown.shape[1] + self.extra.size
+
+    @property
+    def extra(self) -> Array:
+        """Where further unknowns of the problem, the last ones, start."""
+        return jnp.zeros(0, self.protocol.target.dtype)
+
+    def gain(self, u: Array) -> Array | None:
+        """The share of its error that V takes over at every sample, (n,); `None` for what the guide says."""
+        return None
 
     def start(self, params: Array) -> Array:
         """The unknowns for the parameters' unknowns `params`, shape (P,)."""
-        v0 = jnp.ravel(self.protocol.v0 / V_SCALE)
-        return jnp.concatenate([params, v0]) if self.protocol.free_v0 else params
+        return jnp.concatenate([params, jnp.ravel(self.protocol.start.unknown), self.extra])
 
     def unpack(self, u: Array) -> tuple[Any, Array]:
-        """The model and the initial membrane potentials, mV, (sweeps, n), that u stands for."""
-        params, v0 = u[: len(self.free.names)], u[len(self.free.names) :]
-        model = self.free.put(self.model, self.free.to_values(params))
-        return model, v0.reshape(self.protocol.v0.shape) * V_SCALE if v0.size else self.protocol.v0
+        """The model that u stands for, and what is free of the first states, see `Start.unknown`."""
+        P, begin = len(self.free.names), self.protocol.start.unknown
+        model = self.free.put(self.model, self.free.to_values(u[:P]))
+        return model, u[P : P + begin.size].reshape(begin.shape)
 
     def residuals(self, u: Array, strength: Array, adjoint: diffrax.AbstractAdjoint) -> Array:
-        return self.errors(run(self.protocol, *self.unpack(u), strength, adjoint).V)
+        return self.errors(run(self.protocol, *self.unpack(u), strength, adjoint, gain=self.gain(u)))
 
     def errors(self, V: Array) -> Array:
         """Residuals of the traces V (mV), shape (R,)."""
@@ -114,23 +119,25 @@ class Shooting(AbstractProblem):
 
     def jacobian(self, u: Array, strength: Array) -> tuple[Array, Array]:
         P, (sweeps, _, n) = len(self.free.names), self.protocol.target.shape
+        K, rest = self.protocol.start.unknown.shape[1], u.size - self.extra.size
 
-        # A sweep depends on no other's initial potentials: one tangent moves those of all.
+        # A sweep depends on no other's first state: one tangent moves those of all.
         def traces(x: Array) -> Array:
-            model, v0 = self.unpack(jnp.concatenate([x[:P], u[P:]]))
-            return run(self.protocol, model, v0 + x[P:][None] * V_SCALE, strength).V
+            at = jnp.concatenate([x[:P], u[P:rest], x[P + K :]])
+            model, begin = self.unpack(at)
+            return run(self.protocol, model, begin + x[P : P + K][None], strength, gain=self.gain(at))
 
-        push = lambda along: jax.jvp(traces, (jnp.concatenate([u[:P], jnp.zeros(n, u.dtype)]),), (along,))
-        along = jnp.eye(P + n * self.protocol.free_v0, P + n, dtype=u.dtype)
+        here = jnp.concatenate([u[:P], jnp.zeros(K, u.dtype), u[rest:]])
+        push = lambda along: jax.jvp(traces, (here,), (along,))
+        along = jnp.eye(here.size, dtype=u.dtype)
         if lanes_are_slow(sweeps * n):
             V, columns = jax.lax.map(push, along)
             V = V[0]
         else:
             V, columns = jax.vmap(push, out_axes=(None, 0))(along)
-        if self.protocol.free_v0:
-            one = jnp.eye(sweeps, dtype=u.dtype)[:, None, :, None, None]
-            by_v0 = (one * columns[P:][None]).reshape((sweeps * n,) + V.shape)
-            columns = jnp.concatenate([columns[:P], by_v0])
+        one = jnp.eye(sweeps, dtype=u.dtype)[:, None, :, None, None]
+        by_start = (one * columns[P : P + K][None]).reshape((sweeps * K,) + V.shape)
+        columns = jnp.concatenate([columns[:P], by_start, columns[P + K :]])
         r, push = jax.linearize(self.errors, V)
         return r, jax.vmap(push, out_axes=1)(columns)
 
@@ -151,7 +158,7 @@ class MultipleShootingProblem(AbstractProblem):
     """Each sweep is cut in segments with start states of their own, pulled together.
 
     The unknowns are the parameters, then the start state of every segment; the first
-    segment of a sweep starts at rest, as the sweep does. `strength` is the weight of the
+    segment of a sweep starts as the sweep does. `strength` is the weight of the
     squared gaps between the end of a segment and the start of the next.
     """
 
@@ -175,9 +182,13 @@ class MultipleShootingProblem(AbstractProblem):
         state = eqx.filter_eval_shape(split(self.model)[0].init)
         return sum(x.size for x in jax.tree.leaves(state))
 
+    def state(self, x: Array) -> State:
+        """The state that the unknowns x of a segment's start stand for."""
+        return flat_state(split(self.model)[0].init())[1](x)
+
     def _unpack(self, u: Array) -> tuple[Array, Array]:
         params = len(self.free.names)
-        return u[:params], u[params:].reshape(self.pieces.v0.shape[0], -1)
+        return u[:params], u[params:].reshape(len(self.pieces.target), -1)
 
     def _piece(
         self, params: Array, start: Array, i: Array, adjoint: diffrax.AbstractAdjoint
@@ -187,23 +198,21 @@ class MultipleShootingProblem(AbstractProblem):
         network, electrode = split(model)
         protocol = self.pieces
         current = jax.tree.map(lambda x: x[i], protocol.current)
-        at_rest = network.init(protocol.v0[i])
-        _, back = flat_state(at_rest)
-        if protocol.free_v0:
-            at_rest = network.init(back(start).V)
-        y0 = jax.tree.map(lambda x, y: jnp.where(self.first[i], x, y), at_rest, back(start))
+        own, of_sweep = self.state(start), jax.tree.map(lambda x: x[i], protocol.start)
+        first = of_sweep.state(network, electrode, of_sweep.unknown_of(own))
+        y0 = jax.tree.map(lambda x, y: jnp.where(self.first[i], x, y), first, own)
         out = simulate(
             network,
             t1=protocol.steps * protocol.dt,
             dt=protocol.dt,
             stimulus=electrode.stimulus(current),
             y0=y0,
-            saveat=diffrax.SaveAt(t0=True, steps=protocol.stride, fn=save_V),
+            saveat=protocol.saveat(electrode),
             solver=protocol.solver,
             adjoint=adjoint,
             throw=False,
         )
-        return out.V, flat_state(out.final)[0]
+        return protocol.reading(electrode, out.V, protocol.injected[i], current), flat_state(out.final)[0]
 
     def _gaps(self, ends: Array, starts: Array, strength: Array) -> Array:
         gaps = jnp.where(self.first[1:, None], 0.0, ends[:-1] - starts[1:])

@@ -13,16 +13,17 @@ import numpy as np
 from jaxtyping import Array
 
 from .._base.arguments import as_host, as_number
-from .._base.parameters import cast_floats, check_parameters, looks_like_SI, run_dtype, shown
+from .._base.parameters import cast_floats, check_flag, check_parameters, looks_like_SI, run_dtype, shown
 from .._model.cell import Cell
 from .._model.network import as_network, Network
-from .._model.neuron import Neuron
+from .._model.neuron import Neuron, State
 from .._run.simulate import save_V, simulate
 from ..losses import AbstractLoss
 from ..recordings import Recording
 from ..steppers.solvers import as_stepper
-from ..stimuli._base import Stimulus
-from ..stimuli.sampled import Electrode, Nudge, Sampled, Tabulated
+from ..stimuli.sampled import Electrode, Sampled, Tabulated
+from ._filter import Filter, Reading
+from ._start import Start, start_of
 
 _FINEST = 0.025  # ms; the default time step is the largest part of a sample that is no longer
 
@@ -37,10 +38,9 @@ class Protocol(eqx.Module):
     - `injected`: the recorded current at the samples, shape (sweeps, times) or
         (sweeps, times, n); `held`: whether it holds until the next sample; `seen`: V at the samples,
         missing ones interpolated.
-    - `current`, `command`: both made ready for the grid, as tables with a leading axis of sweeps.
+    - `current`: made ready for the grid, as tables with a leading axis of sweeps.
     - `observed`: 1 for a neuron of which anything was recorded, else 0, shape (n,).
-    - `v0`: initial membrane potential, mV, shape (sweeps, n); where a fit of it starts if
-        `free_v0`.
+    - `start`: how the sweeps begin.
     - `dt`: time step, ms; `stride`: steps from one sample to the next.
     - `began`: when, by the recording's own times, its first sample was taken, ms.
     """
@@ -50,10 +50,8 @@ class Protocol(eqx.Module):
     injected: Array
     seen: Array
     current: Tabulated
-    command: Tabulated
     observed: Array
-    v0: Array
-    free_v0: bool = eqx.field(static=True)
+    start: Start
     dt: float = eqx.field(static=True)
     stride: int = eqx.field(static=True)
     held: bool = eqx.field(static=True)
@@ -69,15 +67,33 @@ class Protocol(eqx.Module):
     def steps(self) -> int:
         return (self.ts.shape[0] - 1) * self.stride
 
+    def begin(self, model: Any, unknown: Array) -> State:
+        """The first state of every sweep, arrays of shape (sweeps, n); `unknown`: see `Start.unknown`."""
+        network, electrode = split(model)
+        return jax.vmap(lambda start, x: start.state(network, electrode, x))(self.start, unknown)
+
+    def reading(self, electrode: Electrode, V: Array, injected: Array, current: Tabulated) -> Array:
+        """What the electrode reads of the membranes' V in one sweep, mV, shape (times, n).
+
+        **Arguments:** `V`: mV, shape (times, n), or at every step where the electrode lags; `injected`,
+        `current`: of the sweep, see the fields.
+        """
+        V = electrode.lagged(V, current) if electrode.lags else electrode.reading(V, injected)
+        return V[:: self.stride] if electrode.lags else V
+
+    def saveat(self, electrode: Electrode, at: int | None = None) -> diffrax.SaveAt:
+        """When V is saved for `reading`, all of it or one."""
+        save = save_V if at is None else _Save(at)
+        return diffrax.SaveAt(t0=True, steps=1 if electrode.lags else self.stride, fn=save)
+
 
 def make_protocol(
     ts: Array,
     target: Array,
     injected: Array,
     seen: Array,
-    v0: Array,
+    start: Start,
     *,
-    free_v0: bool,
     dt: float,
     stride: int,
     held: bool,
@@ -86,10 +102,8 @@ def make_protocol(
 ) -> Protocol:
     """A protocol of samples at `ts` (ms, from 0), its currents made ready for the grid."""
     observed = jnp.asarray(np.isfinite(target).any(axis=(0, 1)), target.dtype)
-    tables = [_table(ts, x, stride, is_held) for x, is_held in ((injected, held), (seen, False))]
-    current, command = (Tabulated(means, slopes, dt) for means, slopes in tables)
-    arrays = (ts, target, injected, seen, current, command, observed, v0)
-    return Protocol(*arrays, free_v0, dt, stride, held, solver, began)
+    current = Tabulated(*_table(ts, injected, stride, held), dt)
+    return Protocol(ts, target, injected, seen, current, observed, start, dt, stride, held, solver, began)
 
 
 @functools.partial(jax.jit, static_argnums=(2, 3))
@@ -108,7 +122,7 @@ def split(model: Any) -> tuple[Network, Electrode]:
 
 
 def place_of(network: Network, electrode: Electrode) -> int | None:
-    """Which V the electrode records, the only one; `None` where it records all."""
+    """Which V the electrode reads, the only one; `None` where it reads all."""
     if electrode.at is None:
         return None
     found = network.index(electrode.at)
@@ -119,53 +133,59 @@ def place_of(network: Network, electrode: Electrode) -> int | None:
     return found.start
 
 
-class _At(eqx.Module):
-    """Saves what `save` does of one V alone."""
+class _Save(eqx.Module):
+    """Saves one V."""
 
     at: int = eqx.field(static=True)
-    save: Any = eqx.field(static=True)
 
-    def __call__(self, t: Any, y: Any, args: Any) -> Any:
-        saved = self.save(t, y, args)
+    def __call__(self, t: Any, y: State, args: Any) -> State:
+        saved = save_V(t, y, args)
         return saved.replace(V=saved.V[self.at : self.at + 1])
 
 
 def run(
     protocol: Protocol,
     model: Any,
-    v0: Array,
+    unknown: Array,
     strength: Array,
     adjoint: diffrax.AbstractAdjoint = diffrax.ForwardMode(),
     *,
-    save: Any = save_V,
+    gain: Array | None = None,
+    save: Any = None,
 ) -> Any:
-    """All sweeps from rest at `v0` (mV, (sweeps, n)), nudged to the data at the rate `strength` (1/ms).
+    """All sweeps from where they begin, drawn to the data at the rate `strength` (1/ms) or by a `gain`.
+
+    **Arguments:** `unknown`: what of their beginnings a fit looks for, see `Start.unknown`; `gain`: the share
+    of what V differs by from the data that it takes over at every sample, (n,); `save`: what is
+    saved of the state at every sample in place of what the electrode reads of V.
 
     **Returns:** what was saved, (sweeps, times, …).
     """
     network, electrode = split(model)
-    observed, everywhere = protocol.observed, lambda v0: v0
-    if (at := place_of(network, electrode)) is not None:
-        observed = jnp.zeros(network.n, observed.dtype).at[at].set(observed[0])
-        everywhere, save = lambda v0: jnp.broadcast_to(v0, (network.n,)), _At(at, save)
+    if gain is None:
+        gain = -jnp.expm1(-strength * protocol.dt * protocol.stride) * protocol.observed
+    solver, at = Filter(protocol.solver, gain), place_of(network, electrode)
 
-    def sweep(current: Stimulus, command: Stimulus, v0: Array) -> Any:
-        nudge = Nudge(command, strength * observed * network.capacitance)
-        stimulus = electrode.stimulus(current) + nudge
+    def sweep(current: Tabulated, target: Array, injected: Array, y0: State) -> Any:
+        seen = electrode.membrane(target, injected)
+        if at is not None:
+            seen = jnp.full((len(seen), network.n), jnp.nan, seen.dtype).at[:, at].set(seen[:, 0])
         saveat = diffrax.SaveAt(t0=True, steps=protocol.stride, fn=save)
-        return simulate(
+        ys = simulate(
             network,
             t1=protocol.steps * protocol.dt,
             dt=protocol.dt,
-            stimulus=stimulus,
-            v0=everywhere(v0),
-            saveat=saveat,
-            solver=protocol.solver,
+            stimulus=Reading(electrode.stimulus(current), seen, protocol.stride),
+            y0=y0,
+            saveat=protocol.saveat(electrode, at) if save is None else saveat,
+            solver=solver,
             adjoint=adjoint,
             throw=False,
         ).ys
+        return protocol.reading(electrode, ys.V, injected, current) if save is None else ys
 
-    return jax.vmap(sweep)(protocol.current, protocol.command, v0)
+    y0 = protocol.begin(model, unknown)
+    return jax.vmap(sweep)(protocol.current, protocol.target, protocol.injected, y0)
 
 
 def check_model(model: Any) -> Any:
@@ -228,7 +248,17 @@ def check_SI(recording: Recording) -> None:
 
 
 def protocol_of(
-    data: Any, network: Network, electrode: Electrode, dt: Any, solver: Any, v0: Any, dtype: Any
+    data: Any,
+    network: Network,
+    electrode: Electrode,
+    dt: Any,
+    solver: Any,
+    v0: Any,
+    dtype: Any,
+    *,
+    initial: Any = "rest",
+    held: Any = None,
+    holding: Any = 0.0,
 ) -> Protocol:
     """The protocol of a recording or its arguments, refused where it does not fit the model."""
     recording = _as_recording(data, electrode)
@@ -250,8 +280,8 @@ def protocol_of(
     V = np.asarray(recording.V, float)
     V = V[..., None] if V.ndim == 2 else V
     n = network.n if at is None else 1
-    way = ", or say where it was recorded: model=(cell, hh.Electrode(at='soma'))" if network.cells else ""
     if V.shape[-1] != n:
+        way = ", or say where it was recorded: model=(cell, hh.Electrode(at='soma'))" if network.cells else ""
         raise ValueError(
             f"`data.V` holds {V.shape[-1]} neuron(s) and `model` {n}: give V of shape "
             f"(sweeps, times, {n}){way}."
@@ -272,17 +302,26 @@ def protocol_of(
             f"`dt` must be a whole fraction of the sampling interval of `data`, {sampling:g} ms, "
             f"got {dt!r} ms."
         )
-    seen = _filled(ts, V)
-    free_v0 = v0 is None
-    if free_v0:
-        v0 = seen[:, 0]
-    else:
-        v0 = as_host("v0", v0, "mV", shapes=[(), V.shape[::2]])
-        v0 = np.broadcast_to(v0, V.shape[::2])
-    arrays = [jnp.asarray(x, dtype) for x in (ts, V, recording.current, seen, v0)]
+    if held is not None:
+        check_flag("held", held)
+    ts, V, current, seen = (
+        jnp.asarray(x, dtype) for x in (ts, V, _injected(recording, holding, n), _filled(ts, V))
+    )
+    start = start_of(v0, initial, electrode.membrane(seen, current)[:, 0], current[:, 0], network)
     solver = cast_floats(as_stepper(solver), dtype)
-    grid = {"dt": sampling / stride, "stride": stride, "held": recording.held, "solver": solver}
-    return make_protocol(*arrays, free_v0=free_v0, **grid, began=began)
+    grid = {"dt": sampling / stride, "stride": stride, "solver": solver}
+    grid["held"] = recording.held if held is None else held
+    return make_protocol(ts, V, current, seen, start, **grid, began=began)
+
+
+def _injected(recording: Recording, holding: Any, n: int) -> np.ndarray:
+    """The current of a recording and a constant one besides, for each sweep."""
+    current = np.asarray(recording.current, float)
+    sweeps = len(current)
+    holding = as_host("holding", holding, recording.current_unit, shapes=[(), (sweeps,), (sweeps, n)])
+    if holding.ndim == 2 and current.ndim == 2:
+        current = current[..., None]
+    return current + (holding if holding.ndim == 0 else holding.reshape((sweeps, 1, -1)[: current.ndim]))
 
 
 def _filled(ts: np.ndarray, V: np.ndarray) -> np.ndarray:

@@ -18,27 +18,38 @@ from ._protocol import check_model, Protocol, protocol_of, run, split
 
 
 def replay(
-    model: Any, data: Any, *, dt: float | None = None, solver: Any = "strang", v0: Any = None
+    model: Any,
+    data: Any,
+    *,
+    dt: float | None = None,
+    solver: Any = "strang",
+    v0: Any = None,
+    initial: Any = "rest",
+    held: bool | None = None,
+    holding: Any = 0.0,
 ) -> Array:
     """The membrane potential of a free-running model in the current of every sweep.
 
-    **Arguments:** `model`, `data`, `dt` and `solver`: see [`hh.fit`][]; `v0`: initial
-    membrane potential, mV, scalar or (sweeps, n), by default the first sample.
+    **Arguments:** `model`, `data`, `dt`, `solver`, `initial`, `held` and `holding`: see [`hh.fit`][], whose
+    `initial` takes the sweeps up where a fit began them; `v0`: initial membrane potential, mV, scalar,
+    (sweeps, n) or `"rest"`, by default that of the first sample.
 
-    **Returns:** mV at the times of the recording, shape (sweeps, times, n). NaN where a
-    run blew up.
+    **Returns:** what the electrode reads at the times of the recording, mV, shape (sweeps, times, n). NaN
+    where a run blew up.
 
     **Raises:** `ValueError` and `TypeError` for a model and data that do not go together.
     """
     network, electrode = split(check_model(model))
     dtype = run_dtype(network)
-    protocol = protocol_of(data, network, electrode, dt, solver, v0, dtype)
+    drive = {"initial": initial, "held": held, "holding": holding}
+    protocol = protocol_of(data, network, electrode, dt, solver, v0, dtype, **drive)
     return _run(protocol, cast_floats(model, dtype))
 
 
 @eqx.filter_jit
 def _run(protocol: Protocol, model: Any) -> Array:
-    return run(protocol, model, protocol.v0, jnp.zeros((), protocol.v0.dtype), diffrax.ForwardMode()).V
+    begin = protocol.start.unknown
+    return run(protocol, model, begin, jnp.zeros((), begin.dtype), diffrax.ForwardMode())
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,7 +78,7 @@ class Score:
         return "\n".join(lines)
 
 
-def _known_spikes(ts: Any, V: np.ndarray, threshold: float) -> np.ndarray:
+def known_spikes(ts: Any, V: np.ndarray, threshold: float) -> np.ndarray:
     """The times at which a trace crosses the threshold between two samples that are there."""
     at = jnp.asarray(ts)
     trace, known = filled(at, jnp.asarray(V, at.dtype))
@@ -117,7 +128,7 @@ def score(
     spikes_data, gamma, rmse = np.full((3, *shape), np.nan)
     for at in np.ndindex(shape):
         pair = [x[at[0], :, at[1]] for x in (target, V)]
-        found = [_known_spikes(ts, x, threshold) for x in pair]
+        found = [known_spikes(ts, x, threshold) for x in pair]
         finite, below = np.isfinite(pair[1]).all(), ~np.isnan(pair[0])
         spikes_model[at] = len(found[1]) if finite else -1
         if not below.any():

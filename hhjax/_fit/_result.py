@@ -10,7 +10,11 @@ import numpy as np
 from jaxtyping import Array
 
 from .._base.tables import Printed, Table
+from .._model.neuron import State
+from ._doubts import doubts
 from ._free import Free
+from ._look import Noise
+from ._problem import AbstractProblem
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,10 +51,18 @@ class Fit(Printed):
     - `runs`: how many forward runs the whole fit came to, each sweep's run counted once
         per start: a Jacobian counts one for the run and one for each tangent it pushes
         through, a gradient five.
-    - `ts`: ms, from the start of a sweep; `V` of the free-running fitted model and `data`,
-        mV, shape (sweeps, times, n); `v0`: its initial V, (sweeps, n).
+    - `ts`: ms, from the start of a sweep; `V` of the free-running fitted model, as its electrode reads
+        it, and `data`, mV, shape (sweeps, times, n).
+    - `initial`: the first state of every sweep, an [`hh.State`][] with arrays of shape (sweeps, n), for
+        [`hh.replay`][]; `v0`: its V, mV.
     - `free`: the free parameters, as a vector and back.
     - `dt`: time step, ms; `solver`: the type of the solver.
+    - `objective`: the class of the loss, and `why` it was taken, if [`hh.fit`][] chose it; `noise`: with
+        [`hh.losses.Prediction`][], the noise in the cell (`process`, mV/√ms) and of a reading
+        (`reading`, mV), each of shape (n,).
+    - `problem`: what was minimised last, a function of unknowns; `u`: these at the end, shape (U,): the
+        parameters' first, then others such as initial potentials; `count`: how many residuals there
+        were. What `sample`, `profile` and `bootstrap` start from; `None` in a fit of an older file.
     """
 
     model: Any
@@ -70,6 +82,14 @@ class Fit(Printed):
     free: Free
     dt: float
     solver: str
+    objective: str = "Trace"
+    why: str = ""
+    noise: Noise | None = None
+    # Left out of a file that cannot hold it, as one with a loss of the user's own.
+    problem: AbstractProblem | None = dataclasses.field(default=None, metadata={"spare": True})
+    u: Array | None = None
+    count: int | None = None
+    initial: State | None = None  # of a fit in an older file
 
     @property
     def standard_errors(self) -> np.ndarray:
@@ -78,6 +98,26 @@ class Fit(Printed):
     @property
     def correlation(self) -> np.ndarray:
         return self.uncertainty.correlation
+
+    @property
+    def undetermined(self) -> tuple[str, ...]:
+        """The parameters whose standard error is larger than they are themselves, or than half the range
+        of their bounds: what these data do not tell."""
+        return tuple(
+            n for n, error, size in zip(self.names, self.standard_errors, self._size) if error > size
+        )
+
+    @property
+    def _size(self) -> np.ndarray:
+        low, high = (np.asarray(x, float) for x in (self.free.low, self.free.high))
+        value = np.where(self.values == 0, 1.0, np.abs(self.values))
+        return np.where(np.isfinite(high - low), (high - low) / 2, value)
+
+    @property
+    def doubts(self) -> list[str]:
+        """What speaks against the fit: the free-running model fires more than 20 % more or fewer spikes than
+        the data, a parameter at a bound, a standard error wider than the bounds, values that no cell has."""
+        return doubts(self.free, self.values, self.standard_errors, self.ts, self.V, self.data)
 
     def derive(self, fn: Callable[[Any], Any]) -> tuple[float, float]:
         """A quantity that follows from the parameters, and its standard error.
@@ -110,8 +150,14 @@ class Fit(Printed):
     def _tables(self) -> list[Table]:
         each = zip(self.names, self.values, self.standard_errors, self.units)
         rows = [(name, f"{value:.6g}", f"{error:.2g}", unit) for name, value, error, unit in each]
-        unknown = [name for name, error in zip(self.names, self.standard_errors) if np.isinf(error)]
-        notes = [f"not identifiable from these data: {', '.join(unknown)}"] if unknown else []
+        notes = [f"objective: {self.objective}" + f", since {self.why}" * bool(self.why)]
+        if self.undetermined:
+            notes.append(f"not identifiable from these data: {', '.join(self.undetermined)}")
+            notes += self._combinations()
+        if self.noise is not None:
+            process, reading = (", ".join(f"{x:.2g}" for x in part) for part in self.noise)
+            notes.append(f"noise in the cell {process} mV/√ms, of a reading {reading} mV")
+        notes += [f"in doubt: {doubt}" for doubt in self.doubts]
         best = f"loss {self.loss:.6g} after {len(self.history)} iterations: {self.reason}"
         count = len(self.starts.reasons)
         if count > 1:
@@ -119,6 +165,22 @@ class Fit(Printed):
             best += f"; {near} of {count} starts reached it within 1 %"
         headers = ("parameter", "estimate", "std. error", "unit")
         return [Table(headers, rows, "", [*notes, best], left=(0, 3), most=len(rows))]
+
+    def _combinations(self) -> list[str]:
+        """What the data do tell of those that are not identifiable one by one: products and ratios."""
+        at = [self.names.index(name) for name in self.undetermined]
+        found = []
+        for i, j in ((i, j) for i in at for j in at if i < j):
+            for sign, of in ((1, "·"), (-1, "/")):
+                slope = np.zeros(len(self.names))
+                slope[[i, j]] = 1 / self.values[i], sign / self.values[j]  # of its logarithm
+                error = float(self.uncertainty.errors(slope[None])[0])
+                if error < _KNOWN:
+                    value = self.values[i] * self.values[j] ** sign
+                    found.append(
+                        f"{self.names[i]}{of}{self.names[j]} = {value:.4g} ± {error * abs(value):.1g}"
+                    )
+        return [f"known: {', '.join(found)}"] if found else []
 
     def rmse(self) -> np.ndarray:
         """Root mean squared error of V, mV, shape (sweeps, n), of the samples there are."""
@@ -171,6 +233,9 @@ class Uncertainty:
         size = np.linalg.norm(scaled, axis=1)
         along = np.abs(scaled @ self.unknown.T).max(axis=1, initial=0.0)
         return np.where(along > _ALONG * size, np.inf, errors)
+
+
+_KNOWN = 0.1  # relative standard error, up to which a combination of parameters is said to be known
 
 
 _ALONG = 1e-3  # a quantity with more of its slope along an unknown direction is not determined

@@ -77,6 +77,9 @@ class _AbstractStaggered(AbstractStepper):
     def with_coupling(self, network, t, dt, z, y, stimulus):
         return _Lagging(z.y.replace(s=y.s), z.lag, jnp.zeros_like(z.lag_s))
 
+    def with_V(self, network, t, dt, z, V, stimulus):
+        return _Lagging(z.y.replace(V=V), z.lag, z.lag_s)  # the gates go on at this V
+
     @abc.abstractmethod
     def step_V(self, network: Network, t: Array, dt: Array, y: State, V: Array, stimulus: Stimulus) -> Array:
         """V after `dt`, with the coefficients of its equation taken at `t` and `y`."""

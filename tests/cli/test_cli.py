@@ -180,6 +180,23 @@ def test_fit(tmp_path, capsys):
     assert (out / "fit.png").stat().st_size > 20_000
 
 
+def test_fit_starts_from_a_guess(tmp_path, capsys):
+    """Of a membrane of 400 MΩ and 20 ms, 5,000 µm² at 1 µF/cm², without --area; --set and --bounds hold."""
+    ts, step = np.arange(0.0, 150.05, 0.1), lambda t: -20.0 * (t >= 50.0)
+    V = -68.0 + 0.4 * step(ts) * -np.expm1(-(ts - 50.0) / 20.0)
+    names = {"header": "t (ms),I (pA),V (mV)", "comments": "", "delimiter": ","}
+    np.savetxt(tmp_path / "a.csv", np.column_stack([ts, step(ts), V]), "%.6g", **names)
+    common = ["--model", "pospischil_fs", "--set", "na.g=40", "--free", "leak.g", "C", "--guide", "none"]
+    main(["fit", str(tmp_path / "a.csv"), *common, "--steps", "0", "--bounds", "C=0.4:2", "--dt", "0.1",
+          "--out", str(tmp_path)])  # fmt: skip
+    shown = capsys.readouterr().out
+    assert "input resistance" in shown and "membrane area" in shown and "No guess" not in shown
+    neuron, electrode = hh.load(tmp_path / "fit.npz").model
+    assert float(electrode.area) == pytest.approx(5000.0, rel=0.01)
+    assert float(neuron.channels["na"].g) == pytest.approx(40.0)
+    assert 0.03 < float(neuron.channels["leak"].g) < 0.0505
+
+
 def test_sweep(tmp_path, capsys):
     common = ["--t1", "100", "--start", "20", "--dt", "0.05", "--out", str(tmp_path)]
     main(["sweep", "--over", "current", "0", "20", "3", "--over", "na.g", "100", "120", "2", *common])
@@ -255,7 +272,8 @@ def test_analyse_finds_currents_and_says_what_is_not_there(tmp_path, capsys):
         ("analyse --range 0 5 --current 6", "--current must lie within --range, 0 to 5, got 6"),
         ("analyse --parts branches --range 1e4 2e4", "No equilibrium between 10000 and 20000 µA/cm²"),
         ("fit none.csv --model squid_axon", "fit: `path` does not exist or is not a file: none.csv"),
-        ("fit x.csv --model squid_axon", "has currents in pA: give the membrane's area in µm² by --area or"),
+        ("fit x.csv --model squid_axon", "of current, got 1 all along. Or give --area or --capacitance."),
+        ("fit x.csv --model squid_axon --no-guess", "in pA: give the membrane's area in µm² by --area or"),
         ("fit x.csv --model squid --area 1", "unknown model 'squid'. Did you mean 'squid_axon'?"),
         ("fit x.csv --model squid_axon --area 1 --free na.h", "unknown parameter 'na.h'. Did you mean"),
         ("fit x.csv --model squid_axon --area 1 --capacitance 1", "give one of --area and --capacitance"),
@@ -337,6 +355,7 @@ def test_help_names_every_option(capsys):
             "--free",
             "--area",
             "--capacitance",
+            "--no-guess",
             "--sweeps",
             "--method",
             "--out",
