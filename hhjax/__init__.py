@@ -59,6 +59,7 @@ from ._run.reducers import (
     AbstractReducer as AbstractReducer,
     Extrema as Extrema,
     Extremes as Extremes,
+    FiringRate as FiringRate,
     Histogram as Histogram,
     Mean as Mean,
     Reducer as Reducer,

@@ -32,6 +32,21 @@ def swings_below(V: Any, threshold: Any) -> np.ndarray:
     return (below & (V - so_far > SWING) & (V - later > SWING)).any(axis=0)
 
 
+def in_silence(found: Any, fires: Any, cells: np.ndarray | None) -> np.ndarray:
+    """`found` where nothing of the same cell fires: in a cell a spike fades on its way into dendrites.
+
+    **Arguments:** `found`: truth values, shape (..., n); `fires`: likewise, or how often; `cells`:
+    the number of the cell that each belongs to, shape (n,), or `None` for neurons without compartments.
+    """
+    found = np.asarray(found)
+    if cells is None or not found.any():
+        return found
+    order = np.argsort(cells, kind="stable")
+    starts = np.flatnonzero(np.diff(cells[order], prepend=-1))
+    of_cell = np.logical_or.reduceat(np.asarray(fires)[..., order] > 0, starts, axis=-1)
+    return found & ~of_cell[..., cells]
+
+
 def start_swing(V: Array) -> tuple[Array, Array, Array]:
     """What `swing` carries before the first step."""
     return jnp.full_like(V, jnp.inf), jnp.full_like(V, -jnp.inf), jnp.zeros(V.shape, bool)

@@ -8,7 +8,7 @@ from jaxtyping import Array
 
 from .._base.parameters import put
 from ..steppers._base import AbstractStepper
-from ..stimuli._base import Stimulus
+from ..stimuli._base import Point, Stimulus
 
 
 class Reading(Stimulus):
@@ -23,6 +23,9 @@ class Reading(Stimulus):
 
     def conductance(self) -> Array | float:
         return self.stimulus.conductance()
+
+    def points(self, t: ArrayLike) -> list[Point]:
+        return self.stimulus.points(t)
 
     def table(self, edges: Array) -> Any:
         rows = jnp.full((self.V.shape[0] - 1, self.stride, self.V.shape[1]), jnp.nan, self.V.dtype)

@@ -190,6 +190,16 @@ def spike_times(
 
     **Raises:** `ValueError` for shapes that do not match or fewer than two samples.
     """
+    times, swings = spikes_and_swings(ts, V, threshold, max_spikes, slopes)
+    if swings is not None:
+        warn_of_swings(swings, threshold)
+    return times
+
+
+def spikes_and_swings(
+    ts: Any, V: Any, threshold: Any, max_spikes: Any = None, slopes: Any = None
+) -> tuple[Float[Array, "... spikes"], np.ndarray | None]:
+    """See `spike_times`; and of which neurons V rises and falls below the threshold, if that is known."""
     ts = as_array("ts", ts, "ms", axes="(times,)", least=2, increasing=True)
     V = as_array("V", V, "mV", missing=True, finite=False)
     if V.ndim not in (1, 2) or V.shape[0] != ts.shape[0]:
@@ -212,9 +222,8 @@ def spike_times(
         each = lambda v, dv: traced_spike_times(ts, v, dv, room)
         kept = jax.vmap(each, in_axes=1)(V, slopes)
         times, _ = read(kept)
-    if is_concrete(V):
-        warn_of_swings(swings_below(raw[:, None] if single else raw, threshold), threshold)
-    return times[0] if single else times
+    swings = swings_below(raw[:, None] if single else raw, threshold) if is_concrete(V) else None
+    return times[0] if single else times, swings
 
 
 def read(spikes: Any, stop: ArrayLike = jnp.inf, name: str = "times") -> tuple[Any, Any]:

@@ -5,7 +5,7 @@ matplotlib is imported by this module alone, and this module by no other of the 
 """
 
 from .._draw import COLOURS as COLOURS
-from ._cells import along as along, morphology as morphology
+from ._cells import along as along, morphology as morphology, places as places
 from ._curves import (
     bifurcation as bifurcation,
     fi_curve as fi_curve,

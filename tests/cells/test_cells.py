@@ -483,3 +483,56 @@ def test_parameters_by_distance_and_by_name():
 def test_wrong_arguments(make, message, as_users_run_it):
     with pytest.raises((ValueError, TypeError), match=message):
         make()
+
+
+def test_places_are_coordinates(tmp_path):
+    pytest.importorskip("xarray")
+    cell = tree_step(1)
+    network = hh.Network({"int": hh.wang_buzsaki(), "pyr": cell}, n={"int": 2, "pyr": 3})
+    run = hh.simulate(network, t1=1.0, dt=0.1, stimulus=1.0)
+    data = run.to_xarray()
+    assert data.V.dims == ("time", "neuron") and data.distance.attrs["units"] == "µm"
+    of = cell.morphology.compartments
+    for place in ("soma", "d1(0.5)", "axon"):
+        at = network.index(f"pyr.{place}")
+        here = data.isel(neuron=at)
+        section = place.partition("(")[0]
+        assert here.section.values.tolist() == [section] * 3 and (here.along == 0.5).all()
+        assert here.cell.values.tolist() == [2, 3, 4]
+        assert (here.distance == of.distance[cell.index(place)]).all()
+        chosen = data.V[:, (data.section == section).values]
+        np.testing.assert_array_equal(chosen, run.V[:, at])
+    points = data.isel(neuron=network.ranges["int"])
+    assert points.cell.values.tolist() == [0, 1] and set(points.section.values) == {""}
+    assert np.isnan(points.distance).all()
+    hh.save(tmp_path / "run.npz", run)
+    loaded = hh.load(tmp_path / "run.npz")
+    assert "section" not in loaded.to_xarray().coords
+    assert loaded.to_xarray(network).section.equals(data.section)
+    with pytest.raises(ValueError, match="`network` must be what was run, of n = 20, got "):
+        run.to_xarray(cell)
+    swept = hh.sweep(cell, over={"resistivity": [50.0, 100.0]}, t1=1.0, dt=0.1).to_xarray()
+    assert swept.section.values.tolist() == of.section.tolist()
+    assert "section" not in hh.simulate(hh.squid_axon(), t1=1.0, dt=0.1).to_xarray().coords
+
+
+def test_spikes_that_fade_in_dendrites_are_no_reason_to_warn(recwarn):
+    """The passive end of a dendrite moves by 10 mV and more with each spike of the soma, below 0 mV."""
+    far = functools.partial(Section, 300, 1, parent="soma", n=3)
+    sections = {"soma": Section(20, 20, n=1), "d0": far(region="dend"), "d1": far(region="dend")}
+    cell = hh.Cell(sections, {"soma": hh.squid_axon(), "dend": PASSIVE}, resistivity=100)
+    current = hh.PointCurrent(jnp.array([1.0, 0.0]), at="soma")
+    network = hh.Network(cell, n=2)
+    count = {"count": hh.SpikeCount(), "times": hh.SpikeTimes(9)}
+    options = dict(t1=20.0, dt=0.025, stimulus=current)
+    run = hh.simulate(network, reduce=count, saveat=diffrax.SaveAt(t0=True, steps=1, fn=hh.save_V), **options)
+    end = network.index("d0(1)")
+    V = np.asarray(run.V[:, end])
+    assert V[:, 0].max() < 0 and np.ptp(V[:, 0]) > 20 and np.ptp(V[:, 1]) < 1
+    assert len(run.spike_times()[0]) == run.reduced["count"][0] == 1 and "below" not in str(run)
+    hh.sweep(network, over={"resistivity": [100.0]}, **options)
+    assert not [x for x in recwarn if "rises and falls" in str(x.message)]
+    with pytest.warns(UserWarning, match="V of 7 of 14 neurons rises and falls"):
+        run.spike_times(50.0)
+    with pytest.warns(UserWarning, match="V of 7 of 14 neurons rises and falls"):
+        hh.simulate(network, reduce=hh.SpikeCount(50.0), **options)
