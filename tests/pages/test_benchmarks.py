@@ -109,7 +109,7 @@ def test_gpu(monkeypatch, tmp_path):
     out = tmp_path / "figures.json"
     figures = run("gpu.py", monkeypatch, "--quick", "--steps", "20", "--json", str(out))
     assert figures == json.loads(out.read_text())
-    assert [row["agrees"] for row in figures["agreement"]] == [True, True]
+    assert [row["agrees"] for row in figures["agreement"]] == [True]
     for part, key in (("sweep", "hh.sweep 1e9/s"), ("gradient", "over run"), ("coupled", "us a step")):
         assert figures[part][0][key] > 0
 
@@ -124,9 +124,5 @@ def test_firing(monkeypatch):
 
 def test_cells(monkeypatch):
     rows = run("cells.py", monkeypatch, "--quick", "--cases", "tree")["tree"]
-    assert [row["peer"] for row in rows] == [
-        "hhjax, strang",
-        "hhjax, crank_nicolson",
-        "hhjax, backward_euler",
-    ]
+    assert [row["peer"] for row in rows] == ["hhjax, strang"]
     assert all(row["rate"] > 0 and row["gradient"] > 0 for row in rows)
