@@ -217,8 +217,8 @@ def test_ions_that_act_on_each_other_rest_together():
         "kk": hh.Ion("k", valence=1, inside=140.0, outside=8.0, depth=0.02, tau=100.0),
     }
     cell = hh.Neuron(channels, ions=ions, celsius=6.3)
-    y, (drive, rate) = jax.jit(lambda y: (y, cell.others_form(y)))(
-        jax.jit(cell.steady_state)(jnp.array([-60.0, -40.0]))
+    y, (drive, rate) = jax.jit(lambda V: (y := cell.steady_state(V), cell.others_form(y)))(
+        jnp.array([-60.0, -40.0])
     )
     for name, c in y.concentrations.items():
         np.testing.assert_allclose(drive.concentrations[name], rate.concentrations[name] * c, rtol=1e-9)

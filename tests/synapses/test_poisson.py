@@ -130,9 +130,9 @@ def test_no_key_is_used_twice(key):
 def test_noise_is_the_same_with_and_without_inputs():
     noise = hh.CurrentNoise(1e9)
     options = dict(t1=2.0, dt=DT, key=KEY)
-    got = hh.simulate(network(noise=noise), **options).V
+    got = hh.simulate(network("a", noise=noise), **options).V
     want = hh.simulate(hh.Network(PASSIVE, n=N, noise=noise), **options).V
-    # Some 3 mS/cm² for 2 ms move 1e9 µF/cm² by 4e-7 mV.
+    # Some 2 mS/cm² for 2 ms move 1e9 µF/cm² by 3e-7 mV.
     np.testing.assert_allclose(got, want, atol=1e-6, rtol=0)
     assert np.std(want[-1]) > 1.0  # mV; √2 is expected
 
@@ -156,14 +156,14 @@ def test_diffrax_hands_on_no_key():
         return diffrax.diffeqsolve(terms, solver, t0=0.0, t1=4.0, dt0=DT, y0=network.init(), args=args)
 
     term = diffrax.ODETerm(hh.vector_field)
-    noisy = network(noise=hh.CurrentNoise(1.0))
+    noisy = network("a", noise=hh.CurrentNoise(1.0))
     path = diffrax.VirtualBrownianTree(0.0, 4.0, tol=0.01, shape=hh.brownian_shape(noisy), key=KEY)
     both = diffrax.MultiTerm(term, diffrax.ControlTerm(hh.diffusion, path))
-    for given in ((term, "strang", network()), (both, "strang_maruyama", noisy)):
+    for given in ((term, "strang", network("a")), (both, "strang_maruyama", noisy)):
         with pytest.raises(ValueError, match="`key` is missing: an hh.synapses.Poisson"):
             solve(*given)
     want = trains(network(key=KEY))["a"][: round(4.0 / DT)].sum(axis=0)
-    got = solve(term, "strang", network(key=KEY)).ys.s["a"]["g"]["g"][0]
+    got = solve(term, "strang", network("a", key=KEY)).ys.s["a"]["g"]["g"][0]
     np.testing.assert_allclose(got, want, rtol=1e-9)
 
 
