@@ -223,7 +223,7 @@ class Current(AbstractLoss):
     def _check_made(self) -> None:
         as_window(self.start, self.stop)
 
-    def made_for(self, ts: Array, target: Array) -> AbstractLoss:
+    def made_for(self, ts: Array, target: Array, current: Array | None = None) -> AbstractLoss:
         _check_window(self, ts)
         if self.sd is not None:
             return self

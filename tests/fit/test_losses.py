@@ -298,3 +298,11 @@ def test_a_feature_does_not_need_what_it_does_not_read():
     assert error(1.0, 3.0) == 0.0 and error(2.0, 4.0) == 0.0  # the sample at 2 ms is missing
     peak = losses.Feature(lambda ts, V: V.max(axis=-2))  # which reads all of them
     assert float((peak(ts, model, TARGET) ** 2).sum()) == 0.0
+
+
+def test_weighted_losses_of_currents_are_made_for_the_data():
+    """Second differences of 0, 3, 0, 3 and 0 are ±6 and of 3 alone 6: the noise is 1.4826·6/√6."""
+    ts, target = jnp.arange(5.0), jnp.asarray([0.0, 3.0, 0.0, 3.0, 0.0])[None, :, None]
+    loss = (4.0 * losses.Current()).made_for(ts, target)
+    sd = 1.4826 * 6 / np.sqrt(6)
+    assert float((loss(ts, target + 1.0, target) ** 2).sum()) == pytest.approx(4 / sd**2, rel=1e-6)
