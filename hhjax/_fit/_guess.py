@@ -16,15 +16,17 @@ from .._base.tables import Printed, Table
 from .._model.names import get, leaves, parameters, replace
 from .._model.network import as_network, Network, vector_field
 from .._model.neuron import Neuron
+from .._run.simulate import simulate
 from ..channels import Leak
 from ..recordings import Recording
 from ..stimuli._base import as_stimulus
 from ..stimuli.sampled import Electrode
-from ._passive import few, measured, traces
+from ._passive import few, measured, thresholds, traces
 from ._protocol import check_model, check_SI
 
 _LEAK = 0.1  # at least so much of the conductance at rest is leak
-_REVERSAL = (-110.0, 0.0)  # mV, between which the leak reverses
+_REVERSAL = (-110.0, -10.0)  # mV, between which the leak reverses
+_DT = 0.025  # ms, of the run that shows at which V the model's spikes begin
 _NAMES = {
     "rest": "resting potential",
     "resistance": "input resistance",
@@ -91,7 +93,8 @@ def guess(recording: Recording, model: Any, *, C: float | None = None) -> Guess:
     with the current. The model's leak is then set so that the model rests where the cell does and its steady
     V moves as much in such a step, and its capacitance and area are the cell's. The other conductances stay
     as they are per capacitance, but for a model that could not rest there with a leak of its own: there
-    they are made smaller, and a note says so.
+    they are made smaller, and a note says so. Where channels have a `VT` it is moved, so that the model's
+    spikes begin at the V at which the cell's do.
 
     ```py
     found = hh.guess(recording, hh.pospischil_rs())
@@ -136,7 +139,9 @@ def guess(recording: Recording, model: Any, *, C: float | None = None) -> Guess:
     if in_pA:  # 1 µF/cm² is 0.01 pF/µm², 1 pA/µm² is 100 µA/cm²
         area = float(electrode.area or found["capacitance"] / (0.01 * per_cm2))
         per_area, per_cm2 = 100 / area, found["capacitance"] / (0.01 * area)
-    new, notes = _scaled(neuron, leak, per_cm2, found, per_area)
+    moved = _moved(neuron, found["threshold"])
+    new, notes = _scaled(replace(neuron, moved), leak, per_cm2, found, per_area)
+    new = moved | new
     dtype = run_dtype(network)
     changes = {}
     for name, value in new.items():
@@ -183,6 +188,23 @@ def _leak(neuron: Neuron) -> str:
     return "leak" if "leak" in leaks else leaks[0]
 
 
+def _moved(neuron: Neuron, threshold: float) -> dict[str, float]:
+    """The VT of its channels with which a neuron begins its spikes at `threshold` (mV), by name."""
+    names = [name for name in parameters(neuron) if name.endswith(".VT")]
+    if not names or np.isnan(threshold):
+        return {}
+    own = thresholds(np.asarray(_steps(neuron)).T, _DT)
+    by = threshold - own[0][1] if own else 0.0
+    return {name: float(get(neuron, name)) + by for name in names}
+
+
+@eqx.filter_jit
+def _steps(neuron: Neuron) -> Array:
+    """V of the neuron in eight steps of current, the weakest first, mV, shape (times, 8)."""
+    currents = neuron.C * jnp.geomspace(0.5, 64.0, 8, dtype=neuron.C.dtype)
+    return simulate(Network(neuron, n=8), t1=100.0, dt=_DT, stimulus=currents, throw=False).V
+
+
 def _scaled(
     neuron: Neuron, leak: str, C: float, found: dict[str, Any], per_area: float
 ) -> tuple[dict[str, float], list[str]]:
@@ -197,8 +219,8 @@ def _scaled(
     def made(share: float) -> dict[str, float]:
         new = {name: x * share for name, x in own.items()}
         others = np.asarray(_current(replace(neuron, new | {f"{leak}.g": 0.0}), Vs))
-        g = (injected - others[1] + others[0]) / found["moved"]
-        return new | {f"{leak}.g": g, f"{leak}.E": found["rest"] + others[0] / g, "C": C}
+        g = float(injected - others[1] + others[0]) / found["moved"]
+        return new | {f"{leak}.g": g, f"{leak}.E": found["rest"] + float(others[0]) / g, "C": C}
 
     def fine(new: dict[str, float]) -> bool:
         enough = new[f"{leak}.g"] >= _LEAK * injected / found["moved"]

@@ -80,7 +80,7 @@ def test_densities_need_no_area():
 
 
 def test_a_model_is_found_again_from_its_own_recording():
-    """Of a regular-spiking cell from another leak: g to 5 %, E to 0.2 mV, the area to 5 %.
+    """Of a regular-spiking cell from another leak and VT: g to 5 %, E to 0.2 mV, the area to 5 %, VT to 1 mV.
 
     And the model found rests and answers the small steps as the cell does.
     """
@@ -89,10 +89,13 @@ def test_a_model_is_found_again_from_its_own_recording():
     seen = np.full(I.shape, -70.0)
     V = hh.replay(truth, hh.Recording(TS, I, seen, "pA", held=True), v0="rest", dt=0.05)[..., 0]
     data = hh.Recording(TS, I, V, "pA", held=True)
-    found = hh.guess(data, hh.replace(truth[0], {"leak.g": 0.3, "leak.E": -55.0}))
+    off = {"leak.g": 0.3, "leak.E": -55.0, "na.VT": -62.0, "k.VT": -62.0}
+    found = hh.guess(data, hh.replace(truth[0], off))
     made = [float(hh.get(found.model, name)) for name in ("leak.g", "electrode.area", "na.g")]
     np.testing.assert_allclose(made, [0.1, 2000.0, 50.0], rtol=0.05)
     assert float(hh.get(found.model, "leak.E")) == pytest.approx(-70.0, abs=0.2)
+    assert float(hh.get(found.model, "na.VT")) == pytest.approx(-55.0, abs=1.0)
+    assert float(hh.get(found.model, "k.VT")) == pytest.approx(float(hh.get(found.model, "na.VT")))
     assert abs(found.bridge) < 1.0 and found.threshold > -50.0 and not found.notes
     again = hh.replay(found.model, data, v0="rest", dt=0.05)[:2, ..., 0]
     assert np.abs(again - V[:2]).max() < 0.05 * np.ptp(V[:2])
