@@ -1,6 +1,7 @@
 """A first guess of a cell from its small steps of current, and a model scaled by it."""
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
 import equinox as eqx
@@ -27,6 +28,7 @@ from ._protocol import check_model, check_SI
 _LEAK = 0.1  # at least so much of the conductance at rest is leak
 _REVERSAL = (-110.0, -10.0)  # mV, between which the leak reverses
 _DT = 0.025  # ms, of the run that shows at which V the model's spikes begin
+_FAST = 5.0  # ms, below which a time constant at the threshold is that of a channel that makes spikes
 _NAMES = {
     "rest": "resting potential",
     "resistance": "input resistance",
@@ -93,8 +95,8 @@ def guess(recording: Recording, model: Any, *, C: float | None = None) -> Guess:
     with the current. The model's leak is then set so that the model rests where the cell does and its steady
     V moves as much in such a step, and its capacitance and area are the cell's. The other conductances stay
     as they are per capacitance, but for a model that could not rest there with a leak of its own: there
-    they are made smaller, and a note says so. Where channels have a `VT` it is moved, so that the model's
-    spikes begin at the V at which the cell's do.
+    they are made smaller, and a note says so. Of fast channels with a `VT` or half-activations, such as
+    `m_half`, these are moved together, so that the model's spikes begin at the V at which the cell's do.
 
     ```py
     found = hh.guess(recording, hh.pospischil_rs())
@@ -189,13 +191,33 @@ def _leak(neuron: Neuron) -> str:
 
 
 def _moved(neuron: Neuron, threshold: float) -> dict[str, float]:
-    """The VT of its channels with which a neuron begins its spikes at `threshold` (mV), by name."""
-    names = [name for name in parameters(neuron) if name.endswith(".VT")]
-    if not names or np.isnan(threshold):
+    """Where on the axis of V the fast channels are, that spikes begin at `threshold` (mV), by name.
+
+    By their VT or half-activations, which all move alike; the slow ones stay.
+    """
+    names = [leaf for leaf in leaves(neuron) if leaf.name.endswith((".VT", "_half"))]
+    own = thresholds(np.asarray(_steps(neuron)).T, _DT) if names and not np.isnan(threshold) else []
+    if not own:
         return {}
-    own = thresholds(np.asarray(_steps(neuron)).T, _DT)
-    by = threshold - own[0][1] if own else 0.0
-    return {name: float(get(neuron, name)) + by for name in names}
+    rates = jax.device_get(_rates(neuron, jnp.asarray([own[0][1]], neuron.C.dtype)))
+    fast = {
+        name for name, gates in rates.items() if max(map(np.max, gates.values()), default=0.0) > 1 / _FAST
+    }
+    by = threshold - own[0][1]
+    return {x.name: _within(float(x.value) + by, x.said) for x in names if x.name.split(".")[0] in fast}
+
+
+def _within(value: float, said: Mapping[str, Any]) -> float:
+    """The value, or where its field does not allow it 1 mV within the limit."""
+    low, high = (said.get("minimum"), said.get("maximum"))
+    value = value if low is None else max(value, low + 1.0)
+    return value if high is None else min(value, high - 1.0)
+
+
+@eqx.filter_jit
+def _rates(neuron: Neuron, V: Array) -> Any:
+    """The rates of all gates at V, 1/ms, by channel."""
+    return neuron.others_form(neuron.steady_state(V))[1].gates
 
 
 @eqx.filter_jit
