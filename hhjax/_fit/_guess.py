@@ -28,6 +28,7 @@ from ._protocol import check_model, check_SI
 _LEAK = 0.1  # at least so much of the conductance at rest is leak
 _REVERSAL = (-110.0, -10.0)  # mV, between which the leak reverses
 _DT = 0.025  # ms, of the run that shows at which V the model's spikes begin
+_ABOUT = -30.0  # mV, where the threshold of spikes is if it is not known
 _FAST = 5.0  # ms, below which a time constant at the threshold is that of a channel that makes spikes
 _NAMES = {
     "rest": "resting potential",
@@ -95,8 +96,9 @@ def guess(recording: Recording, model: Any, *, C: float | None = None) -> Guess:
     with the current. The model's leak is then set so that the model rests where the cell does and its steady
     V moves as much in such a step, and its capacitance and area are the cell's. The other conductances stay
     as they are per capacitance, but for a model that could not rest there with a leak of its own: there
-    they are made smaller, and a note says so. Of fast channels with a `VT` or half-activations, such as
-    `m_half`, these are moved together, so that the model's spikes begin at the V at which the cell's do.
+    they are made smaller, the slow ones first, and a note says so. Of fast channels with a `VT` or
+    half-activations, such as `m_half`, these are moved together, so that the model's spikes begin at the V
+    at which the cell's do.
 
     ```py
     found = hh.guess(recording, hh.pospischil_rs())
@@ -141,8 +143,8 @@ def guess(recording: Recording, model: Any, *, C: float | None = None) -> Guess:
     if in_pA:  # 1 µF/cm² is 0.01 pF/µm², 1 pA/µm² is 100 µA/cm²
         area = float(electrode.area or found["capacitance"] / (0.01 * per_cm2))
         per_area, per_cm2 = 100 / area, found["capacitance"] / (0.01 * area)
-    moved = _moved(neuron, found["threshold"])
-    new, notes = _scaled(replace(neuron, moved), leak, per_cm2, found, per_area)
+    moved, fast = _moved(neuron, found["threshold"])
+    new, notes = _scaled(replace(neuron, moved), leak, fast, per_cm2, found, per_area)
     new = moved | new
     dtype = run_dtype(network)
     changes = {}
@@ -190,21 +192,20 @@ def _leak(neuron: Neuron) -> str:
     return "leak" if "leak" in leaks else leaks[0]
 
 
-def _moved(neuron: Neuron, threshold: float) -> dict[str, float]:
-    """Where on the axis of V the fast channels are, that spikes begin at `threshold` (mV), by name.
+def _moved(neuron: Neuron, threshold: float) -> tuple[dict[str, float], set[str]]:
+    """The VT and half-activations of fast channels by which spikes begin at `threshold` (mV), by name.
 
-    By their VT or half-activations, which all move alike; the slow ones stay.
+    All move alike, and the slow channels stay. And the names of the fast channels.
     """
-    names = [leaf for leaf in leaves(neuron) if leaf.name.endswith((".VT", "_half"))]
-    own = thresholds(np.asarray(_steps(neuron)).T, _DT) if names and not np.isnan(threshold) else []
-    if not own:
-        return {}
-    rates = jax.device_get(_rates(neuron, jnp.asarray([own[0][1]], neuron.C.dtype)))
+    places = [leaf for leaf in leaves(neuron) if leaf.name.endswith((".VT", "_half"))]
+    own = thresholds(np.asarray(_steps(neuron)).T, _DT) if places and not np.isnan(threshold) else []
+    at = own[0][1] if own else _ABOUT
+    rates = jax.device_get(_rates(neuron, jnp.asarray([at], neuron.C.dtype)))
     fast = {
         name for name, gates in rates.items() if max(map(np.max, gates.values()), default=0.0) > 1 / _FAST
     }
-    by = threshold - own[0][1]
-    return {x.name: _within(float(x.value) + by, x.said) for x in names if x.name.split(".")[0] in fast}
+    mine = [leaf for leaf in places if own and leaf.name.split(".")[0] in fast]
+    return {leaf.name: _within(float(leaf.value) + threshold - at, leaf.said) for leaf in mine}, fast
 
 
 def _within(value: float, said: Mapping[str, Any]) -> float:
@@ -228,18 +229,17 @@ def _steps(neuron: Neuron) -> Array:
 
 
 def _scaled(
-    neuron: Neuron, leak: str, C: float, found: dict[str, Any], per_area: float
+    neuron: Neuron, leak: str, fast: set[str], C: float, found: dict[str, Any], per_area: float
 ) -> tuple[dict[str, float], list[str]]:
-    """The parameters of the neuron that are to be other ones, by name, and notes."""
-    names = [f"{k}.{f}" for k in neuron.channels for f in ("g", "P") if k != leak]
-    names = [name for name in names if name in parameters(neuron)]
-    by_C = C / float(neuron.C)
-    own = {name: float(get(neuron, name)) * by_C for name in names}
+    """The conductances of the neuron and its C, by name, and notes."""
+    known = parameters(neuron)
+    names = [f"{k}.{f}" for k in neuron.channels for f in ("g", "P") if k != leak and f"{k}.{f}" in known]
+    own = {name: float(get(neuron, name)) * C / float(neuron.C) for name in names}
     Vs = jnp.asarray([found["rest"], found["rest"] + found["moved"]], run_dtype(neuron))
     injected = found["change"] * per_area  # µA/cm²
 
-    def made(share: float) -> dict[str, float]:
-        new = {name: x * share for name, x in own.items()}
+    def made(share: float, of: list[str]) -> dict[str, float]:
+        new = own | {name: own[name] * share for name in of}
         others = np.asarray(_current(replace(neuron, new | {f"{leak}.g": 0.0}), Vs))
         g = float(injected - others[1] + others[0]) / found["moved"]
         return new | {f"{leak}.g": g, f"{leak}.E": found["rest"] + float(others[0]) / g, "C": C}
@@ -249,15 +249,17 @@ def _scaled(
         between = _REVERSAL[0] <= new[f"{leak}.E"] <= _REVERSAL[1]
         return bool(enough and between) and (found["fires"] or _is_stable(replace(neuron, new), Vs[0]))
 
-    new = made(1.0)
-    if fine(new):
+    if fine(new := made(1.0, names)):
         return new, []
+    # Slow channels go first: without the fast ones there are no spikes.
+    slow = [name for name in names if name.split(".")[0] not in fast]
+    of = slow if slow and fine(made(0.0, slow)) else names
     low, high = 0.0, 1.0
     for _ in range(12):
         share = (low + high) / 2
-        low, high = (share, high) if fine(made(share)) else (low, share)
-    return made(low), [
-        f"of {', '.join(names)} only {low:.3g} are left: with more the model would not rest at "
+        low, high = (share, high) if fine(made(share, of)) else (low, share)
+    return made(low, of), [
+        f"of {', '.join(of)} only {low:.3g} are left: with more the model would not rest at "
         f"{found['rest']:.4g} mV with a leak of its own"
     ]
 

@@ -115,6 +115,19 @@ def test_a_model_that_cannot_rest_there_loses_conductance():
     assert abs(float(slope.V[0])) < 1e-6  # mV/ms
 
 
+def test_slow_channels_go_before_those_that_make_spikes():
+    """1 mS/cm² of M current, 18 % of it open at −50 mV, draws more than a leak of 0.05 mS/cm² can give."""
+    channels = {"na": hh.channels.TraubMilesSodium(VT=-40.0), "k": hh.channels.TraubMilesPotassium(VT=-40.0)}
+    neuron = hh.Neuron({**channels, "m": hh.channels.MCurrent(g=1.0), "leak": hh.Leak()})
+    data = hh.Recording(TS, current([-30.0, -20.0]), passive([-30.0, -20.0], rest=-50.0), "pA", held=True)
+    found = hh.guess(data, neuron)
+    assert "of m.g only" in str(found) and 0.0 < float(hh.get(found.model, "m.g")) < 0.5
+    assert -11.0 < float(hh.get(found.model, "leak.E")) <= -10.0  # as far as a leak may reverse
+    np.testing.assert_allclose(
+        [float(hh.get(found.model, x)) for x in ("na.g", "k.g")], [100.0, 30.0], rtol=5e-3
+    )
+
+
 def firing(levels):
     """Spikes, of 80 mV and 2 ms, every 20 ms."""
     return passive(levels) + 80.0 * (TS % 20.0 > 18.0)
