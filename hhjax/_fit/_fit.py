@@ -10,14 +10,17 @@ import numpy as np
 from jaxtyping import Array
 
 from .._base.arguments import check_kind
-from .._base.host import check_meter, Progress
+from .._base.host import check_meter, Progress, warn
 from .._base.parameters import cast_floats, check_size, run_dtype, shown
 from .._base.random import check_key
 from .._model.neuron import State
-from ..losses import AbstractLoss, as_loss, Trace
+from ..losses import AbstractLoss, as_loss, Prediction, Trace
 from ..steppers.solvers import solver_name
+from ._clamp import ClampTraces, named, parts
 from ._free import Free, resolve, Where
 from ._guide import MultipleShooting, Nudging, release, stages
+from ._look import choose
+from ._prediction import Predicting
 from ._problem import AbstractProblem, Shooting
 from ._protocol import check_loss, check_model, protocol_of, run, split
 from ._result import Fit, no_uncertainty, Starts, uncertainty
@@ -51,7 +54,7 @@ def fit(
     holding: Any = 0.0,
     progress_meter: diffrax.AbstractProgressMeter = diffrax.TextProgressMeter(minimum_increase=0.1),
 ) -> Fit:
-    """Estimate parameters of a model from recorded voltages.
+    """Estimate parameters of a model from recorded voltages, or currents in voltage clamp.
 
     **Arguments:**
 
@@ -61,7 +64,8 @@ def fit(
     - `data`: an [`hh.Recording`][], with currents in pA where the model has an
         `hh.Electrode(area=...)` and in µA/cm² where it has not, or its arguments (ts, current,
         V): ms; the current in that same unit; mV. Times evenly spaced.
-        Missing voltages (NaN) are left out, with a warning.
+        Missing voltages (NaN) are left out, with a warning. Or an
+        [`hh.VoltageClampRecording`][], or a list of recordings, of which one may be in current clamp.
     - `where`: which parameters are free: a name as for [`hh.get`][], such as `"na.g"`, a list of
         names, or a dict `{"gNa": "na.g", "leak": ["leak.g", "leak.E"]}`, whose keys are then what
         the parameters are called; or, as in `eqx.tree_at`, a function of the model (of
@@ -71,7 +75,10 @@ def fit(
         dict; `None` in place of a number or a pair for the limits of the model's own field, such as
         positive conductances. The parameters stay strictly within.
     - `mask`: likewise one boolean array each, true where an entry is free; `None` for all.
-    - `loss`: see `hh.losses`, by default `hh.losses.Trace()`.
+    - `loss`: see `hh.losses`; by default [`hh.losses.Prediction`][] where the data show noise of the
+        cell and [`hh.losses.Trace`][] elsewhere, and the fit says which and why. For voltage
+        clamp [`hh.losses.Current`][]. For a list of recordings a list of losses, or one for that in current
+        clamp. Every sample counts the same, in units of its `sd`.
     - `method`: `"lm"`, Levenberg-Marquardt with a forward-mode Jacobian (optimistix), for
         up to some tens of parameters; or any optax optimiser, for many.
     - `guide`: for long spiking traces [`hh.Nudging`][] or [`hh.MultipleShooting`][]; by
@@ -111,10 +118,12 @@ def fit(
     network, electrode = split(model)
     dtype = run_dtype(network)
     model, network = cast_floats(model, dtype), cast_floats(network, dtype)
+    data, loss, v0, initial, clamps = parts(data, loss, v0, initial, model, dt, solver)
     drive = {"initial": initial, "held": held, "holding": holding}
     protocol = protocol_of(data, network, electrode, dt, solver, v0, dtype, **drive)
-    objective = cast_floats(as_loss(Trace() if loss is None else loss), dtype)
-    objective = objective.made_for(protocol.times, protocol.target)
+    loss, why = choose(protocol) if loss is None else (as_loss(loss), "")
+    objective = cast_floats(loss, dtype)
+    objective = objective.made_for(protocol.times, protocol.target, protocol.injected)
     objective.watch(protocol.times, protocol.target)
     optimiser = hasattr(method, "init") and hasattr(method, "update") and not isinstance(method, type)
     if method != "lm" and not optimiser:
@@ -128,14 +137,15 @@ def fit(
             raise ValueError(
                 f"`guide` must be 'auto', None, hh.Nudging() or hh.MultipleShooting(), got {shown(guide)}."
             )
-        guide = Nudging() if _compares_traces(objective) else None
+        guide = Nudging() if _compares_traces(objective) and not isinstance(objective, Prediction) else None
     check_loss(objective, protocol)
     check_kind("guide", guide, (Nudging, MultipleShooting, type(None)), "'auto', None or a guide")
     check_key("key", key)
     free = resolve(model, where, bounds, mask, dtype)
     before = free.starts(free.reference, starts, spread, key)
     u = _unknowns(free, before)
-    problem = Shooting(model, free, protocol, objective)
+    kind = Predicting if isinstance(objective, Prediction) else Shooting
+    problem = kind(model, free, protocol, objective, clamps)
     guided, unknowns, schedule = stages(guide, problem, u)
     plan = [(guided, strength, most) for strength, most in schedule] + [(problem, 0.0, steps)]
     progress = Progress(progress_meter, sum(most for *_, most in plan))
@@ -159,7 +169,10 @@ def fit(
             "Every start blew up: its run turned infinite or NaN. Take a smaller `dt`, tighter `bounds` or a "
             "model that runs with hh.simulate."
         )
-    return _result(problem, before, solved, score, best, np.concatenate(histories)[:, best], runs)
+    found = _result(problem, before, solved, score, best, np.concatenate(histories)[:, best], runs, why)
+    if found.doubts:
+        warn("This fit is in doubt: " + "; ".join(found.doubts) + ".")
+    return found
 
 
 @eqx.filter_jit
@@ -207,12 +220,34 @@ def _at_optimum(problem: Shooting, u: Array) -> tuple[Any, State, Array, Array, 
     V = run(problem.protocol, model, begin, jnp.zeros((), u.dtype))
     params = u[: len(problem.free.names)]
     slopes = jax.jvp(problem.free.to_values, (params,), (jnp.ones_like(params),))[1]
-    return model, problem.protocol.begin(model, begin), V, slopes, (problem.errors(V) != 0).sum()
+    residuals = problem.residuals(u, jnp.zeros((), u.dtype), diffrax.ForwardMode())
+    return model, problem.protocol.begin(model, begin), V, slopes, (residuals != 0).sum()
+
+
+@eqx.filter_jit
+def _of_clamps(problem: Shooting, model: Any) -> tuple[ClampTraces, ...]:
+    return tuple(clamp.traces(model) for clamp in problem.clamps)
 
 
 @eqx.filter_jit
 def _jacobian(problem: Shooting, u: Array) -> tuple[Array, Array]:
     return problem.compressed(u, jnp.zeros((), u.dtype))
+
+
+_ENOUGH = 1e-2  # of the greatest singular value, down to which float32 tells the slopes of unknowns apart
+
+
+def _slopes(problem: Shooting, u: Array, known: tuple[Array, Array] | None) -> tuple[Array, Array]:
+    """Residuals and their Jacobian at u, with the digits that standard errors need."""
+    r, J = _jacobian(problem, u) if known is None else known
+    if J.dtype == jnp.float64:
+        return r, J
+    size = np.linalg.norm(J, axis=0)
+    singular = np.linalg.svd(np.asarray(J) / np.where(size > 0, size, 1.0), compute_uv=False)
+    if np.isfinite(singular).all() and singular[-1] > _ENOUGH * singular[0]:
+        return r, J
+    with jax.enable_x64(True):
+        return _jacobian(*cast_floats((problem, u), jnp.float64))
 
 
 def _result(
@@ -223,6 +258,7 @@ def _result(
     best: int,
     history: np.ndarray,
     runs: int,
+    why: str,
 ) -> Fit:
     free, protocol = problem.free, problem.protocol
     count = len(free.names)
@@ -232,7 +268,8 @@ def _result(
     if solved.slopes is None and count > _MANY:
         known = no_uncertainty(count)
     else:
-        r, J = _jacobian(problem, u) if solved.slopes is None else (x[best] for x in solved.slopes)
+        found = None if solved.slopes is None else (solved.slopes[0][best], solved.slopes[1][best])
+        r, J = _slopes(problem, u, found)
         known = uncertainty(r, J, int(number), slopes)
     after = np.asarray(_to_values(free, solved.u))
     return Fit(
@@ -253,5 +290,12 @@ def _result(
         free=free,
         dt=protocol.dt,
         solver=solver_name(protocol.solver),
+        objective=named(problem.objective, problem.clamps),
+        why=why,
+        noise=problem.noise(u) if isinstance(problem, Predicting) else None,
+        problem=problem,
+        u=u,
+        count=int(number),
+        clamps=_of_clamps(problem, model) if problem.clamps else (),
         initial=initial,
     )

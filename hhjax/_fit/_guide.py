@@ -14,20 +14,20 @@ from .._base.parameters import check_size, shown
 from .._base.windows import takes_samples
 from ..losses import Trace
 from ._problem import AbstractProblem, flat_state, MultipleShootingProblem, Shooting
-from ._protocol import make_protocol, run
+from ._protocol import make_protocol, run, split
 
 _FOLLOWING = 10.0  # 1/ms; at this rate a model follows the data through a spike
 
 
 @dataclasses.dataclass(frozen=True)
 class Nudging:
-    """Couple the model to the data, and relax the coupling to zero during the fit.
+    """Draw the model to the data, ever less during the fit.
 
-    dV/dt gets rate·(V_data − V) besides, so that the model's spikes fall where the data's do
-    however poor the parameters, and the residual has a slope (H. D. I. Abarbanel et al.,
-    SIAM J. Appl. Dyn. Syst. 8, 1341 (2009); J. Brookings et al., J. Neurophysiol. 112, 2332
-    (2014)). The conductance behind it is rate·C: with a fixed one a fit would shrink C,
-    which follows noise better.
+    At each sample V takes over 1 − exp(−rate·Δ) of what it differs by from the data, Δ being the time
+    between samples, so that the model's spikes fall where the data's do however poor the
+    parameters, and the residual has a slope (H. D. I. Abarbanel et al., SIAM J. Appl. Dyn. Syst. 8, 1341
+    (2009); J. Brookings et al., J. Neurophysiol. 112, 2332 (2014)). A sample is compared before it is
+    taken over.
 
     **Fields:** `rates`: 1/ms, one stage of the fit for each, before the last stage at 0;
     `steps`: at most so many iterations for each stage.
@@ -109,6 +109,8 @@ def _released(guided: MultipleShootingProblem, problem: Shooting, u: Array) -> A
 def _cut(segments: int, problem: Shooting, params: Array) -> tuple[MultipleShootingProblem, Array]:
     """The sweeps in segments of equal length, and their start states for every row of `params`."""
     protocol = problem.protocol
+    if split(problem.model)[1].at is not None:
+        raise ValueError("`guide` must be hh.Nudging() or None for V of one place, got hh.MultipleShooting.")
     sweeps, times, n = protocol.target.shape
     length = (times - 1) // segments
     if length < 1:

@@ -15,6 +15,7 @@ from .._model.neuron import State
 from .._run.loop import reverse_adjoint
 from .._run.simulate import simulate
 from ..losses import AbstractLoss
+from ._clamp import Clamped
 from ._free import Free
 from ._protocol import Protocol, run, split
 from ._start import V_SCALE
@@ -75,13 +76,15 @@ class AbstractProblem(eqx.Module):
 class Shooting(AbstractProblem):
     """Each sweep is one run from its start to its end.
 
-    The unknowns are the parameters, then what is free of the first state of every sweep.
+    The unknowns are the parameters, then what is free of the first state of every sweep. `clamps` are
+    compared besides.
     """
 
     model: Any
     free: Free
     protocol: Protocol
     objective: AbstractLoss
+    clamps: tuple[Clamped, ...] = ()
 
     @property
     def runs(self) -> Protocol:
@@ -89,20 +92,40 @@ class Shooting(AbstractProblem):
 
     @property
     def directions(self) -> int:
-        return len(self.free.names) + self.protocol.start.unknown.shape[1]
+        return len(self.free.names) + self.protocol.start.unknown.shape[1] + self.extra.size
+
+    @property
+    def extra(self) -> Array:
+        """Where further unknowns of the problem, the last ones, start."""
+        return jnp.zeros(0, self.protocol.target.dtype)
+
+    def gain(self, u: Array) -> Array | None:
+        """The share of its error that V takes over at every sample, (n,); `None` for what the guide says."""
+        return None
 
     def start(self, params: Array) -> Array:
         """The unknowns for the parameters' unknowns `params`, shape (P,)."""
-        return jnp.concatenate([params, jnp.ravel(self.protocol.start.unknown)])
+        return jnp.concatenate([params, jnp.ravel(self.protocol.start.unknown), self.extra])
 
     def unpack(self, u: Array) -> tuple[Any, Array]:
         """The model that u stands for, and what is free of the first states, see `Start.unknown`."""
-        params, begin = u[: len(self.free.names)], u[len(self.free.names) :]
-        model = self.free.put(self.model, self.free.to_values(params))
-        return model, begin.reshape(len(self.protocol.target), -1)
+        P, begin = len(self.free.names), self.protocol.start.unknown
+        model = self.free.put(self.model, self.free.to_values(u[:P]))
+        return model, u[P : P + begin.size].reshape(begin.shape)
 
     def residuals(self, u: Array, strength: Array, adjoint: diffrax.AbstractAdjoint) -> Array:
-        return self.errors(run(self.protocol, *self.unpack(u), strength, adjoint))
+        own = self.errors(run(self.protocol, *self.unpack(u), strength, adjoint, gain=self.gain(u)))
+        return self._with_clamps(own, self._of_clamps(u)) if self.clamps else own
+
+    def _of_clamps(self, u: Array) -> Array:
+        """Residuals of the currents in voltage clamp, shape (R,)."""
+        model = self.unpack(u)[0]
+        return jnp.concatenate([clamp.residuals(model) for clamp in self.clamps])
+
+    def _with_clamps(self, own: Array, others: Array) -> Array:
+        """Residuals, or their derivatives, with those of voltage clamps."""
+        share = 1 - sum(clamp.share for clamp in self.clamps)
+        return jnp.concatenate([jnp.sqrt(jnp.maximum(share, 0)) * own, others])
 
     def errors(self, V: Array) -> Array:
         """Residuals of the traces V (mV), shape (R,)."""
@@ -110,25 +133,34 @@ class Shooting(AbstractProblem):
 
     def jacobian(self, u: Array, strength: Array) -> tuple[Array, Array]:
         P, (sweeps, _, n) = len(self.free.names), self.protocol.target.shape
-        K = self.protocol.start.unknown.shape[1]
+        K, rest = self.protocol.start.unknown.shape[1], u.size - self.extra.size
 
         # A sweep depends on no other's first state: one tangent moves those of all.
         def traces(x: Array) -> Array:
-            model, begin = self.unpack(jnp.concatenate([x[:P], u[P:]]))
-            return run(self.protocol, model, begin + x[P:][None], strength)
+            at = jnp.concatenate([x[:P], u[P:rest], x[P + K :]])
+            model, begin = self.unpack(at)
+            return run(self.protocol, model, begin + x[P : P + K][None], strength, gain=self.gain(at))
 
-        push = lambda along: jax.jvp(traces, (jnp.concatenate([u[:P], jnp.zeros(K, u.dtype)]),), (along,))
-        along = jnp.eye(P + K, dtype=u.dtype)
+        here = jnp.concatenate([u[:P], jnp.zeros(K, u.dtype), u[rest:]])
+        push = lambda along: jax.jvp(traces, (here,), (along,))
+        along = jnp.eye(here.size, dtype=u.dtype)
         if lanes_are_slow(sweeps * n):
             V, columns = jax.lax.map(push, along)
             V = V[0]
         else:
             V, columns = jax.vmap(push, out_axes=(None, 0))(along)
         one = jnp.eye(sweeps, dtype=u.dtype)[:, None, :, None, None]
-        by_start = (one * columns[P:][None]).reshape((sweeps * K,) + V.shape)
-        columns = jnp.concatenate([columns[:P], by_start])
+        by_start = (one * columns[P : P + K][None]).reshape((sweeps * K,) + V.shape)
+        columns = jnp.concatenate([columns[:P], by_start, columns[P + K :]])
         r, push = jax.linearize(self.errors, V)
-        return r, jax.vmap(push, out_axes=1)(columns)
+        J = jax.vmap(push, out_axes=1)(columns)
+        if not self.clamps:
+            return r, J
+        others, push = jax.linearize(lambda x: self._of_clamps(jnp.concatenate([x, u[P:]])), u[:P])
+        by_parameters = jax.vmap(push, out_axes=1)(jnp.eye(P, dtype=u.dtype))
+        by_others = jnp.zeros((others.size, J.shape[1] - P), J.dtype)
+        J = self._with_clamps(J, jnp.concatenate([by_parameters, by_others], axis=1))
+        return self._with_clamps(r, others), J
 
 
 def flat_state(y: State) -> tuple[Array, Any]:

@@ -14,13 +14,15 @@ from jaxtyping import Array
 
 from .._base.arguments import as_host, as_number
 from .._base.parameters import cast_floats, check_flag, check_parameters, looks_like_SI, run_dtype, shown
+from .._model.cell import Cell
 from .._model.network import as_network, Network
 from .._model.neuron import Neuron, State
 from .._run.simulate import save_V, simulate
 from ..losses import AbstractLoss
 from ..recordings import Recording
 from ..steppers.solvers import as_stepper
-from ..stimuli.sampled import Electrode, Nudge, Sampled, Tabulated
+from ..stimuli.sampled import Electrode, Sampled, Tabulated
+from ._filter import Filter, Reading
 from ._start import Start, start_of
 
 _FINEST = 0.025  # ms; the default time step is the largest part of a sample that is no longer
@@ -36,7 +38,7 @@ class Protocol(eqx.Module):
     - `injected`: the recorded current at the samples, shape (sweeps, times) or
         (sweeps, times, n); `held`: whether it holds until the next sample; `seen`: V at the samples,
         missing ones interpolated.
-    - `current`, `command`: both made ready for the grid, as tables with a leading axis of sweeps.
+    - `current`: made ready for the grid, as tables with a leading axis of sweeps.
     - `observed`: 1 for a neuron of which anything was recorded, else 0, shape (n,).
     - `start`: how the sweeps begin.
     - `dt`: time step, ms; `stride`: steps from one sample to the next.
@@ -48,7 +50,6 @@ class Protocol(eqx.Module):
     injected: Array
     seen: Array
     current: Tabulated
-    command: Tabulated
     observed: Array
     start: Start
     dt: float = eqx.field(static=True)
@@ -80,9 +81,10 @@ class Protocol(eqx.Module):
         V = electrode.lagged(V, current) if electrode.lags else electrode.reading(V, injected)
         return V[:: self.stride] if electrode.lags else V
 
-    def saveat(self, electrode: Electrode) -> diffrax.SaveAt:
-        """When V is saved for `reading`."""
-        return diffrax.SaveAt(t0=True, steps=1 if electrode.lags else self.stride, fn=save_V)
+    def saveat(self, electrode: Electrode, at: int | None = None) -> diffrax.SaveAt:
+        """When V is saved for `reading`, all of it or one."""
+        save = save_V if at is None else _Save(at)
+        return diffrax.SaveAt(t0=True, steps=1 if electrode.lags else self.stride, fn=save)
 
 
 def make_protocol(
@@ -100,10 +102,9 @@ def make_protocol(
 ) -> Protocol:
     """A protocol of samples at `ts` (ms, from 0), its currents made ready for the grid."""
     observed = jnp.asarray(np.isfinite(target).any(axis=(0, 1)), target.dtype)
-    tables = [_table(ts, x, stride, is_held) for x, is_held in ((injected, held), (seen, False))]
-    current, command = (Tabulated(means, slopes, dt) for means, slopes in tables)
-    arrays = (ts, target, injected, seen, current, command, observed)
-    return Protocol(*arrays, start, dt, stride, held, solver, began)
+    means, slopes = _table(ts, injected, stride, held)
+    current = Tabulated(means, slopes, dt)
+    return Protocol(ts, target, injected, seen, current, observed, start, dt, stride, held, solver, began)
 
 
 @functools.partial(jax.jit, static_argnums=(2, 3))
@@ -121,6 +122,28 @@ def split(model: Any) -> tuple[Network, Electrode]:
     return network, cast_floats(Electrode(), run_dtype(network)) if electrode is None else electrode
 
 
+def place_of(network: Network, electrode: Electrode) -> int | None:
+    """Which V the electrode reads, the only one; `None` where it reads all."""
+    if electrode.at is None:
+        return None
+    found = network.index(electrode.at)
+    if found.stop - found.start != 1:
+        raise ValueError(
+            f"`electrode.at` must be a place of one cell, got {electrode.at!r} of {found.stop - found.start}."
+        )
+    return found.start
+
+
+class _Save(eqx.Module):
+    """Saves one V."""
+
+    at: int = eqx.field(static=True)
+
+    def __call__(self, t: Any, y: State, args: Any) -> State:
+        saved = save_V(t, y, args)
+        return saved.replace(V=saved.V[self.at : self.at + 1])
+
+
 def run(
     protocol: Protocol,
     model: Any,
@@ -128,45 +151,51 @@ def run(
     strength: Array,
     adjoint: diffrax.AbstractAdjoint = diffrax.ForwardMode(),
     *,
+    gain: Array | None = None,
     save: Any = None,
 ) -> Any:
-    """All sweeps from where they begin, nudged to the data at the rate `strength` (1/ms).
+    """All sweeps from where they begin, drawn to the data at the rate `strength` (1/ms) or by a `gain`.
 
-    **Arguments:** `unknown`: what of their beginnings a fit looks for, see `Start.unknown`; `save`: what is
+    **Arguments:** `unknown`: what of their beginnings a fit looks for, see `Start.unknown`; `gain`: the share
+    of what V differs by from the data that it takes over at every sample, (n,); `save`: what is
     saved of the state at every sample in place of what the electrode reads of V.
 
     **Returns:** what was saved, (sweeps, times, …).
     """
     network, electrode = split(model)
+    if gain is None:
+        gain = -jnp.expm1(-strength * protocol.dt * protocol.stride) * protocol.observed
+    solver, at = Filter(protocol.solver, gain), place_of(network, electrode)
 
-    def sweep(current: Tabulated, command: Tabulated, injected: Array, y0: State) -> Any:
-        weight = strength * protocol.observed * network.capacitance
-        nudge = Nudge(electrode.membrane(command, current), weight)
+    def sweep(current: Tabulated, target: Array, injected: Array, y0: State) -> Any:
+        seen = electrode.membrane(target, injected)
+        if at is not None:
+            seen = jnp.full((len(seen), network.n), jnp.nan, seen.dtype).at[:, at].set(seen[:, 0])
         saveat = diffrax.SaveAt(t0=True, steps=protocol.stride, fn=save)
         ys = simulate(
             network,
             t1=protocol.steps * protocol.dt,
             dt=protocol.dt,
-            stimulus=electrode.stimulus(current) + nudge,
+            stimulus=Reading(electrode.stimulus(current), seen, protocol.stride),
             y0=y0,
-            saveat=protocol.saveat(electrode) if save is None else saveat,
-            solver=protocol.solver,
+            saveat=protocol.saveat(electrode, at) if save is None else saveat,
+            solver=solver,
             adjoint=adjoint,
             throw=False,
         ).ys
         return protocol.reading(electrode, ys.V, injected, current) if save is None else ys
 
     y0 = protocol.begin(model, unknown)
-    return jax.vmap(sweep)(protocol.current, protocol.command, protocol.injected, y0)
+    return jax.vmap(sweep)(protocol.current, protocol.target, protocol.injected, y0)
 
 
 def check_model(model: Any) -> Any:
     """Refuse what is no model, or one whose parameters make no sense."""
     parts = model if isinstance(model, tuple) else (model,)
-    fits = len(parts) in (1, 2) and isinstance(parts[0], (Neuron, Network))
+    fits = len(parts) in (1, 2) and isinstance(parts[0], Neuron | Network | Cell)
     if not fits or (len(parts) == 2 and not isinstance(parts[1], Electrode)):
         raise TypeError(
-            "`model` must be an hh.Neuron or hh.Network, or a pair of one and an hh.Electrode, got "
+            "`model` must be an hh.Neuron, hh.Cell or hh.Network, or a pair of one and an hh.Electrode, got "
             f"{shown(model)}."
         )
     network, electrode = split(model)
@@ -187,7 +216,7 @@ def check_loss(loss: AbstractLoss, protocol: Protocol) -> None:
         raise TypeError(f"`loss` must return an array of residuals, got {shown(out)}.")
 
 
-def check_unit(recording: Recording, area: Any, where: str) -> None:
+def check_unit(recording: Any, area: Any, where: str) -> None:
     """Refuse currents in pA without a membrane `area` and those in µA/cm² with one, given by `where`."""
     if recording.current_unit == "pA" and area is None:
         raise ValueError(f"`data` has currents in pA: give the membrane's area in µm² by {where}.")
@@ -205,7 +234,8 @@ def _as_recording(data: Any, electrode: Electrode) -> Recording:
     if not isinstance(data, (tuple, list)) or not 3 <= len(data) <= 4:
         raise TypeError(f"`data` must be an hh.Recording, or its ts, current and V, got {shown(data)}.")
     ts, current, V, *more = data
-    return Recording(ts, current, V, *(more or ["µA/cm²" if electrode.area is None else "pA"]))
+    density = electrode.area is None and electrode.at is None
+    return Recording(ts, current, V, *(more or ["µA/cm²" if density else "pA"]))
 
 
 def check_SI(recording: Recording) -> None:
@@ -239,15 +269,23 @@ def protocol_of(
             f"hh.Recording(data.ts, current, data.V, {recording.current_unit!r}, held=True)."
         )
     check_SI(recording)
-    check_unit(recording, electrode.area, "model=(neuron, hh.Electrode(area=...))")
+    if (at := place_of(network, electrode)) is None:
+        check_unit(recording, electrode.area, "model=(neuron, hh.Electrode(area=...))")
+    elif recording.current_unit != "pA":
+        raise ValueError(
+            f"`data` must have currents in pA for an electrode at {electrode.at!r}, got "
+            f"{recording.current_unit}."
+        )
     ts = np.asarray(recording.ts, float)
     began, ts = jnp.asarray(ts[0], dtype), ts - ts[0]
     V = np.asarray(recording.V, float)
     V = V[..., None] if V.ndim == 2 else V
-    if V.shape[-1] != network.n:
+    n = network.n if at is None else 1
+    if V.shape[-1] != n:
+        way = ", or say where it was recorded: model=(cell, hh.Electrode(at='soma'))" if network.cells else ""
         raise ValueError(
-            f"`data.V` holds {V.shape[-1]} neuron(s) and `model` {network.n}: give V of shape "
-            f"(sweeps, times, {network.n})."
+            f"`data.V` holds {V.shape[-1]} neuron(s) and `model` {n}: give V of shape "
+            f"(sweeps, times, {n}){way}."
         )
     missing = np.isnan(V)
     if missing.all():
@@ -268,7 +306,7 @@ def protocol_of(
     if held is not None:
         check_flag("held", held)
     ts, V, current, seen = (
-        jnp.asarray(x, dtype) for x in (ts, V, _injected(recording, holding, network.n), _filled(ts, V))
+        jnp.asarray(x, dtype) for x in (ts, V, _injected(recording, holding, n), _filled(ts, V))
     )
     start = start_of(v0, initial, electrode.membrane(seen, current)[:, 0], current[:, 0], network)
     solver = cast_floats(as_stepper(solver), dtype)

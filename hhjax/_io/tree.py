@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
+from .._base.host import warn
 from .._base.placeholder import Placeholder
 from .._base.random import FAST, fast_key
 from .check import fault, is_on_disk, misfit
@@ -58,15 +59,28 @@ class Writer:
             there = {name: getattr(x, name) for name in fields if hasattr(x, name)}
             if said := misfit(x):
                 raise TypeError(f"{_where(path)} cannot be saved: {type(x).__name__}.{said}")
-            node = {
-                "class": self._named(type(x), path),
-                "fields": {name: below(name, y) for name, y in there.items()},
+            spare = _spare_fields(type(x))
+            held = {
+                name: (self._spared if name in spare else self.write)(y, (*path, name))
+                for name, y in there.items()
             }
+            node = {"class": self._named(type(x), path), "fields": held}
             # Such as the derivatives by the parameters of a model.
             return node | ({"unchecked": True} if fault(x) else {})
         if callable(x) and not isinstance(x, type):
             return {"function": self._named(x, path)}
         raise TypeError(f"{_where(path)} cannot be saved: it is of {type(x)}, {x!r}.")
+
+    def _spared(self, x: Any, path: tuple[str, ...]) -> Any:
+        """`x` as JSON, or `None` and a warning where it cannot be saved."""
+        before = dict(self.arrays)
+        try:
+            return self.write(x, path)
+        except TypeError as error:
+            self.arrays.clear()
+            self.arrays.update(before)
+            warn(f"{_where(path)} is left out of the file. {error}")
+            return None
 
     def _named(self, x: Any, path: tuple[str, ...]) -> str:
         name = name_of(x)
@@ -219,6 +233,13 @@ def _field_names(cls: Any) -> list[str]:
     if issubclass(cls, tuple):
         return list(getattr(cls, "_fields"))
     return [field.name for field in dataclasses.fields(cls)]
+
+
+def _spare_fields(cls: Any) -> list[str]:
+    """Those without which the rest is of use too."""
+    if issubclass(cls, tuple):
+        return []
+    return [field.name for field in dataclasses.fields(cls) if field.metadata.get("spare")]
 
 
 def _rebuild(cls: type, fields: dict[str, Any], where: str) -> Any:

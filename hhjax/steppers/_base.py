@@ -90,6 +90,10 @@ class AbstractStepper(eqx.Module):
         """The stepper's state z at `t` (ms) with the coupling's state of `y`, the network's at `t`."""
         return self.init(network, t, dt, y, stimulus)
 
+    def with_V(self, network: Network, t: Array, dt: Array, z: Any, V: Array, stimulus: Stimulus) -> Any:
+        """The stepper's state z at `t` (ms) with another V."""
+        return self.init(network, t, dt, self.output(network, z).replace(V=V), stimulus)
+
 
 def flow_V(
     network: Network, t: ArrayLike, dt: Any, y: State, V: Array, stimulus: Stimulus | float, extra: Any = 0.0

@@ -9,6 +9,7 @@ import numpy as np
 from jax.typing import ArrayLike
 from jaxtyping import Array
 
+from .._base.arguments import check_kind
 from .._base.parameters import (
     check_flag,
     Checked,
@@ -16,10 +17,9 @@ from .._base.parameters import (
     OptionalParameter,
     param,
     Parameter,
-    shown,
     warn_of_SI,
 )
-from ._base import _Line, as_stimulus, Scaled, Stimulus
+from ._base import _Line, as_stimulus, PointCurrent, Scaled, Stimulus
 
 
 def _between(x: Any, low: Any, high: Any) -> Array:
@@ -174,14 +174,6 @@ class Clamp(Stimulus):
         return self.command.longest_step(dt)
 
 
-class Nudge(Clamp):
-    """A clamp so weak that V hardly follows it within a step."""
-
-    @property
-    def holds_V(self) -> bool:
-        return False
-
-
 _PA_PER_UM2 = 100.0  # 1 pA/µm² = 100 µA/cm²
 
 
@@ -192,25 +184,28 @@ _MS_PER_MOHM_PF = 1e-3  # 1 MΩ·pF = 1 µs
 class Electrode(Checked):
     r"""What is between an amplifier and a cell: how a current reaches it, and how its V is read.
 
-    The cell gets the density 100·current/area + offset. V is read as V + bridge·current + junction, by
-    way of a low-pass filter with the time constant series·capacitance, if both are given. All fields
-    that are not `None` can be free in [`hh.fit`][]: `"electrode.bridge"`.
+    The cell gets the density 100·current/area + offset, or the current itself at a place. V is read as
+    V + bridge·current + junction, by way of a low-pass filter with the time constant series·capacitance, if
+    both are given. All numbers that are given can be free in [`hh.fit`][]: `"electrode.bridge"`.
 
     **Fields:**
 
     - `area`: membrane area, µm², for currents in pA; `None` for currents that are
         densities (µA/cm²) already.
-    - `offset`: a constant current that the record does not show, µA/cm².
+    - `offset`: a constant current that the record does not show, µA/cm², everywhere.
     - `bridge`: resistance between the amplifier and the cell that the amplifier does not balance, MΩ:
         all of the series resistance without a bridge balance, negative where it is balanced too far.
         Needs currents in pA.
-    - `series`: series resistance of the pipette, MΩ, balanced or not, which makes the filter.
+    - `series`: series resistance of the pipette, MΩ, balanced or not, which makes the filter. In voltage
+        clamp the membrane is charged through it; without one the clamp is ideal.
     - `capacitance`: of the pipette, pF, as far as the amplifier does not neutralise it. The filter alone
         is modelled: of the current, all reaches the cell.
     - `junction`: liquid junction potential, mV, of the bath relative to the pipette, by which a reading
         is too high: V = reading − junction (P. H. Barry and J. W. Lynch, J. Membr. Biol. 121 (1991)
         101-117). About 10 to 16 mV for gluconate in the pipette, 0 where the recording is
         corrected already.
+    - `at`: the place on an [`hh.Cell`][] where the current (pA) enters and V is recorded, see
+        [`hh.cells.Morphology`][]. The cell has its own areas: leave out `area`.
     """
 
     area: OptionalParameter = param(None, unit="µm²", positive=True)
@@ -219,23 +214,29 @@ class Electrode(Checked):
     series: OptionalParameter = param(None, unit="MΩ", positive=True)
     capacitance: OptionalParameter = param(None, unit="pF", positive=True)
     junction: OptionalParameter = param(None, unit="mV")
+    at: str | int | None = eqx.field(default=None, static=True)
 
     beside_a_model: ClassVar[str] = "electrode"
     """What names of parameters call it in a pair with a model."""
 
     def _check_made(self) -> None:
-        if self.bridge is not None and self.area is None:
+        if self.at is not None:
+            check_kind("at", self.at, (str, int), "a place such as 'dend(0.5)', or a compartment's number")
+            if self.area is not None:
+                raise ValueError("`area` must be left out with `at`, for the cell has its own: got both.")
+        elif self.bridge is not None and self.area is None:
             raise ValueError(
                 "`bridge` needs a current in pA: give the `area` of the membrane (µm²) too, got area=None."
             )
-        if (self.series is None) != (self.capacitance is None):
+        if self.capacitance is not None and self.series is None:
             raise ValueError(
-                "`series` (MΩ) and `capacitance` (pF) must be given together, since their product alone "
-                f"counts, got {shown(self.series)} and {shown(self.capacitance)}."
+                "`capacitance` (pF) makes a filter with `series` (MΩ): give that too, got series=None."
             )
 
     def stimulus(self, current: Stimulus) -> Stimulus:
-        """The recorded `current` (pA, or µA/cm² without an area) as a stimulus in µA/cm²."""
+        """The recorded `current` (pA, or µA/cm² without area and place) as a stimulus."""
+        if self.at is not None:
+            return PointCurrent(Scaled(current, 1e-3), self.at) + self.offset
         return (current if self.area is None else Scaled(current, _PA_PER_UM2 / self.area)) + self.offset
 
     @property
@@ -243,16 +244,12 @@ class Electrode(Checked):
         """Whether V is read by way of a filter."""
         return self.capacitance is not None
 
-    def _with_drop(self, V: Array, current: Array) -> Array:
-        """V (mV, shape (..., n)) and what `current` (pA), without or with n, makes across the bridge."""
-        if self.bridge is None:
-            return V
-        current = current[..., None] if current.ndim < V.ndim else current
-        return V + jnp.broadcast_to(_MV_PER_PA_MOHM * self.bridge, V.shape) * current
-
     def reading(self, V: Array, current: Array) -> Array:
-        """What is read of V (mV, shape (..., n)) while `current` (pA) flows, but for the filter."""
-        V = self._with_drop(V, current)
+        """What is read of V (mV, shape (..., n)) while `current` (pA), without or with n, flows, but for the
+        filter."""
+        if self.bridge is not None:
+            current = current[..., None] if current.ndim < V.ndim else current
+            V = V + jnp.broadcast_to(_MV_PER_PA_MOHM * self.bridge, V.shape) * current
         return V if self.junction is None else V + jnp.broadcast_to(self.junction, V.shape)
 
     def lagged(self, V: Array, current: Tabulated) -> Array:
@@ -273,10 +270,6 @@ class Electrode(Checked):
 
         return jnp.concatenate([begin[:1], jax.lax.scan(step, begin[0], moved)[1]])
 
-    def membrane(self, read: Any, current: Any) -> Any:
-        """V (mV) of which `read` is the reading, but for the filter; both arrays, or tables of steps."""
-        lost = lambda drop, x, I: x - drop(jnp.zeros_like(x), I)
-        if not isinstance(read, Tabulated):
-            return lost(self.reading, read, current)
-        means = lost(self.reading, read.means, current.means)
-        return Tabulated(means, lost(self._with_drop, read.slopes, current.slopes), read.dt)
+    def membrane(self, read: Array, current: Array) -> Array:
+        """V (mV, shape (..., n)) of which `read` is the reading, but for the filter."""
+        return read - self.reading(jnp.zeros_like(read), current)
