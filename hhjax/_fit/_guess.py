@@ -176,8 +176,11 @@ def _one_kind(network: Any) -> Neuron:
     neuron = kinds[0][1]
     if len(kinds) > 1 or any(np.ndim(x) for x in jax.tree.leaves(neuron)):
         raise ValueError("`model` must be one kind of neuron, each parameter one number, got several.")
-    if "C" not in parameters(network):
-        raise ValueError(f"`model` must have neurons without a name or places, got {shown(network)}.")
+    if as_network(network).cells or "C" not in parameters(network):
+        raise ValueError(
+            "`model` must be a point neuron without a name, for an hh.Cell has areas of its own, got "
+            f"{shown(network)}."
+        )
     return neuron
 
 

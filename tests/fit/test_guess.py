@@ -133,6 +133,9 @@ def firing(levels):
     return passive(levels) + 80.0 * (TS % 20.0 > 18.0)
 
 
+DOT = hh.Cell({"soma": hh.cells.Section(20.0, 20.0)}, hh.squid_axon())
+
+
 @pytest.mark.parametrize(
     "change, message",
     [
@@ -143,6 +146,7 @@ def firing(levels):
         (dict(model=(hh.squid_axon(), hh.Electrode(area=1.0)), C=1.0), "`C` follows from the recording"),
         (dict(unit="µA/cm²", model=(hh.squid_axon(), hh.Electrode(area=1.0))), "currents in pA for an area"),
         (dict(model=hh.Network(hh.Neuron({"leak": hh.Leak(g=[0.1, 0.2])}), n=2)), "one kind of neuron"),
+        (dict(model=(DOT, hh.Electrode(at="soma"))), "`model` must be a point neuron"),
         (dict(C=-1.0), "`C` must be a positive finite number in µF/cm²"),
     ],
 )  # fmt: skip
