@@ -125,15 +125,9 @@ class Posterior(Printed):
 
     def _tables(self) -> list[Table]:
         numbers = zip(self.mean, self.sd, *self.interval().T, self.r_hat, self.effective, self.effective_tail)
-        shown = lambda mean, sd, low, high, *of: (
-            f"{mean:.6g}",
-            f"{sd:.2g}",
-            f"{low:.6g}",
-            f"{high:.6g}",
-            *of,
-        )
+        formats = (".6g", ".2g", ".6g", ".6g", "", ".3f", ".0f", ".0f")
         rows = [
-            (name, *shown(*four, unit, f"{r:.3f}", f"{n:.0f}", f"{t:.0f}"))
+            (name, *map(format, (*four, unit, r, n, t), formats))
             for name, unit, (*four, r, n, t) in zip(self.names, self.units, numbers)
         ]
         chains, samples = self.log_density.shape
@@ -339,14 +333,15 @@ def _posterior(
     flat = _values(target, jnp.asarray(z.reshape(-1, z.shape[-1])))
     u, values = (np.asarray(x).reshape(*shape, -1) for x in flat)
     each = [np.asarray(x, float) for x in np.moveaxis(values, -1, 0)]
-    found = [np.array([measure(x) for x in each]) for measure in (_chains.r_hat, _chains.bulk, _chains.tail)]
-    worst = int(np.argmax(np.nan_to_num(found[0], nan=np.inf)))
-    if not found[0][worst] < _MIXED:
+    of_each = lambda measure: np.array([measure(x) for x in each])
+    r_hat, bulk, tail = of_each(_chains.r_hat), of_each(_chains.bulk), of_each(_chains.tail)
+    worst = int(np.argmax(np.nan_to_num(r_hat, nan=np.inf)))
+    if not r_hat[worst] < _MIXED:
         warn(
-            f"The chains do not agree: R-hat of {fit.names[worst]} is {found[0][worst]:.2f}, above "
-            f"{_MIXED:g}. Take more samples or a longer warm-up, or give priors for what the data leave open."
+            f"The chains do not agree: R-hat of {fit.names[worst]} is {r_hat[worst]:.2f}, above {_MIXED:g}. "
+            "Take more samples or a longer warm-up, or give priors for what the data leave open."
         )
-    return Posterior(fit.names, fit.units, values, u, density, diverged, *found, gradients, fit)
+    return Posterior(fit.names, fit.units, values, u, density, diverged, r_hat, bulk, tail, gradients, fit)
 
 
 def _warn_of_open(fit: Any, priors: Mapping[str, Any]) -> None:

@@ -127,6 +127,17 @@ def test_effective_samples_of_an_autoregression():
     assert _chains.r_hat(np.concatenate([apart[:1], 3 * apart[:1]])) > 1.1  # of the same mean
 
 
+def test_diagnostics_are_those_of_arviz():
+    """arviz-stats 0.8.0, rhat and ess by method="bulk" and "tail" of prob=(0.05, 0.95); one chain of four is off."""
+    x = np.random.default_rng(0).standard_normal((4, 1000))
+    for k in range(1, 1000):
+        x[:, k] += 0.8 * x[:, k - 1]
+    x[2] += 0.7
+    assert _chains.r_hat(x) == pytest.approx(1.0201403453754643, rel=1e-12)
+    assert _chains.bulk(x) == pytest.approx(402.90433002460065, rel=1e-10)
+    assert _chains.tail(x) == pytest.approx(735.0417873311465, rel=2e-3)
+
+
 @pytest.mark.parametrize(
     "call, message",
     [
