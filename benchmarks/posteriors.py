@@ -86,7 +86,7 @@ def cost(samples):
 
 def main(arguments):
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--sets", type=int, default=100)
+    parser.add_argument("--sets", type=int, default=400)
     parser.add_argument("--samples", type=int, default=500)
     parser.add_argument("--quick", action="store_true", help="posteriors and standard errors alone")
     parser.add_argument("--json", type=Path)

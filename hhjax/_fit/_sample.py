@@ -124,16 +124,16 @@ class Posterior(Printed):
         return {name: Labelled((name,), np.arange(size), {}) for name, size in sizes}
 
     def _tables(self) -> list[Table]:
-        numbers = zip(self.mean, self.sd, *self.interval().T, self.r_hat, self.effective, self.effective_tail)
-        formats = (".6g", ".2g", ".6g", ".6g", "", ".3f", ".0f", ".0f")
+        columns = self.mean, self.sd, *self.interval().T, self.r_hat, self.effective, self.effective_tail
+        formats = (".6g", ".2g", ".6g", ".6g", ".3f", ".0f", ".0f")
         rows = [
-            (name, *map(format, (*four, unit, r, n, t), formats))
-            for name, unit, (*four, r, n, t) in zip(self.names, self.units, numbers)
+            (name, *(format(x[k], form) for x, form in zip(columns, formats)), unit)
+            for k, (name, unit) in enumerate(zip(self.names, self.units))
         ]
         chains, samples = self.log_density.shape
         note = f"{chains} chains of {samples} samples, {int(self.diverged.sum())} of which diverged"
-        headers = ("parameter", "mean", "sd", "5 %", "95 %", "unit", "R-hat", "effective", "of the tails")
-        return [Table(headers, rows, "", [note], left=(0, 5), most=len(rows))]
+        headers = ("parameter", "mean", "sd", "5 %", "95 %", "R-hat", "effective", "of the tails", "unit")
+        return [Table(headers, rows, "", [note], left=(0, 8), most=len(rows))]
 
 
 @eqx.filter_jit
