@@ -138,8 +138,11 @@ class Posterior(Printed):
 
 @eqx.filter_jit
 def _traces(problem: Any, u: Array) -> Array:
-    zero = jnp.zeros((), u.dtype)
-    return jax.lax.map(lambda u: run(problem.protocol, *problem.unpack(u), zero).V, u, batch_size=16)
+    def trace(u: Array) -> Array:
+        model, v0 = problem.unpack(u)
+        return run(problem.protocol, model, v0, jnp.zeros((), u.dtype)).V
+
+    return jax.lax.map(trace, u, batch_size=16)
 
 
 class _Normal(eqx.Module):
