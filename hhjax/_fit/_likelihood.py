@@ -273,9 +273,10 @@ def bootstrap(fit: Any, key: Array, n: int) -> Bootstrap:
     check_key("key", key, needed=True)
     check_size("n", n, 2)
     u, target = fit.u, np.asarray(fit.data)
-    sd = np.asarray(problem.objective.sd, float)
+    objective, full = problem.objective, lambda x: np.broadcast_to(np.asarray(x, float), target.shape)
+    weights = full(1.0 if objective.weights is None else objective.weights)
+    sd = np.where(weights > 0, full(objective.sd) / np.sqrt(np.where(weights > 0, weights, 1.0)), 0.0)
     sd = math.sqrt(fit.loss * fit.count / max(fit.count - u.size, 1)) * sd
-    sd = sd.reshape((1,) * (target.ndim - sd.ndim) + sd.shape)
     noise = np.asarray(jax.random.normal(key, (n, *target.shape), u.dtype))
     targets = np.where(np.isnan(target), np.nan, np.asarray(fit.V) + sd * noise)
     held = jnp.arange(u.size + 1) == u.size
