@@ -69,16 +69,10 @@ def criteria(fit: Any) -> tuple[float, float, float]:
 class _Held(AbstractProblem):
     """The same problem with some of its unknowns held where they start."""
 
+    model: Any
+    free: Free
     problem: Any
     held: Array  # shape (U,)
-
-    @property
-    def model(self) -> Any:
-        return self.problem.model
-
-    @property
-    def free(self) -> Free:
-        return self.problem.free
 
     @property
     def runs(self) -> Protocol:
@@ -171,11 +165,11 @@ def profile(fit: Any, name: str, points: int, level: float) -> Profile:
     level = as_number("level", level, least=0.0, most=1.0)
     limit = NormalDist().inv_cdf((1 + level) / 2) ** 2
     which, u = fit.names.index(name), fit.u
-    held = _Held(problem, jnp.arange(u.size) == which)
+    held = _Held(problem.model, problem.free, problem, jnp.arange(u.size) == which)
     along, reach = _direction(fit, problem, which)
-    ends, found = np.array([-1.5, 1.5]) * math.sqrt(limit), []
+    ends, found = 1.5 * math.sqrt(limit) * np.array([-1.0, 1.0]), []
     for _ in range(1 + _WIDENED):
-        t = np.linspace(*ends, points)
+        t = np.linspace(ends[0], ends[1], points)
         starts = jnp.asarray(np.asarray(u, float) + np.clip(t * reach, -8, 8)[:, None] * along, u.dtype)
         at, loss, _ = _refit(held, starts)
         values = np.asarray(_values(problem.free, at))
@@ -201,7 +195,7 @@ def _direction(fit: Any, problem: AbstractProblem, which: int) -> tuple[np.ndarr
     others = np.arange(len(scale)) != which
     along = np.eye(len(scale))[which]
     along[others] = np.linalg.lstsq((J / scale)[:, others], -J[:, which], rcond=1e-6)[0] / scale[others]
-    rise = np.linalg.norm(J @ along) * math.sqrt(fit.count / max(r @ r, 1e-300))
+    rise = float(np.linalg.norm(J @ along)) * math.sqrt(fit.count / max(r @ r, 1e-300))
     return along, min(1 / max(rise, 1e-300), 2.0)
 
 
@@ -279,12 +273,14 @@ def bootstrap(fit: Any, key: Array, n: int) -> Bootstrap:
     check_key("key", key, needed=True)
     check_size("n", n, 2)
     u, target = fit.u, np.asarray(fit.data)
-    sd = np.asarray(problem.objective.sd, float)
+    objective, full = problem.objective, lambda x: np.broadcast_to(np.asarray(x, float), target.shape)
+    weights = full(1.0 if objective.weights is None else objective.weights)
+    sd = np.where(weights > 0, full(objective.sd) / np.sqrt(np.where(weights > 0, weights, 1.0)), 0.0)
     sd = math.sqrt(fit.loss * fit.count / max(fit.count - u.size, 1)) * sd
-    sd = sd.reshape((1,) * (target.ndim - sd.ndim) + sd.shape)
     noise = np.asarray(jax.random.normal(key, (n, *target.shape), u.dtype))
     targets = np.where(np.isnan(target), np.nan, np.asarray(fit.V) + sd * noise)
-    redrawn = _Redrawn(problem, jnp.arange(u.size + 1) == u.size, jnp.asarray(targets, u.dtype))
+    held = jnp.arange(u.size + 1) == u.size
+    redrawn = _Redrawn(problem.model, problem.free, problem, held, jnp.asarray(targets, u.dtype))
     starts = jnp.concatenate([jnp.tile(u, (n, 1)), jnp.arange(n, dtype=u.dtype)[:, None]], axis=1)
     at, loss, reasons = _refit(redrawn, starts)
     values = np.where(np.isfinite(loss)[:, None], np.asarray(_values(problem.free, at)), np.nan)

@@ -124,28 +124,25 @@ class Posterior(Printed):
         return {name: Labelled((name,), np.arange(size), {}) for name, size in sizes}
 
     def _tables(self) -> list[Table]:
-        numbers = zip(self.mean, self.sd, *self.interval().T, self.r_hat, self.effective, self.effective_tail)
-        shown = lambda mean, sd, low, high, *of: (
-            f"{mean:.6g}",
-            f"{sd:.2g}",
-            f"{low:.6g}",
-            f"{high:.6g}",
-            *of,
-        )
+        columns = self.mean, self.sd, *self.interval().T, self.r_hat, self.effective, self.effective_tail
+        formats = (".6g", ".2g", ".6g", ".6g", ".3f", ".0f", ".0f")
         rows = [
-            (name, *shown(*four, unit, f"{r:.3f}", f"{n:.0f}", f"{t:.0f}"))
-            for name, unit, (*four, r, n, t) in zip(self.names, self.units, numbers)
+            (name, *(format(x[k], form) for x, form in zip(columns, formats)), unit)
+            for k, (name, unit) in enumerate(zip(self.names, self.units))
         ]
         chains, samples = self.log_density.shape
         note = f"{chains} chains of {samples} samples, {int(self.diverged.sum())} of which diverged"
-        headers = ("parameter", "mean", "sd", "5 %", "95 %", "unit", "R-hat", "effective", "of the tails")
-        return [Table(headers, rows, "", [note], left=(0, 5), most=len(rows))]
+        headers = ("parameter", "mean", "sd", "5 %", "95 %", "R-hat", "effective", "of the tails", "unit")
+        return [Table(headers, rows, "", [note], left=(0, 8), most=len(rows))]
 
 
 @eqx.filter_jit
 def _traces(problem: Any, u: Array) -> Array:
-    zero = jnp.zeros((), u.dtype)
-    return jax.lax.map(lambda u: run(problem.protocol, *problem.unpack(u), zero).V, u, batch_size=16)
+    def trace(u: Array) -> Array:
+        model, v0 = problem.unpack(u)
+        return run(problem.protocol, model, v0, jnp.zeros((), u.dtype)).V
+
+    return jax.lax.map(trace, u, batch_size=16)
 
 
 class _Normal(eqx.Module):
@@ -339,14 +336,15 @@ def _posterior(
     flat = _values(target, jnp.asarray(z.reshape(-1, z.shape[-1])))
     u, values = (np.asarray(x).reshape(*shape, -1) for x in flat)
     each = [np.asarray(x, float) for x in np.moveaxis(values, -1, 0)]
-    found = [np.array([measure(x) for x in each]) for measure in (_chains.r_hat, _chains.bulk, _chains.tail)]
-    worst = int(np.argmax(np.nan_to_num(found[0], nan=np.inf)))
-    if not found[0][worst] < _MIXED:
+    of_each = lambda measure: np.array([measure(x) for x in each])
+    r_hat, bulk, tail = of_each(_chains.r_hat), of_each(_chains.bulk), of_each(_chains.tail)
+    worst = int(np.argmax(np.nan_to_num(r_hat, nan=np.inf)))
+    if not r_hat[worst] < _MIXED:
         warn(
-            f"The chains do not agree: R-hat of {fit.names[worst]} is {found[0][worst]:.2f}, above "
-            f"{_MIXED:g}. Take more samples or a longer warm-up, or give priors for what the data leave open."
+            f"The chains do not agree: R-hat of {fit.names[worst]} is {r_hat[worst]:.2f}, above {_MIXED:g}. "
+            "Take more samples or a longer warm-up, or give priors for what the data leave open."
         )
-    return Posterior(fit.names, fit.units, values, u, density, diverged, *found, gradients, fit)
+    return Posterior(fit.names, fit.units, values, u, density, diverged, r_hat, bulk, tail, gradients, fit)
 
 
 def _warn_of_open(fit: Any, priors: Mapping[str, Any]) -> None:

@@ -19,7 +19,7 @@ ERROR = V + 40 * np.exp(-TS / 5)  # what is E·SLOPE, but for noise
 E = (SLOPE * ERROR).sum() / (SLOPE**2).sum()
 
 
-def reversal(**options):
+def reversal(V=V, **options):
     """E of a membrane, beside which two channels that are shut have any E."""
     channels = {
         name: hh.Leak(g=g, E=E) for name, g, E in [("leak", 0.2, -50.0), ("a", 0.0, 5.0), ("b", 0.0, -40.0)]
@@ -33,12 +33,15 @@ def one():
     return reversal(where="leak.E")
 
 
+def sampled(V, samples):
+    fit = reversal(V, where=["leak.E", "a.E", "b.E"], bounds={"b.E": (-80.0, -20.0)})
+    return fit.sample(jax.random.key(0), samples=samples, priors={"a.E": ("normal", 10.0, 2.0)}, **QUIET)
+
+
 def test_a_posterior_is_the_one_in_closed_form():
     """Of E Student's t with N − 1 degrees of freedom, as the variance is unknown; of what the data do not
     touch its prior, normal or uniform within the bounds."""
-    fit = reversal(where=["leak.E", "a.E", "b.E"], bounds={"b.E": (-80.0, -20.0)})
-    options = dict(priors={"a.E": ("normal", 10.0, 2.0)}, chains=4, samples=1000)
-    posterior = fit.sample(jax.random.key(0), **options, **QUIET)
+    posterior = sampled(V, 1000)
     assert posterior.values.shape == (4, 1000, 3) and (posterior.r_hat < 1.02).all()
     nu, rest = TS.size - 1, ((ERROR - E * SLOPE) ** 2).sum()
     sd = math.sqrt(rest / nu / (SLOPE**2).sum() * nu / (nu - 2))
@@ -52,10 +55,6 @@ def test_a_posterior_is_the_one_in_closed_form():
     np.testing.assert_allclose(
         posterior.derive(lambda n: 2 * n.channels["a"].E), 2 * posterior.values[..., 1]
     )
-    there = posterior.predict(3)
-    np.testing.assert_allclose(
-        there[0, 0, :, 0], -40 * (1 - SLOPE) + posterior.values[0, 0, 0] * SLOPE, atol=1e-6
-    )
     data = posterior.to_arviz()
     assert data["posterior"]["a.E"].dims == ("chain", "draw") and data["observed_data"]["V"].shape == (
         1,
@@ -64,6 +63,16 @@ def test_a_posterior_is_the_one_in_closed_form():
     )
     np.testing.assert_array_equal(data["posterior"]["a.E"], posterior.values[..., 1])
     assert "R-hat" in str(posterior) and "0 of which diverged" in str(posterior)
+
+
+def test_intervals_hold_the_truth_as_often_as_they_say():
+    """Of 20 data sets, 18 ± 1.3 for intervals of 90 %; benchmarks/posteriors.py has 400."""
+    held = 0
+    for seed in range(20):
+        V = -60 + 20 * np.exp(-TS / 5) + 0.5 * np.random.default_rng(100 + seed).standard_normal(TS.size)
+        low, high = sampled(V, 200).interval(0.9)[0]
+        held += low < -60 < high
+    assert 14 <= held <= 20
 
 
 def test_slopes_of_the_map_are_those_of_its_values():
@@ -125,6 +134,17 @@ def test_effective_samples_of_an_autoregression():
     apart = rng.standard_normal((2, 5000)) + np.array([[0.0], [1.0]])
     assert _chains.r_hat(apart) == pytest.approx(math.sqrt(1 + 1 / 3 / 1.0), rel=0.1)
     assert _chains.r_hat(np.concatenate([apart[:1], 3 * apart[:1]])) > 1.1  # of the same mean
+
+
+def test_diagnostics_are_those_of_arviz():
+    """Of arviz-stats 0.8.0, rhat and ess by "bulk" and "tail" with prob=(0.05, 0.95); a chain is off."""
+    x = np.random.default_rng(0).standard_normal((4, 1000))
+    for k in range(1, 1000):
+        x[:, k] += 0.8 * x[:, k - 1]
+    x[2] += 0.7
+    assert _chains.r_hat(x) == pytest.approx(1.0201403453754643, rel=1e-12)
+    assert _chains.bulk(x) == pytest.approx(402.90433002460065, rel=1e-10)
+    assert _chains.tail(x) == pytest.approx(735.0417873311465, rel=2e-3)
 
 
 @pytest.mark.parametrize(
