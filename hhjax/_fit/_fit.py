@@ -58,8 +58,8 @@ def fit(
     **Arguments:**
 
     - `model`: an [`hh.Neuron`][] or [`hh.Network`][], or a pair of one and an
-        [`hh.Electrode`][], which may stand at a place of an [`hh.Cell`][]; its values are the first start, its float type is the fit's.
-        Standard errors to many digits want `jax_enable_x64`.
+        [`hh.Electrode`][], which may stand at a place of an [`hh.Cell`][]; its values are the first
+        start, its float type is the fit's. Standard errors to many digits want `jax_enable_x64`.
     - `data`: an [`hh.Recording`][], with currents in pA where the model has an
         `hh.Electrode(area=...)` or `(at=...)` and in µA/cm² where it has not, or its arguments (ts, current,
         V): ms; the current in that same unit; mV. Times evenly spaced.
