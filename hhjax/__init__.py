@@ -26,8 +26,16 @@ from ._base.random import fast_key as fast_key
 from ._fit._fit import fit as fit
 from ._fit._guess import Guess as Guess, guess as guess
 from ._fit._guide import MultipleShooting as MultipleShooting, Nudging as Nudging
-from ._fit._replay import replay as replay, Score as Score, score as score
+from ._fit._likelihood import (
+    Bootstrap as Bootstrap,
+    compare as compare,
+    Comparison as Comparison,
+    Profile as Profile,
+)
+from ._fit._replay import replay as replay
 from ._fit._result import Fit as Fit
+from ._fit._sample import Posterior as Posterior
+from ._fit._score import Score as Score, score as score
 from ._io.files import load as load, load_notes as load_notes, save as save
 from ._io.saved import open as open, Saved as Saved
 from ._model.cell import Cable as Cable, Cell as Cell
@@ -85,18 +93,20 @@ from .channels._kinetics import (
 from .channels._markov import MarkovChannel as MarkovChannel
 from .neurons import (
     connor_stevens as connor_stevens,
+    fast_spiking as fast_spiking,
     morris_lecar as morris_lecar,
     pospischil_fs as pospischil_fs,
     pospischil_ib as pospischil_ib,
     pospischil_lts as pospischil_lts,
     pospischil_rs as pospischil_rs,
+    regular_spiking as regular_spiking,
     squid_axon as squid_axon,
     thalamic_relay as thalamic_relay,
     thalamic_reticular as thalamic_reticular,
     traub_miles as traub_miles,
     wang_buzsaki as wang_buzsaki,
 )
-from .recordings import Recording as Recording
+from .recordings import Recording as Recording, VoltageClampRecording as VoltageClampRecording
 from .steppers import AbstractStepper as AbstractStepper
 from .steppers.solvers import as_diffrax as as_diffrax
 from .stimuli import (

@@ -70,13 +70,15 @@ def overlay(
     model: Any,
     titles: Sequence[str],
     *,
+    label: str = "Membrane\npotential (mV)",
     axes: Sequence[Axes] | None = None,
     **style: Any,
 ) -> list[Line2D]:
     """Data under a model, one row for each sweep.
 
-    **Arguments:** `ts`: ms, shape (times,); `data`, `model`: mV, shape (sweeps, times); `titles`: of the
-    sweeps; `axes`: one for each sweep; `style`: of the model's lines, passed on to `Axes.plot`.
+    **Arguments:** `ts`: ms, shape (times,); `data`, `model`: shape (sweeps, times); `titles`: of the
+    sweeps; `label`: of data and model, with their unit; `axes`: one for each sweep; `style`: of the model's
+    lines, passed on to `Axes.plot`.
     """
     if axes is None:
         size = (7, 1 + 1.8 * len(data))
@@ -85,7 +87,7 @@ def overlay(
     lines = []
     look = {"color": COLOURS[1], "linewidth": 1, "label": "fit"} | style
     for row, (recorded, fitted, title, ax) in enumerate(zip(data, model, titles, axes, strict=True)):
-        ax = new_axes(ax, "Time (ms)" if row == len(data) - 1 else "", "Membrane\npotential (mV)")
+        ax = new_axes(ax, "Time (ms)" if row == len(data) - 1 else "", label)
         lines += ax.plot(ts, recorded, color="0.65", linewidth=2, label="data")
         lines += ax.plot(ts, fitted, **look)
         ax.set_title(title, fontsize="medium", loc="left")

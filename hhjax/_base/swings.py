@@ -72,7 +72,8 @@ def warn_of_swings(found: Any, threshold: Any, of: str = "neuron") -> None:
     if not (is_concrete(found) and is_concrete(threshold)) or not np.any(found):
         return
     count, asked = int(np.sum(found)), np.size(found)
-    which = f"{count} of {asked} {of}s" if asked > 1 else f"one {of}"
+    what, *whose = of.split(" ", 1)
+    which = " ".join([f"{count} of {asked} {what}s", *whose]) if asked > 1 else f"one {of}"
     levels = np.unique(np.asarray(threshold, float))
     level = f"{levels[0]:g}" if levels.size == 1 else f"{levels[0]:g} to {levels[-1]:g}"
     warn(

@@ -89,7 +89,7 @@ def fit(
 
 
 def _recording(file: str, sweeps: Sequence[int] | None) -> hh.Recording:
-    recording = hh.recordings.load(file)
+    recording = hh.recordings.load(file, clamp="current")
     if not recording.current_known:
         raise ValueError(
             f"{recording.name} does not hold the current that was injected: write a .csv with it."

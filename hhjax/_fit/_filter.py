@@ -36,7 +36,7 @@ class Reading(Stimulus):
 
 
 class Filter(AbstractStepper):
-    """Another stepper's step, before which V takes over a share `gain`, (n,), of its error to a `Reading`."""
+    """Another stepper's step, before which V takes over a share `gain`, (n,), of its error in a `Reading`."""
 
     stepper: AbstractStepper
     gain: Array
@@ -53,6 +53,7 @@ class Filter(AbstractStepper):
         return self.stepper.init(network, t, dt, y0, stimulus)
 
     def step(self, network, t, dt, z, stimulus, key):
+        assert isinstance(stimulus, Reading)
         V = self.stepper.output(network, z).V
         V = V + self.gain * jnp.where(jnp.isnan(stimulus.V), 0.0, stimulus.V - V)
         z = self.stepper.with_V(network, t, dt, z, V, stimulus.stimulus)

@@ -16,6 +16,7 @@ from .._base.random import check_key
 from .._model.neuron import State
 from ..losses import AbstractLoss, as_loss, Prediction, Trace
 from ..steppers.solvers import solver_name
+from ._clamp import ClampTraces, named, parts
 from ._free import Free, resolve, Where
 from ._guide import MultipleShooting, Nudging, release, stages
 from ._look import choose
@@ -53,7 +54,7 @@ def fit(
     holding: Any = 0.0,
     progress_meter: diffrax.AbstractProgressMeter = diffrax.TextProgressMeter(minimum_increase=0.1),
 ) -> Fit:
-    """Estimate parameters of a model from recorded voltages.
+    """Estimate parameters of a model from recorded voltages, or currents in voltage clamp.
 
     **Arguments:**
 
@@ -63,7 +64,8 @@ def fit(
     - `data`: an [`hh.Recording`][], with currents in pA where the model has an
         `hh.Electrode(area=...)` or `(at=...)` and in µA/cm² where it has not, or its arguments (ts, current,
         V): ms; the current in that same unit; mV. Times evenly spaced.
-        Missing voltages (NaN) are left out, with a warning.
+        Missing voltages (NaN) are left out, with a warning. Or an
+        [`hh.VoltageClampRecording`][], or a list of recordings, of which one may be in current clamp.
     - `where`: which parameters are free: a name as for [`hh.get`][], such as `"na.g"`, a list of
         names, or a dict `{"gNa": "na.g", "leak": ["leak.g", "leak.E"]}`, whose keys are then what
         the parameters are called; or, as in `eqx.tree_at`, a function of the model (of
@@ -74,7 +76,9 @@ def fit(
         positive conductances. The parameters stay strictly within.
     - `mask`: likewise one boolean array each, true where an entry is free; `None` for all.
     - `loss`: see `hh.losses`; by default [`hh.losses.Prediction`][] where the data show noise of the
-        cell and [`hh.losses.Trace`][] elsewhere, and the fit says which and why.
+        cell and [`hh.losses.Trace`][] elsewhere, and the fit says which and why. For voltage
+        clamp [`hh.losses.Current`][]. For a list of recordings a list of losses, or one for that in current
+        clamp. Every sample counts the same, in units of its `sd`.
     - `method`: `"lm"`, Levenberg-Marquardt with a forward-mode Jacobian (optimistix), for
         up to some tens of parameters; or any optax optimiser, for many.
     - `guide`: for long spiking traces [`hh.Nudging`][] or [`hh.MultipleShooting`][]; by
@@ -114,11 +118,12 @@ def fit(
     network, electrode = split(model)
     dtype = run_dtype(network)
     model, network = cast_floats(model, dtype), cast_floats(network, dtype)
+    data, loss, v0, initial, clamps = parts(data, loss, v0, initial, model, dt, solver)
     drive = {"initial": initial, "held": held, "holding": holding}
     protocol = protocol_of(data, network, electrode, dt, solver, v0, dtype, **drive)
     loss, why = choose(protocol) if loss is None else (as_loss(loss), "")
     objective = cast_floats(loss, dtype)
-    objective = objective.made_for(protocol.times, protocol.target)
+    objective = objective.made_for(protocol.times, protocol.target, protocol.injected)
     objective.watch(protocol.times, protocol.target)
     optimiser = hasattr(method, "init") and hasattr(method, "update") and not isinstance(method, type)
     if method != "lm" and not optimiser:
@@ -140,7 +145,7 @@ def fit(
     before = free.starts(free.reference, starts, spread, key)
     u = _unknowns(free, before)
     kind = Predicting if isinstance(objective, Prediction) else Shooting
-    problem = kind(model, free, protocol, objective)
+    problem = kind(model, free, protocol, objective, clamps)
     guided, unknowns, schedule = stages(guide, problem, u)
     plan = [(guided, strength, most) for strength, most in schedule] + [(problem, 0.0, steps)]
     progress = Progress(progress_meter, sum(most for *_, most in plan))
@@ -220,6 +225,11 @@ def _at_optimum(problem: Shooting, u: Array) -> tuple[Any, State, Array, Array, 
 
 
 @eqx.filter_jit
+def _of_clamps(problem: Shooting, model: Any) -> tuple[ClampTraces, ...]:
+    return tuple(clamp.traces(model) for clamp in problem.clamps)
+
+
+@eqx.filter_jit
 def _jacobian(problem: Shooting, u: Array) -> tuple[Array, Array]:
     return problem.compressed(u, jnp.zeros((), u.dtype))
 
@@ -258,7 +268,8 @@ def _result(
     if solved.slopes is None and count > _MANY:
         known = no_uncertainty(count)
     else:
-        r, J = _slopes(problem, u, solved.slopes and tuple(x[best] for x in solved.slopes))
+        found = None if solved.slopes is None else (solved.slopes[0][best], solved.slopes[1][best])
+        r, J = _slopes(problem, u, found)
         known = uncertainty(r, J, int(number), slopes)
     after = np.asarray(_to_values(free, solved.u))
     return Fit(
@@ -279,11 +290,12 @@ def _result(
         free=free,
         dt=protocol.dt,
         solver=solver_name(protocol.solver),
-        objective=type(problem.objective).__name__.lstrip("_"),
+        objective=named(problem.objective, problem.clamps),
         why=why,
         noise=problem.noise(u) if isinstance(problem, Predicting) else None,
         problem=problem,
         u=u,
         count=int(number),
+        clamps=_of_clamps(problem, model) if problem.clamps else (),
         initial=initial,
     )

@@ -86,6 +86,13 @@ class Free(eqx.Module):
             self._below & self._above, between, jnp.where(self._below | self._above, one_sided, free)
         )
 
+    def log_slopes(self, u: Array) -> Array:
+        """Logarithms of the derivatives of parameters by their unknowns, without sign, shape (P,)."""
+        both, one = self._below & self._above, self._below ^ self._above
+        width = jnp.log(jnp.where(both, self.high - self.low, self.scale))
+        inside = -jax.nn.softplus(u) - jax.nn.softplus(-u)
+        return width + jnp.where(both, inside, jnp.where(one, u, 0.0))
+
     def to_unknowns(self, values: Array) -> Array:
         """Unknowns from parameters strictly within their bounds, shape (P,)."""
         low, high = jnp.where(self._below, self.low, 0.0), jnp.where(self._above, self.high, 0.0)
@@ -162,9 +169,10 @@ def resolve(model: Any, where: Where, bounds: Any, mask: Any, dtype: Any) -> Fre
         entries.append(tuple(int(i) for i in at))
         names += [_entry_name(name, shape, i) for i in at]
         units += [leaf.unit] * len(at)
-        least, most = (_least(leaf), np.inf) if bound is None else bound
-        low.append(_side("bounds", least, -np.inf, shape, at, name))
-        high.append(_side("bounds", most, np.inf, shape, at, name))
+        sides = zip((None, None) if bound is None else bound, _limits(leaf))
+        least, most = (own if side is None else side for side, own in sides)
+        low.append(_side("bounds", least, shape, at, name))
+        high.append(_side("bounds", most, shape, at, name))
     low, high = np.concatenate(low), np.concatenate(high)
     if not (low < high).all():
         worst = int(np.argmin(low < high))
@@ -237,10 +245,11 @@ def _shown(key: str | None, found: list[Leaf]) -> list[str]:
     return [".".join([key, *part[shared:]]) for part in parts]
 
 
-def _least(leaf: Leaf) -> float:
-    """The least value that a leaf's field allows."""
-    least = leaf.said.get("minimum")
-    return 0.0 if leaf.said.get("positive") else -np.inf if least is None else least
+def _limits(leaf: Leaf) -> tuple[float, float]:
+    """The least and the greatest value that a leaf's field allows."""
+    least, most = (leaf.said.get(name) for name in ("minimum", "maximum"))
+    least = 0.0 if leaf.said.get("positive") else least
+    return -np.inf if least is None else least, np.inf if most is None else most
 
 
 @eqx.filter_jit  # as are others here that are called once: operations one by one take longer to compile
@@ -286,9 +295,9 @@ def _entries(value: Any, mask: Any, name: str) -> np.ndarray:
     return np.flatnonzero(mask)
 
 
-def _side(argument: str, bound: Any, missing: float, shape: tuple, at: np.ndarray, name: str) -> np.ndarray:
+def _side(argument: str, bound: Any, shape: tuple, at: np.ndarray, name: str) -> np.ndarray:
     try:
-        bound = np.asarray(as_numbers(missing if bound is None else bound), float)
+        bound = np.asarray(as_numbers(bound), float)
         return np.broadcast_to(bound, shape).ravel()[at]
     except (TypeError, ValueError):
         raise ValueError(

@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Array
 
 from ..losses import Prediction
+from ._clamp import Clamped
 from ._free import Free
 from ._look import Noise
 from ._problem import Shooting
@@ -28,6 +29,7 @@ class Predicting(Shooting):
     free: Free
     protocol: Protocol
     objective: Prediction
+    clamps: tuple[Clamped, ...] = ()
 
     @property
     def extra(self) -> Array:

@@ -15,6 +15,7 @@ from .._model.neuron import State
 from .._run.loop import reverse_adjoint
 from .._run.simulate import simulate
 from ..losses import AbstractLoss
+from ._clamp import Clamped
 from ._free import Free
 from ._protocol import Protocol, run, split
 from ._start import V_SCALE
@@ -75,13 +76,15 @@ class AbstractProblem(eqx.Module):
 class Shooting(AbstractProblem):
     """Each sweep is one run from its start to its end.
 
-    The unknowns are the parameters, then what is free of the first state of every sweep.
+    The unknowns are the parameters, then what is free of the first state of every sweep. `clamps` are
+    compared besides.
     """
 
     model: Any
     free: Free
     protocol: Protocol
     objective: AbstractLoss
+    clamps: tuple[Clamped, ...] = ()
 
     @property
     def runs(self) -> Protocol:
@@ -111,7 +114,18 @@ class Shooting(AbstractProblem):
         return model, u[P : P + begin.size].reshape(begin.shape)
 
     def residuals(self, u: Array, strength: Array, adjoint: diffrax.AbstractAdjoint) -> Array:
-        return self.errors(run(self.protocol, *self.unpack(u), strength, adjoint, gain=self.gain(u)))
+        own = self.errors(run(self.protocol, *self.unpack(u), strength, adjoint, gain=self.gain(u)))
+        return self._with_clamps(own, self._of_clamps(u)) if self.clamps else own
+
+    def _of_clamps(self, u: Array) -> Array:
+        """Residuals of the currents in voltage clamp, shape (R,)."""
+        model = self.unpack(u)[0]
+        return jnp.concatenate([clamp.residuals(model) for clamp in self.clamps])
+
+    def _with_clamps(self, own: Array, others: Array) -> Array:
+        """Residuals, or their derivatives, with those of voltage clamps."""
+        share = 1 - sum(clamp.share for clamp in self.clamps)
+        return jnp.concatenate([jnp.sqrt(jnp.maximum(share, 0)) * own, others])
 
     def errors(self, V: Array) -> Array:
         """Residuals of the traces V (mV), shape (R,)."""
@@ -139,7 +153,14 @@ class Shooting(AbstractProblem):
         by_start = (one * columns[P : P + K][None]).reshape((sweeps * K,) + V.shape)
         columns = jnp.concatenate([columns[:P], by_start, columns[P + K :]])
         r, push = jax.linearize(self.errors, V)
-        return r, jax.vmap(push, out_axes=1)(columns)
+        J = jax.vmap(push, out_axes=1)(columns)
+        if not self.clamps:
+            return r, J
+        others, push = jax.linearize(lambda x: self._of_clamps(jnp.concatenate([x, u[P:]])), u[:P])
+        by_parameters = jax.vmap(push, out_axes=1)(jnp.eye(P, dtype=u.dtype))
+        by_others = jnp.zeros((others.size, J.shape[1] - P), J.dtype)
+        J = self._with_clamps(J, jnp.concatenate([by_parameters, by_others], axis=1))
+        return self._with_clamps(r, others), J
 
 
 def flat_state(y: State) -> tuple[Array, Any]:

@@ -102,7 +102,8 @@ def make_protocol(
 ) -> Protocol:
     """A protocol of samples at `ts` (ms, from 0), its currents made ready for the grid."""
     observed = jnp.asarray(np.isfinite(target).any(axis=(0, 1)), target.dtype)
-    current = Tabulated(*_table(ts, injected, stride, held), dt)
+    means, slopes = _table(ts, injected, stride, held)
+    current = Tabulated(means, slopes, dt)
     return Protocol(ts, target, injected, seen, current, observed, start, dt, stride, held, solver, began)
 
 
@@ -215,7 +216,7 @@ def check_loss(loss: AbstractLoss, protocol: Protocol) -> None:
         raise TypeError(f"`loss` must return an array of residuals, got {shown(out)}.")
 
 
-def check_unit(recording: Recording, area: Any, where: str) -> None:
+def check_unit(recording: Any, area: Any, where: str) -> None:
     """Refuse currents in pA without a membrane `area` and those in µA/cm² with one, given by `where`."""
     if recording.current_unit == "pA" and area is None:
         raise ValueError(f"`data` has currents in pA: give the membrane's area in µm² by {where}.")

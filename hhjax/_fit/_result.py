@@ -1,9 +1,10 @@
 """What a fit returns."""
 
 import dataclasses
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TYPE_CHECKING
 
+import diffrax
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,10 +12,15 @@ from jaxtyping import Array
 
 from .._base.tables import Printed, Table
 from .._model.neuron import State
+from ._clamp import ClampTraces
 from ._doubts import doubts
 from ._free import Free
+from ._likelihood import Bootstrap, bootstrap, criteria, Profile, profile
 from ._look import Noise
 from ._problem import AbstractProblem
+
+if TYPE_CHECKING:
+    from ._sample import Posterior
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,6 +63,9 @@ class Fit(Printed):
         [`hh.replay`][]; `v0`: its V, mV.
     - `free`: the free parameters, as a vector and back.
     - `dt`: time step, ms; `solver`: the type of the solver.
+    - `clamps`: for each voltage-clamp recording its `name`, `unit`, `ts` (ms), command `V` (mV) and,
+        in that unit, `current` of the model and `data`, shape (sweeps, times). Without a recording in
+        current clamp `V` and `data` of the fit are of two samples that count nothing.
     - `objective`: the class of the loss, and `why` it was taken, if [`hh.fit`][] chose it; `noise`: with
         [`hh.losses.Prediction`][], the noise in the cell (`process`, mV/√ms) and of a reading
         (`reading`, mV), each of shape (n,).
@@ -90,6 +99,7 @@ class Fit(Printed):
     u: Array | None = None
     count: int | None = None
     initial: State | None = None  # of a fit in an older file
+    clamps: tuple[ClampTraces, ...] = ()
 
     @property
     def standard_errors(self) -> np.ndarray:
@@ -143,6 +153,75 @@ class Fit(Printed):
         value, slope = jax.value_and_grad(of_values)(values)
         return float(value), float(self.uncertainty.errors(np.asarray(slope)[None])[0])
 
+    def sample(
+        self,
+        key: Array,
+        *,
+        chains: int = 4,
+        samples: int = 1000,
+        warmup: int = 300,
+        priors: Mapping[str, Any] | None = None,
+        progress_meter: diffrax.AbstractProgressMeter = diffrax.TextProgressMeter(minimum_increase=0.1),
+    ) -> "Posterior":
+        """Draw from the posterior of the parameters, by NUTS (`pip install 'hhjax[bayes]'`).
+
+        ```python
+        posterior = fit.sample(jax.random.key(0), priors={"na.g": ("lognormal", 100.0, 0.5)})
+        print(posterior)
+        ```
+
+        Residuals are independent and normal, of one unknown variance, whose prior is 1/variance. Initial
+        potentials that were free are drawn too. The sampler works on unknowns that the covariance of the
+        fit has made about independent and of size one, in all chains at once.
+
+        **Arguments:**
+
+        - `key`: a `jax.random.key`.
+        - `chains`, `samples`: how many of each are kept; `warmup`: transitions of each chain before
+            those, in which the sampler adapts.
+        - `priors`: by the names of parameters, `("normal", mean, sd)`, `("lognormal", median, sd of the
+            logarithm)`, or the log density, a function of the value that JAX can differentiate. By
+            default uniform within the bounds, which cut any other prior off too.
+        - `progress_meter`: one of diffrax's.
+
+        **Returns:** an [`hh.Posterior`][]. It warns where the chains do not agree.
+        """
+        from ._sample import sample
+
+        return sample(self, key, chains, samples, warmup, priors, progress_meter)
+
+    def profile(self, name: str, *, points: int = 12, level: float = 0.95) -> "Profile":
+        """The profile likelihood of a parameter: all others are fitted anew on a grid of its values.
+
+        Its interval needs no standard error, and so is right for curved and one-sided likelihoods too.
+
+        **Arguments:** `name`: of the parameter; `points`: of the grid, which is made wider up to three
+        times until it holds the interval; `level`: of the interval.
+
+        **Returns:** an [`hh.Profile`][].
+        """
+        return profile(self, name, points, level)
+
+    def bootstrap(self, key: Array, *, n: int = 100) -> "Bootstrap":
+        """Fits to `n` data sets that are drawn from the fitted model and the residuals' variance.
+
+        For fits that compared traces, by [`hh.losses.Trace`][hhjax.losses.Trace]. They start from this
+        fit's optimum.
+
+        **Returns:** an [`hh.Bootstrap`][].
+        """
+        return bootstrap(self, key, n)
+
+    @property
+    def aic(self) -> float:
+        """Akaike's information criterion, of independent normal residuals; see [`hh.compare`][]."""
+        return criteria(self)[1]
+
+    @property
+    def bic(self) -> float:
+        """Schwarz's information criterion, of independent normal residuals; see [`hh.compare`][]."""
+        return criteria(self)[2]
+
     def summary(self) -> str:
         """The estimates as a table, and how the fit ended."""
         return str(self)
@@ -188,17 +267,34 @@ class Fit(Printed):
         error = np.where(np.isnan(data), np.nan, np.asarray(self.V) - data)
         return np.sqrt(np.nanmean(error**2, axis=1))
 
+    @property
+    def holds_currents_alone(self) -> bool:
+        """Whether all recordings were in voltage clamp."""
+        return bool(self.clamps) and np.shape(self.ts) == (2,)
+
     def plot(
-        self, *, sweeps: Sequence[int] | None = None, neuron: int = 0, axes: Any = None, **style: Any
+        self,
+        *,
+        sweeps: Sequence[int] | None = None,
+        neuron: int = 0,
+        clamp: int | None = None,
+        axes: Any = None,
+        **style: Any,
     ) -> Any:
         """Data against fit; see [`hh.plot.fit`][]."""
         from .._draw import overlay  # and matplotlib with it
 
-        chosen = list(range(min(len(self.data), 4)) if sweeps is None else sweeps)
-        errors = self.rmse()[chosen, neuron]
-        titles = [f"sweep {sweep}, RMSE {error:.2f} mV" for sweep, error in zip(chosen, errors)]
-        data, model = (np.asarray(x)[chosen, :, neuron] for x in (self.data, self.V))
-        return overlay(self.ts, data, model, titles, axes=axes, **style)
+        ts, data, model = self.ts, *(np.asarray(x)[..., neuron] for x in (self.data, self.V))
+        unit, label = "mV", "Membrane\npotential (mV)"
+        if clamp is not None or self.holds_currents_alone:
+            one = self.clamps[clamp or 0]
+            ts, data, model, unit = one.ts, np.asarray(one.data), np.asarray(one.current), one.unit
+            label = f"Current ({unit})"
+        chosen = list(range(min(len(data), 4)) if sweeps is None else sweeps)
+        data, model = data[chosen], model[chosen]
+        errors = np.sqrt(np.nanmean((model - data) ** 2, axis=1))
+        titles = [f"sweep {sweep}, RMSE {error:.2f} {unit}" for sweep, error in zip(chosen, errors)]
+        return overlay(ts, data, model, titles, label=label, axes=axes, **style)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,5 +1,15 @@
-"""Ion channels, one paper per file."""
+"""Ion channels, one paper per file; those with free kinetics, for fits, begin with `Boltzmann`."""
 
+from .boltzmann import (
+    BoltzmannCalcium as BoltzmannCalcium,
+    BoltzmannChannel as BoltzmannChannel,
+    BoltzmannH as BoltzmannH,
+    BoltzmannKv1 as BoltzmannKv1,
+    BoltzmannKv3 as BoltzmannKv3,
+    BoltzmannM as BoltzmannM,
+    BoltzmannSlowSodium as BoltzmannSlowSodium,
+    BoltzmannSodium as BoltzmannSodium,
+)
 from .butera import PersistentSodium as PersistentSodium
 from .connor_stevens import (
     ACurrent as ACurrent,

@@ -18,16 +18,18 @@ def fit(
     *,
     sweeps: Sequence[int] | None = None,
     neuron: int = 0,
+    clamp: int | None = None,
     axes: Sequence[Axes] | None = None,
     **style: Any,
 ) -> list[Line2D]:
     """Data and fitted model: membrane potential (mV) against time (ms), one row for each sweep.
 
-    **Arguments:** `sweeps`: which, by default the first four; `neuron`: which; `axes`: one for
-    each sweep; `style`: of the model's lines, passed on to `Axes.plot`.
+    **Arguments:** `sweeps`: which, by default the first four; `neuron`: which; `clamp`: the number of a
+    voltage-clamp recording, whose currents are drawn instead (by default where there is nothing else);
+    `axes`: one for each sweep; `style`: of the model's lines, passed on to `Axes.plot`.
     """
     check_kind("result", result, Fit, "an hh.Fit")
-    return result.plot(sweeps=sweeps, neuron=neuron, axes=axes, **style)
+    return result.plot(sweeps=sweeps, neuron=neuron, clamp=clamp, axes=axes, **style)
 
 
 _PANELS = ("loss", "estimates", "correlation")
@@ -55,7 +57,8 @@ def fit_report(
     - `"correlation"`: an image of the correlations of the estimates.
     """
     check_kind("result", result, Fit, "an hh.Fit")
-    sweeps = range(min(len(result.data), 2)) if sweeps is None else sweeps
+    data = result.clamps[0].data if result.holds_currents_alone else result.data
+    sweeps = range(min(len(data), 2)) if sweeps is None else sweeps
     axes = _report_axes(len(sweeps), len(result.names)) if axes is None else axes
     if missing := sorted({"data", *_PANELS} - set(axes)):
         raise ValueError(f"`axes` lacks {', '.join(missing)}.")

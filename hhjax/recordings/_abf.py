@@ -2,18 +2,30 @@
 
 import struct
 from pathlib import Path, PureWindowsPath
-from typing import Any, cast
+from typing import Any, cast, NamedTuple
 
 import numpy as np
 
 from ._recording import assemble, check_lengths, IN_MV, IN_PA, note, Recording
+from ._voltage_clamp import assemble_clamp, VoltageClampRecording
 
 _OFF, _EPOCHS, _FILE = 0, 1, 2  # nWaveformSource
 _LONG_HEADER = 6144  # bytes, of ABF 1 since version 1.6; pyABF looks for the command behind a shorter one
 _DIFFER = 0.5  # mV, between sweeps in means of 10 ms: more than noise
 
 
-def read(path: Path) -> Recording:
+class _Mode(NamedTuple):
+    """What an amplifier clamps: the units of the inputs and of the commands that go with it."""
+
+    name: str
+    inputs: dict[str, float]
+    outputs: dict[str, float]
+
+
+_MODES = (_Mode("current", IN_MV, IN_PA), _Mode("voltage", IN_PA, IN_MV))
+
+
+def read(path: Path, clamp: str | None = None) -> Recording | VoltageClampRecording:
     try:
         import pyabf
         from pyabf.stimulus import Stimulus
@@ -24,43 +36,85 @@ def read(path: Path) -> Recording:
     abf = cast(Any, pyabf.ABF(str(path), cacheStimulusFiles=False))
     outputs = _outputs(abf, content)
     inputs = _inputs(abf, content)
-    voltages = [k for k, unit in enumerate(inputs) if unit in IN_MV]
-    commands = [k for k, (unit, _) in enumerate(outputs) if unit in IN_PA]
-    if not voltages or not commands:
-        units = (", ".join(dict.fromkeys(u or "no unit" for u in x)) for x in
-                 (inputs, [unit for unit, _ in outputs]))  # fmt: skip
-        raise ValueError(
-            f"{path.name} is no current-clamp recording: it needs an input in mV and a command in pA, got "
-            "inputs in {} and commands in {}.".format(*units)
-        )
-    voltage = voltages[0]
-    if len(voltages) > 1:
-        names = ", ".join(repr(str(abf.adcNames[k]).strip(" \0")) for k in voltages)
-        note(path, f"of the {len(voltages)} channels in mV, {names}, the first is read.")
+    mode = _mode(path, inputs, outputs, clamp)
+    read_out = [k for k, unit in enumerate(inputs) if unit in mode.inputs]
+    commands = [k for k, (unit, _) in enumerate(outputs) if unit in mode.outputs]
+    channel = read_out[0]
+    if len(read_out) > 1:
+        names = ", ".join(repr(str(abf.adcNames[k]).strip(" \0")) for k in read_out)
+        unit = next(iter(mode.inputs))
+        note(path, f"of the {len(read_out)} channels in {unit}, {names}, the first is read.")
     playing = [k for k in commands if outputs[k][1] != _OFF] or commands
-    output = voltage if voltage in playing else playing[0]
+    output = channel if channel in playing else playing[0]
     unit, source = outputs[output]
     if source not in (_OFF, _EPOCHS, _FILE):
         raise ValueError(f"{path.name} has a command of an unknown kind, {source}.")
     sweeps = []
     waveforms = _waveforms(path, abf, output) if source == _FILE else []
     for sweep in abf.sweepList:
-        abf.setSweep(sweep, channel=voltage)
-        V = np.array(abf.sweepY, float) * IN_MV[inputs[voltage]]
+        abf.setSweep(sweep, channel=channel)
+        response = np.array(abf.sweepY, float) * mode.inputs[inputs[channel]]
         if source == _FILE:
             command = waveforms[sweep % len(waveforms)]
         elif source == _EPOCHS:
             command = Stimulus(abf, output).stimulusWaveform(sweep)
         else:
-            command = np.full(V.size, abf.holdingCommand[output])
-        command = np.array(command, float)[: V.size] * IN_PA[unit]
+            command = np.full(response.size, abf.holdingCommand[output])
+        command = np.array(command, float)[: response.size] * mode.outputs[unit]
         if not np.isfinite(command).all():
             raise ValueError(f"{path.name} has a command that pyABF does not read, in sweep {sweep}.")
-        sweeps.append((command, V))
-    check_lengths(path, [V.size for _, V in sweeps])
+        sweeps.append((command, response))
+    check_lengths(path, [response.size for _, response in sweeps])
     interval = _interval(abf)
-    known = _is_known(path, abf, content, sweeps, interval)
-    return assemble(path, interval, sweeps, current_known=known)
+    doubts = _doubts(abf, content)
+    if mode.name == "voltage":
+        if doubts:
+            raise ValueError(
+                f"{path.name} does not hold the command: {doubts[0]}. Make a recording with it: "
+                "hh.VoltageClampRecording(ts, V, current, 'pA')."
+            )
+        return assemble_clamp(path, interval, sweeps, **_leak_subtraction(path, abf, output))
+    levels = {float(x) for command, _ in sweeps for x in (command.min(), command.max())}
+    if len(levels) == 1 and _differ([V for _, V in sweeps], interval):
+        doubts.append(f"the command is a holding level of {levels.pop():g} pA, although the responses differ")
+    for doubt in doubts:
+        note(
+            path,
+            f"the current that was injected is not in the file: {doubt}. hh.fit wants a recording with the "
+            'current: hh.Recording(ts, current, V, "pA", held=True).',
+        )
+    return assemble(path, interval, sweeps, current_known=not doubts)
+
+
+def _mode(path: Path, inputs: list[str], outputs: list[tuple[str, int]], clamp: str | None) -> _Mode:
+    """The kind of clamp: that whose command plays a waveform, where inputs and outputs go with both."""
+    found = [
+        mode
+        for mode in _MODES
+        if clamp in (None, mode.name)
+        and any(unit in mode.inputs for unit in inputs)
+        and any(unit in mode.outputs for unit, _ in outputs)
+    ]
+    plays = lambda mode: any(unit in mode.outputs and source != _OFF for unit, source in outputs)
+    if found:
+        return next(filter(plays, found), found[0])
+    kind = "" if clamp is None else f"{clamp}-clamp "
+    got = [", ".join(dict.fromkeys(u or "no unit" for u in x)) for x in (inputs, [u for u, _ in outputs])]
+    raise ValueError(
+        f"{path.name} is no {kind}recording: it needs inputs in mV and commands in pA (current clamp), or "
+        f"inputs in pA and commands in mV (voltage clamp), got inputs in {got[0]} and commands in {got[1]}."
+    )
+
+
+def _leak_subtraction(path: Path, abf: Any, output: int) -> dict[str, Any]:
+    """The P/n leak subtraction that the currents went through, as fields of a recording."""
+    dac, protocol = getattr(abf, "_dacSection", None), getattr(abf, "_protocolSection", None)
+    if abf.abfVersion["major"] == 1 or dac.nLeakSubtractType[output] != 1 or protocol.nShowPNRawData:
+        return {}
+    pulses = int(dac.nPNNumPulses[output]) * (-1 if dac.nPNPolarity[output] < 0 else 1)
+    holding = float(dac.fPNHoldingLevel[output])
+    note(path, f"the header says that a P/{pulses} leak subtraction from {holding:g} mV was made.")
+    return {"leak_pulses": pulses, "leak_holding": holding}
 
 
 def _check_sizes(content: bytes) -> None:
@@ -165,8 +219,8 @@ def _waveforms(path: Path, abf: Any, output: int) -> list[np.ndarray]:
     return waveforms[only - 1 : only] if only else waveforms
 
 
-def _is_known(path: Path, abf: Any, content: bytes, sweeps: list[Any], interval: float) -> bool:
-    """Whether the commands can be what was injected; warns where not."""
+def _doubts(abf: Any, content: bytes) -> list[str]:
+    """What says that the commands are not what the cell got."""
     doubts = []
     if abf.abfVersion["major"] == 1:
         if abf.dataByteStart < _LONG_HEADER and struct.unpack_from("<h", content, 1438)[0]:
@@ -180,16 +234,7 @@ def _is_known(path: Path, abf: Any, content: bytes, sweeps: list[Any], interval:
             doubts.append("its sweeps alternate between outputs")
     if listed:
         doubts.append("a user list changes the command from sweep to sweep")
-    levels = {float(x) for command, _ in sweeps for x in (command.min(), command.max())}
-    if len(levels) == 1 and _differ([V for _, V in sweeps], interval):
-        doubts.append(f"the command is a holding level of {levels.pop():g} pA, although the responses differ")
-    for doubt in doubts:
-        note(
-            path,
-            f"the current that was injected is not in the file: {doubt}. hh.fit wants a recording with the "
-            'current: hh.Recording(ts, current, V, "pA", held=True).',
-        )
-    return not doubts
+    return doubts
 
 
 def _differ(responses: list[np.ndarray], interval: float) -> bool:

@@ -17,7 +17,11 @@ _UNITS = {"time": _TIME, "current": {**IN_PA, "µA/cm²": 1.0}, "V": IN_MV}
 _LETTERS = {"s": "t|time", "A": "i|current|command", "V": "v|vm|voltage|potential|sweep"}
 
 
-def read(path: Path) -> Recording:
+def read(path: Path, clamp: str | None = None) -> Recording:
+    if clamp == "voltage":
+        raise ValueError(
+            f"{path.name} is read as current clamp. Make an hh.VoltageClampRecording(ts, V, current) of it."
+        )
     lines = [(k, line) for k, line in _lines(path) if line.strip() and not line.lstrip('"').startswith("#")]
     head = lines[0][1] if lines else ""
     outside = re.sub(r'"[^"]*"', "", head)

@@ -7,6 +7,7 @@ from typing import Any, cast, NamedTuple
 import numpy as np
 
 from ._recording import assemble, check_lengths, few, is_even, note, Recording
+from ._voltage_clamp import assemble_clamp, VoltageClampRecording
 
 _PA, _MV = 1e12, 1e3  # of ampere and volt
 
@@ -31,10 +32,31 @@ class _Clock(NamedTuple):
 
 
 class _Sweep(NamedTuple):
-    current: np.ndarray
-    V: np.ndarray
+    command: np.ndarray  # pA or, in voltage clamp, mV
+    response: np.ndarray
     step: float
     length: int  # of the response, before it was cut
+
+
+class _Mode(NamedTuple):
+    """What an amplifier clamps, the series that go with it, and how many pA or mV their unit is."""
+
+    name: str
+    response: Any
+    stimulus: Any
+    of_response: float
+    of_stimulus: float
+
+
+def _modes(clamp: str | None) -> list[_Mode]:
+    """In the order in which they are looked for."""
+    from pynwb import icephys
+
+    known = [
+        _Mode("current", icephys.CurrentClampSeries, icephys.CurrentClampStimulusSeries, _MV, _PA),
+        _Mode("voltage", icephys.VoltageClampSeries, icephys.VoltageClampStimulusSeries, _PA, _MV),
+    ]
+    return [mode for mode in known if clamp in (None, mode.name)]
 
 
 class _Notes:
@@ -55,20 +77,24 @@ class _Notes:
                 note(path, f"{what}: {', '.join(names[:5])}{more}.")
 
 
-def read(path: Path) -> Recording:
+def read(path: Path, clamp: str | None = None) -> Recording | VoltageClampRecording:
     try:
         from pynwb import NWBHDF5IO
     except ImportError as error:
         raise ImportError("Reading .nwb needs PyNWB: pip install 'hhjax[nwb]'.") from error
-    notes = _Notes()
     with cast(Any, NWBHDF5IO)(str(path), "r", load_namespaces=True) as io:
-        pairs = list(_pairs(io.read(), notes))
-        if not pairs:
-            raise ValueError(
-                f"{path.name} has no current-clamp sweeps: it needs CurrentClampSeries with their "
-                "CurrentClampStimulusSeries."
-            )
-        sweeps = [_sweep(stimulus, response, notes) for stimulus, response in pairs]
+        file = io.read()
+        for mode in _modes(clamp):
+            notes = _Notes()
+            if pairs := list(_pairs(file, mode, notes)):
+                break
+        else:
+            wanted = "CurrentClampSeries with their CurrentClampStimulusSeries"
+            other = wanted.replace("Current", "Voltage")
+            wanted = {None: f"{wanted} or {other}", "current": wanted, "voltage": other}[clamp]
+            kind = "clamp" if clamp is None else f"{clamp}-clamp"
+            raise ValueError(f"{path.name} has no {kind} sweeps: it needs {wanted}.")
+        sweeps = [_sweep(stimulus, response, mode, notes) for stimulus, response in pairs]
         responses = [response.series for _, response in pairs]
     steps = [sweep.step for sweep in sweeps]
     if np.ptp(steps) > 1e-6 * steps[0]:
@@ -77,17 +103,20 @@ def read(path: Path) -> Recording:
         )
     check_lengths(path, [sweep.length for sweep in sweeps])
     notes.say(path)
-    _say_bias(path, responses)
     _say_electrodes(path, responses)
-    return assemble(path, steps[0], [(sweep.current, sweep.V) for sweep in sweeps])
+    both = [(sweep.command, sweep.response) for sweep in sweeps]
+    if mode.name == "voltage":
+        return assemble_clamp(path, steps[0], both)
+    _say_bias(path, responses)
+    return assemble(path, steps[0], both)
 
 
 # Which stimulus belongs to which response
 
 
-def _pairs(file: Any, notes: _Notes) -> Iterator[tuple[_Range | None, _Range]]:
-    """(stimulus, response) of every current-clamp sweep, in order."""
-    from pynwb.icephys import CurrentClampSeries, CurrentClampStimulusSeries, IZeroClampSeries
+def _pairs(file: Any, mode: _Mode, notes: _Notes) -> Iterator[tuple[_Range | None, _Range]]:
+    """(stimulus, response) of every sweep in this mode, in order."""
+    from pynwb.icephys import IZeroClampSeries
 
     seen, found, silent = set(), [], []
     if file.intracellular_recordings is not None:
@@ -95,15 +124,15 @@ def _pairs(file: Any, notes: _Notes) -> Iterator[tuple[_Range | None, _Range]]:
         for stimulus, response in zip(table[("stimuli", "stimulus")], table[("responses", "response")]):
             of = response.timeseries
             seen.add(id(of))
-            if isinstance(of, IZeroClampSeries):
+            if isinstance(of, IZeroClampSeries) and mode.name == "current":
                 silent.append((None, _range(response)))
-            elif isinstance(of, CurrentClampSeries):
-                if isinstance(stimulus.timeseries, CurrentClampStimulusSeries):
+            elif isinstance(of, mode.response):
+                if isinstance(stimulus.timeseries, mode.stimulus):
                     found.append((_range(stimulus), _range(response)))
                 else:
                     notes.alone.append(f"{of.name!r}")
-    stimuli = [x for x in file.stimulus.values() if isinstance(x, CurrentClampStimulusSeries)]
-    others = [x for x in file.acquisition.values() if isinstance(x, CurrentClampSeries) and id(x) not in seen]
+    stimuli = [x for x in file.stimulus.values() if isinstance(x, mode.stimulus)]
+    others = [x for x in file.acquisition.values() if isinstance(x, mode.response) and id(x) not in seen]
     taken: list[tuple[Any, Any]] = []
     for response in sorted(others, key=lambda x: (_number(x) or 0, _begin(x), x.name)):
         if isinstance(response, IZeroClampSeries):
@@ -220,34 +249,35 @@ def _bias(response: Any) -> float:
     return _PA * float(bias) if bias is not None and np.isfinite(bias) else 0.0
 
 
-def _sweep(stimulus: _Range | None, response: _Range, notes: _Notes) -> _Sweep:
+def _sweep(stimulus: _Range | None, response: _Range, mode: _Mode, notes: _Notes) -> _Sweep:
     """Stimulus and response of a sweep on the clock of the response, as far as both go."""
-    V, at = _values(response, _MV), _clock(response)
+    measured, at = _values(response, mode.of_response), _clock(response)
     if stimulus is None:
-        return _Sweep(np.zeros(V.size), V, at.step, V.size)
-    current = _values(stimulus, _PA)
-    known = np.isfinite(current)
+        return _Sweep(np.zeros(measured.size), measured, at.step, measured.size)
+    command = _values(stimulus, mode.of_stimulus)
+    known = np.isfinite(command)
     length = int(known.nonzero()[0].max(initial=-1)) + 1  # acquisition that was stopped leaves NaN
     if not length or not known[:length].all():
         raise ValueError(f"{stimulus.label} must be finite but for its end, got NaN among its values.")
     start, step = _clock(stimulus)
-    apart = at.start >= start + current.size * step or start >= at.start + V.size * at.step
+    apart = at.start >= start + command.size * step or start >= at.start + measured.size * at.step
     if apart and 0 in (_begin(stimulus.series), _begin(response.series)):
         notes.moved.append(response.label)
         start = at.start
-    inside, current = _on(at, V.size, start, step, current[:length])
-    if 2 * inside.sum() < V.size:
+    inside, command = _on(at, measured.size, start, step, command[:length])
+    if 2 * inside.sum() < measured.size:
         raise ValueError(
-            f"{stimulus.label} from {start:g} ms on covers {inside.sum()} of the {V.size} samples of "
+            f"{stimulus.label} from {start:g} ms on covers {inside.sum()} of the {measured.size} samples of "
             f"{response.label} from {at.start:g} ms on."
         )
-    shift = _shifted(at, V.size, start, step)
+    shift = _shifted(at, measured.size, start, step)
     if shift is None:
         notes.resampled.append(response.label)
-    together = shift == 0 and abs(known.size - V.size) <= few(V.size)
-    if not inside.all() or (together and known.size != V.size):
+    together = shift == 0 and abs(known.size - measured.size) <= few(measured.size)
+    if not inside.all() or (together and known.size != measured.size):
         notes.cut.append(response.label)
-    return _Sweep(current + _bias(response.series), V[inside], at.step, V.size)
+    bias = _bias(response.series) if mode.name == "current" else 0.0
+    return _Sweep(command + bias, measured[inside], at.step, measured.size)
 
 
 def _shifted(at: _Clock, size: int, start: float, step: float) -> int | None:

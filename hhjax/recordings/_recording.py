@@ -11,12 +11,22 @@ from .._base.arguments import as_host, as_number, check_kind
 from .._base.parameters import check_flag, check_size, Checked, shown, warn_of_SI
 from .._base.tables import facts, is_known, Printed, span, Table
 from .._base.windows import takes_samples
+from ._features import features_of, FeatureTable
 
 
-def _read_only(name: str, x: Any, unit: str) -> np.ndarray:
+def read_only(name: str, x: Any, unit: str) -> np.ndarray:
     x = np.array(as_host(name, x, unit, missing=True, finite=False))
     x.flags.writeable = False
     return x
+
+
+def check_ts(ts: np.ndarray) -> None:
+    """Refuse times of samples that are not evenly spaced."""
+    if ts.ndim != 1 or ts.size < 2:
+        raise ValueError(f"`ts` must have shape (times,) with at least 2 times, got {ts.shape}.")
+    step = (ts[-1] - ts[0]) / (ts.size - 1)
+    if not np.isfinite(ts).all() or step <= 0 or np.abs(np.diff(ts) - step).max() > 1e-3 * step:
+        raise ValueError("`ts` must increase in even steps (ms). Resample the recording first.")
 
 
 class Recording(Printed, Checked):
@@ -61,7 +71,7 @@ class Recording(Printed, Checked):
         current_known: bool = True,
     ):
         units = (("ts", ts, "ms"), ("current", current, f"{current_unit}"), ("V", V, "mV"))
-        self.ts, current, V = (_read_only(*it) for it in units)
+        self.ts, current, V = (read_only(*it) for it in units)
         self.current = current[None] if current.ndim == 1 else current
         self.V = V[None] if V.ndim == 1 else V
         self.current_unit, self.name = current_unit, name
@@ -69,8 +79,7 @@ class Recording(Printed, Checked):
 
     def _check_made(self) -> None:
         ts, V, current = self.ts, self.V, self.current
-        if ts.ndim != 1 or ts.size < 2:
-            raise ValueError(f"`ts` must have shape (times,) with at least 2 times, got {ts.shape}.")
+        check_ts(ts)
         if V.ndim not in (2, 3) or V.shape[1] != ts.size or V.shape[0] < 1:
             raise ValueError(
                 f"`V` must have shape (sweeps, {ts.size}) or (sweeps, {ts.size}, n) to match `ts`, "
@@ -84,9 +93,6 @@ class Recording(Printed, Checked):
             )
         if self.current_unit not in ("pA", "µA/cm²"):
             raise ValueError(f"`current_unit` must be 'pA' or 'µA/cm²', got {self.current_unit!r}.")
-        step = (ts[-1] - ts[0]) / (ts.size - 1)
-        if not np.isfinite(ts).all() or step <= 0 or np.abs(np.diff(ts) - step).max() > 1e-3 * step:
-            raise ValueError("`ts` must increase in even steps (ms). Resample the recording first.")
         if not np.isfinite(current).all():
             raise ValueError("`current` must be finite: what was injected has to be known at every sample.")
         for name in ("held", "current_known"):
@@ -154,6 +160,23 @@ class Recording(Printed, Checked):
             raise ValueError("`as_neurons` takes sweeps of one neuron; this recording has several already.")
         return self._with(self.ts, self.current.T[None], self.V.T[None])
 
+    def features(
+        self, *, start: float | None = None, stop: float | None = None, threshold: float = 0.0
+    ) -> FeatureTable:
+        """Features of the response to a step of the current, by sweep, which `print` shows as a table.
+
+        Spike count, rate, latency, height, half-width, threshold, depth and time of the
+        afterhyperpolarisation, adaptation; rest, sag, input resistance, time constant: see
+        [`hh.features.extract`][].
+
+        **Arguments:** `start`, `stop`: the step, ms, by default the one in which the currents of the sweeps
+        differ most, or, if they do not, that is farthest from how they begin; without steps all of a sweep;
+        `threshold`: of a spike, mV.
+
+        **Returns:** an [`hh.recordings.FeatureTable`][].
+        """
+        return features_of(self, start, stop, threshold)
+
     def every(self, k: int) -> "Recording":
         """Every k-th sample of V, with a mean of the current that carries the same charge.
 
@@ -208,15 +231,22 @@ def check_lengths(path: Path, lengths: list[int]) -> None:
         )
 
 
-def assemble(
-    path: Path, interval: float, sweeps: list[tuple[np.ndarray, np.ndarray]], **said: Any
-) -> Recording:
-    """A recording of (current in pA, V) of every sweep, cut to what all of them have.
-
-    Held, as commands of amplifiers are; `said`: its other fields.
-    """
+def stacked(path: Path, sweeps: list[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
+    """Commands and responses of all sweeps, cut to what all of them have."""
     common = min(x.size for sweep in sweeps for x in sweep)
     if common < max(x.size for sweep in sweeps for x in sweep):
         note(path, f"currents and voltages differ in length; cut to the {common} samples that all have.")
-    current, V = (np.stack([x[:common] for x in all_of]) for all_of in zip(*sweeps))
-    return Recording(interval * np.arange(common), current, V, "pA", path.name, held=True, **said)
+    command, response = (np.stack([x[:common] for x in all_of]) for all_of in zip(*sweeps))
+    return command, response
+
+
+def assemble(
+    path: Path, interval: float, sweeps: list[tuple[np.ndarray, np.ndarray]], **said: Any
+) -> Recording:
+    """A recording of (current in pA, V) of every sweep. Held, as commands of amplifiers are.
+
+    `said`: its other fields.
+    """
+    current, V = stacked(path, sweeps)
+    ts = interval * np.arange(V.shape[1])
+    return Recording(ts, current, V, "pA", path.name, held=True, **said)

@@ -17,7 +17,7 @@ from ..stimuli._base import Stimulus
 from ._base import AbstractStepper, by_rule, flow_V
 
 
-def _relax_gates(network: Network, dt: Array, y: State) -> State:
+def relax_gates(network: Network, dt: Array, y: State) -> State:
     """Gates and couplings moved by `dt`, with V held: linear, hence exact.
 
     Where some act on others, as calcium does on the gates that sense it, the coefficients are
@@ -62,7 +62,7 @@ class _AbstractStaggered(AbstractStepper):
         L = network.V_operator()
         if stimulus.holds_V or (L is not None and not L.smooth):  # V first, which may change at once
             y = self._moved_V(network, middle - dt / 4, dt / 2, z.y, stimulus)
-            y = self._moved_V(network, middle + dt / 4, dt / 2, _relax_gates(network, dt, y), stimulus)
+            y = self._moved_V(network, middle + dt / 4, dt / 2, relax_gates(network, dt, y), stimulus)
             return _Lagging(y, z.lag, z.lag_s)
         y = _relax_apart(network, z.lag + dt / 2, z.lag_s + dt / 2, z.y)
         return _Lagging(self._moved_V(network, middle, dt, y, stimulus), dt / 2, dt / 2)
@@ -154,7 +154,7 @@ class BackwardEuler(AbstractStepper):
         L = network.V_operator()
         alone = lambda V, drive, rate, dt: (V + dt * drive) / (1 + dt * rate)
         V = by_rule(backward_euler, alone, L, z.V, drive, rate, dt)
-        return _relax_gates(network, dt, z.replace(V=V))
+        return relax_gates(network, dt, z.replace(V=V))
 
 
 class Strang4(AbstractStepper):

@@ -17,7 +17,6 @@ from .._base.parameters import (
     OptionalParameter,
     param,
     Parameter,
-    shown,
     warn_of_SI,
 )
 from ._base import _Line, as_stimulus, PointCurrent, Scaled, Stimulus
@@ -197,7 +196,8 @@ class Electrode(Checked):
     - `bridge`: resistance between the amplifier and the cell that the amplifier does not balance, MΩ:
         all of the series resistance without a bridge balance, negative where it is balanced too far.
         Needs currents in pA.
-    - `series`: series resistance of the pipette, MΩ, balanced or not, which makes the filter.
+    - `series`: series resistance of the pipette, MΩ, balanced or not, which makes the filter. In voltage
+        clamp the membrane is charged through it; without one the clamp is ideal.
     - `capacitance`: of the pipette, pF, as far as the amplifier does not neutralise it. The filter alone
         is modelled: of the current, all reaches the cell.
     - `junction`: liquid junction potential, mV, of the bath relative to the pipette, by which a reading
@@ -228,10 +228,9 @@ class Electrode(Checked):
             raise ValueError(
                 "`bridge` needs a current in pA: give the `area` of the membrane (µm²) too, got area=None."
             )
-        if (self.series is None) != (self.capacitance is None):
+        if self.capacitance is not None and self.series is None:
             raise ValueError(
-                "`series` (MΩ) and `capacitance` (pF) must be given together, since their product alone "
-                f"counts, got {shown(self.series)} and {shown(self.capacitance)}."
+                "`capacitance` (pF) makes a filter with `series` (MΩ): give that too, got series=None."
             )
 
     def stimulus(self, current: Stimulus) -> Stimulus:

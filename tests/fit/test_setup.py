@@ -174,5 +174,5 @@ def test_a_start_that_makes_no_sense_is_refused(change, message):
 def test_an_electrode_checks_what_goes_together():
     with pytest.raises(ValueError, match="`bridge` needs a current in pA: give the `area`"):
         hh.Electrode(bridge=1.0)
-    with pytest.raises(ValueError, match="must be given together"):
+    with pytest.raises(ValueError, match="`capacitance` .* makes a filter with `series`"):
         hh.Electrode(area=1.0, capacitance=1.0)

@@ -152,7 +152,6 @@ def test_a_command_from_a_waveform_file(path):
 @pytest.mark.parametrize(
     "how, message",
     [
-        ({"unit": "pA", "command": "mV"}, "no current-clamp recording.* inputs in pA and commands in mV"),
         ({"command": ""}, "got inputs in mV and commands in no unit, mV"),
         ({"unit": ""}, "got inputs in no unit and commands in pA, mV"),
         ({"epochs": [(9, 1.0, 0.0, 100, 0)]}, "command that pyABF does not read, in sweep 0"),
@@ -175,8 +174,28 @@ def test_damaged_files_are_refused_by_name(path):
     content = write(path).read_bytes()
     for damaged in (b"", b"ABF ", b"no such thing", content[:3000], content[:-800], b"ABF2" + content[4:]):
         path.write_bytes(damaged)
-        with pytest.raises(ValueError, match="^x.abf cannot be read as a current-clamp recording"):
+        with pytest.raises(ValueError, match="^x.abf cannot be read as a recording"):
             hh.recordings.load(path)
+
+
+def test_voltage_clamp(path):
+    """A current in pA under steps of the command in mV, of which the second is 20 mV higher."""
+    write(path, V, unit="pA", command="mV", holding=-80.0, epochs=[(1, -40.0, 20.0, 100, 0)])
+    recording = hh.recordings.load(path)
+    assert isinstance(recording, hh.VoltageClampRecording) and recording.current_unit == "pA"
+    np.testing.assert_allclose(recording.current, V, atol=0.01)
+    np.testing.assert_array_equal(recording.V[:, 0], -80.0)
+    np.testing.assert_array_equal(recording.V[:, 640 // 64 + 50], [-40.0, -20.0])
+    assert recording.dt == pytest.approx(0.1) and recording.leak_pulses == 0
+    with pytest.raises(
+        ValueError, match="^x.abf is no current-clamp recording: .* inputs in pA and commands in mV"
+    ):
+        hh.recordings.load(path, clamp="current")
+    write(path, V, unit="pA", command="mV", holding=-80.0)  # of synaptic currents: nothing is missing
+    np.testing.assert_array_equal(hh.recordings.load(path).V, np.full(V.shape, -80.0))
+    write(path, V, unit="pA", command="mV", h3360=1)
+    with pytest.raises(ValueError, match="^x.abf does not hold the command: a user list"):
+        hh.recordings.load(path)
 
 
 def shared():
@@ -219,3 +238,19 @@ def test_the_real_recording_damaged(path):
         path.write_bytes(damaged)
         with pytest.raises(ValueError, match="^x.abf cannot be read"):
             hh.recordings.load(path)
+
+
+def test_the_real_recording_as_if_in_voltage_clamp(path):
+    """With the units of input and command exchanged, and a P/4 leak subtraction in the header."""
+    content = shared()
+    strings = content.index(b"\0mV\0"), content.index(b"\0pA\0")
+    for at, unit in zip(strings, (b"\0pA\0", b"\0mV\0")):
+        content[at : at + 4] = unit
+    struct.pack_into("<hhf", content, 1536 + 92, 1, -1, -90.0)
+    struct.pack_into("<h", content, 1536 + 104, 4)
+    path.write_bytes(content)
+    with pytest.warns(UserWarning, match="x.abf: the header says that a P/-4 leak subtraction from -90 mV"):
+        recording = hh.recordings.load(path)
+    assert isinstance(recording, hh.VoltageClampRecording)
+    assert (recording.leak_pulses, recording.leak_holding) == (-4, -90.0)
+    np.testing.assert_array_equal(recording.V[:, 3000], np.arange(-50, 101, 10))

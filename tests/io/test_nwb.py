@@ -67,14 +67,14 @@ def load(tmp_path):
     """What hhjax reads in a file that a function fills."""
     pytest.importorskip("pynwb")
 
-    def load(fill):
+    def load(fill, **how):
         from pynwb import NWBHDF5IO
 
         writer = Writer()
         fill(writer)
         with NWBHDF5IO(str(tmp_path / "x.nwb"), "w") as io:
             io.write(writer.file)
-        return hh.recordings.load(tmp_path / "x.nwb")
+        return hh.recordings.load(tmp_path / "x.nwb", **how)
 
     return load
 
@@ -107,6 +107,27 @@ def test_a_table_pairs_stimuli_and_responses(load):
         w.file.add_icephys_experimental_condition(repetitions=[run])
 
     check(load(fill), CURRENT[[2, 0, 1]], V[[2, 0, 1]])
+
+
+def test_voltage_clamp(load):
+    """Commands in volts and currents in ampere, beside a sweep in current clamp."""
+
+    def fill(w, other=True):
+        for k in range(3):
+            w.stimulus(f"vs{k}", V[k], kind="VoltageClampStimulus", sweep_number=k)
+            w.response(f"vr{k}", CURRENT[k], kind="VoltageClamp", sweep_number=k)
+        if other:
+            w.stimulus("s", CURRENT[0], sweep_number=7)
+            w.response("r", V[0], sweep_number=7)
+
+    for recording in (load(lambda w: fill(w, False)), load(fill, clamp="voltage")):
+        assert isinstance(recording, hh.VoltageClampRecording)
+        np.testing.assert_allclose(recording.V, V, rtol=1e-9)
+        np.testing.assert_allclose(recording.current, CURRENT, rtol=1e-9)
+        assert recording.current_unit == "pA" and recording.dt == pytest.approx(0.5)
+    check(load(fill), CURRENT[:1], V[:1])
+    with pytest.raises(ValueError, match="x.nwb has no current-clamp sweeps: it needs CurrentClampSeries"):
+        load(lambda w: fill(w, False), clamp="current")
 
 
 def test_rows_of_a_table_may_be_ranges_of_a_long_series(load):
@@ -379,5 +400,7 @@ def test_sweeps_that_do_not_go_together_are_refused(load):
         ValueError, match=r"x.nwb has sweeps with different sampling intervals: \[0.5, 1.0\] ms"
     ):
         load(fill(0, RATE / 2))
-    with pytest.raises(ValueError, match="x.nwb has no current-clamp sweeps"):
+    with pytest.raises(
+        ValueError, match="x.nwb has no clamp sweeps: .* CurrentClampSeries .* or VoltageClamp"
+    ):
         load(lambda w: w.response("vr", CURRENT[0], kind="VoltageClamp"))
