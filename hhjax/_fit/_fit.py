@@ -59,10 +59,10 @@ def fit(
     **Arguments:**
 
     - `model`: an [`hh.Neuron`][] or [`hh.Network`][], or a pair of one and an
-        [`hh.Electrode`][]; its values are the first start, its float type is the fit's.
-        Standard errors to many digits want `jax_enable_x64`.
+        [`hh.Electrode`][], which may stand at a place of an [`hh.Cell`][]; its values are the first
+        start, its float type is the fit's. Standard errors to many digits want `jax_enable_x64`.
     - `data`: an [`hh.Recording`][], with currents in pA where the model has an
-        `hh.Electrode(area=...)` and in µA/cm² where it has not, or its arguments (ts, current,
+        `hh.Electrode(area=...)` or `(at=...)` and in µA/cm² where it has not, or its arguments (ts, current,
         V): ms; the current in that same unit; mV. Times evenly spaced.
         Missing voltages (NaN) are left out, with a warning. Or an
         [`hh.VoltageClampRecording`][], or a list of recordings, of which one may be in current clamp.
