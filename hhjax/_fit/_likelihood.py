@@ -27,6 +27,7 @@ from ._solve import levenberg_marquardt
 
 _FEW = 10  # tangents, up to which a forward-mode gradient is cheaper than a reverse one
 _WIDENED = 3  # times that a grid is made twice as wide, where its ends are still too good
+_FAR = 8.0  # that an unknown moves, at most
 _STEPS = 50  # of a fit that starts near its optimum
 
 
@@ -167,22 +168,23 @@ def profile(fit: Any, name: str, points: int, level: float) -> Profile:
     which, u = fit.names.index(name), fit.u
     held = _Held(problem.model, problem.free, problem, jnp.arange(u.size) == which)
     along, reach = _direction(fit, problem, which)
-    ends, found = 1.5 * math.sqrt(limit) * np.array([-1.0, 1.0]), []
+    most = _FAR / reach
+    ends = np.clip(1.5 * math.sqrt(limit) * np.array([-1.0, 1.0]), -most, most)
+    found: dict[float, tuple] = {}
     for _ in range(1 + _WIDENED):
         t = np.linspace(ends[0], ends[1], points)
-        starts = jnp.asarray(np.asarray(u, float) + np.clip(t * reach, -8, 8)[:, None] * along, u.dtype)
+        starts = jnp.asarray(np.asarray(u, float) + (t * reach)[:, None] * along, u.dtype)
         at, loss, _ = _refit(held, starts)
-        values = np.asarray(_values(problem.free, at))
-        found += list(zip(t, loss, values))
-        found.sort(key=lambda x: x[0])
-        least = min(fit.loss, *(loss for _, loss, _ in found))
-        deviance = fit.count * np.log(np.array([loss for _, loss, _ in found]) / least)
-        short = [deviance[0] < limit, deviance[-1] < limit]
-        if not any(short):
+        found |= zip(t.tolist(), zip(loss, np.asarray(_values(problem.free, at))))
+        found = dict(sorted(found.items()))
+        losses = np.array([loss for loss, _ in found.values()])
+        deviance = fit.count * np.log(losses / min(fit.loss, losses.min()))
+        short = (deviance[[0, -1]] < limit) & (np.abs(ends) < most)
+        if not short.any():
             break
-        ends = np.where(short, 2 * ends, ends)
-    grid = np.array([values[which] for *_, values in found])
-    all_values = np.array([values for *_, values in found])
+        ends = np.clip(np.where(short, 2 * ends, ends), -most, most)
+    all_values = np.array([values for _, values in found.values()])
+    grid = all_values[:, which]
     interval = _crossing(grid, deviance, limit)
     return Profile(name, fit.units[which], fit.names, grid, deviance, all_values, level, limit, interval)
 
