@@ -11,8 +11,9 @@ import numpy as np
 from jaxtyping import Array
 
 from .._base.tables import Printed, Table
+from ._compare import criteria
 from ._free import Free
-from ._likelihood import Bootstrap, bootstrap, criteria, Profile, profile
+from ._likelihood import Bootstrap, bootstrap, Profile, profile
 from ._problem import AbstractProblem
 
 if TYPE_CHECKING:
