@@ -23,15 +23,11 @@ from ._base.devices import use_cores as use_cores
 from ._base.math import exprel as exprel, vtrap as vtrap
 from ._base.parameters import param as param, Parameter as Parameter
 from ._base.random import fast_key as fast_key
+from ._fit._compare import compare as compare, Comparison as Comparison
 from ._fit._fit import fit as fit
 from ._fit._guess import Guess as Guess, guess as guess
 from ._fit._guide import MultipleShooting as MultipleShooting, Nudging as Nudging
-from ._fit._likelihood import (
-    Bootstrap as Bootstrap,
-    compare as compare,
-    Comparison as Comparison,
-    Profile as Profile,
-)
+from ._fit._likelihood import Bootstrap as Bootstrap, Profile as Profile
 from ._fit._replay import replay as replay
 from ._fit._result import Fit as Fit
 from ._fit._sample import Posterior as Posterior

@@ -1,8 +1,7 @@
-"""The likelihood of a fit with Gaussian residuals: profiles, bootstrap and comparison of models."""
+"""The likelihood of a fit with Gaussian residuals, its profiles, and a bootstrap."""
 
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
 from statistics import NormalDist
 from typing import Any
 
@@ -27,6 +26,7 @@ from ._solve import levenberg_marquardt
 
 _FEW = 10  # tangents, up to which a forward-mode gradient is cheaper than a reverse one
 _WIDENED = 3  # times that a grid is made twice as wide, where its ends are still too good
+_FAR = 8.0  # that an unknown moves, at most
 _STEPS = 50  # of a fit that starts near its optimum
 
 
@@ -38,6 +38,14 @@ def problem_of(fit: Any, name: str) -> AbstractProblem:
             "file or from one that could not hold its loss. Call hh.fit again."
         )
     return fit.problem
+
+
+def criteria(fit: Any) -> tuple[float, float, float]:
+    """The log likelihood at the optimum, AIC and BIC; the variance of the residuals is a parameter too."""
+    problem_of(fit, "aic")
+    N, k = fit.count, fit.u.size + 1
+    log = -N / 2 * (math.log(2 * math.pi * fit.loss) + 1)
+    return log, 2 * k - 2 * log, k * math.log(N) - 2 * log
 
 
 def log_likelihood(problem: AbstractProblem, count: Array, u: Array, lanes: int = 1) -> Array:
@@ -56,14 +64,6 @@ def log_likelihood(problem: AbstractProblem, count: Array, u: Array, lanes: int 
     slope = 2 * half * (r @ J) / loss
     # A line with the value and the slope there, of which reverse mode has nothing more to work out.
     return half * jnp.log(loss) + jax.lax.stop_gradient(slope) @ (u - at)
-
-
-def criteria(fit: Any) -> tuple[float, float, float]:
-    """The log likelihood at the optimum, AIC and BIC; the variance of the residuals is a parameter too."""
-    problem_of(fit, "aic")
-    N, k = fit.count, fit.u.size + 1
-    log = -N / 2 * (math.log(2 * math.pi * fit.loss) + 1)
-    return log, 2 * k - 2 * log, k * math.log(N) - 2 * log
 
 
 class _Held(AbstractProblem):
@@ -167,22 +167,23 @@ def profile(fit: Any, name: str, points: int, level: float) -> Profile:
     which, u = fit.names.index(name), fit.u
     held = _Held(problem.model, problem.free, problem, jnp.arange(u.size) == which)
     along, reach = _direction(fit, problem, which)
-    ends, found = 1.5 * math.sqrt(limit) * np.array([-1.0, 1.0]), []
+    most = _FAR / reach
+    ends = np.clip(1.5 * math.sqrt(limit) * np.array([-1.0, 1.0]), -most, most)
+    found: dict[float, tuple] = {}
     for _ in range(1 + _WIDENED):
         t = np.linspace(ends[0], ends[1], points)
-        starts = jnp.asarray(np.asarray(u, float) + np.clip(t * reach, -8, 8)[:, None] * along, u.dtype)
+        starts = jnp.asarray(np.asarray(u, float) + (t * reach)[:, None] * along, u.dtype)
         at, loss, _ = _refit(held, starts)
-        values = np.asarray(_values(problem.free, at))
-        found += list(zip(t, loss, values))
-        found.sort(key=lambda x: x[0])
-        least = min(fit.loss, *(loss for _, loss, _ in found))
-        deviance = fit.count * np.log(np.array([loss for _, loss, _ in found]) / least)
-        short = [deviance[0] < limit, deviance[-1] < limit]
-        if not any(short):
+        found |= zip(t.tolist(), zip(loss, np.asarray(_values(problem.free, at))))
+        found = dict(sorted(found.items()))
+        losses = np.array([loss for loss, _ in found.values()])
+        deviance = fit.count * np.log(losses / min(fit.loss, losses.min()))
+        short = (deviance[[0, -1]] < limit) & (np.abs(ends) < most)
+        if not short.any():
             break
-        ends = np.where(short, 2 * ends, ends)
-    grid = np.array([values[which] for *_, values in found])
-    all_values = np.array([values for *_, values in found])
+        ends = np.clip(np.where(short, 2 * ends, ends), -most, most)
+    all_values = np.array([values for _, values in found.values()])
+    grid = all_values[:, which]
     interval = _crossing(grid, deviance, limit)
     return Profile(name, fit.units[which], fit.names, grid, deviance, all_values, level, limit, interval)
 
@@ -285,82 +286,3 @@ def bootstrap(fit: Any, key: Array, n: int) -> Bootstrap:
     at, loss, reasons = _refit(redrawn, starts)
     values = np.where(np.isfinite(loss)[:, None], np.asarray(_values(problem.free, at)), np.nan)
     return Bootstrap(fit.names, fit.units, values, tuple(reasons), fit.values)
-
-
-@dataclasses.dataclass(frozen=True)
-class Comparison(Printed):
-    """What [`hh.compare`][] returns, the best model by AIC first.
-
-    **Fields:** `names`: of the fits, M of them; `parameters`: how many numbers each estimated, initial
-    potentials and the variance of the residuals too; `loss`; `log_likelihood`; `aic`, `bic`; `weights`: of
-    Akaike, which add up to 1. All of shape (M,).
-    """
-
-    names: tuple[str, ...]
-    parameters: np.ndarray
-    loss: np.ndarray
-    log_likelihood: np.ndarray
-    aic: np.ndarray
-    bic: np.ndarray
-    weights: np.ndarray
-
-    def _tables(self) -> list[Table]:
-        numbers = zip(
-            self.parameters, self.loss, self.log_likelihood, self.aic - self.aic.min(),
-            self.bic - self.bic.min(), self.weights,
-        )  # fmt: skip
-        rows = [
-            (name, f"{k}", f"{loss:.6g}", f"{log:.2f}", f"{aic:.2f}", f"{bic:.2f}", f"{weight:.3f}")
-            for name, (k, loss, log, aic, bic, weight) in zip(self.names, numbers)
-        ]
-        headers = ("fit", "estimated", "loss", "log likelihood", "ΔAIC", "ΔBIC", "weight")
-        return [Table(headers, rows, "", [], most=len(rows))]
-
-
-def compare(fits: Mapping[str, Any] | Sequence[Any]) -> Comparison:
-    """Which of several models of the same data to believe: AIC, BIC and Akaike's weights.
-
-    ```python
-    print(hh.compare({"without M current": fit, "with": other}))
-    ```
-
-    The residuals are taken as independent and normal, of one unknown variance. Those of a model that
-    is wrong go together, which makes differences look surer than they are.
-
-    **Arguments:** `fits`: [`hh.Fit`][]s by names of your own, or a list of them. They must be of the same
-    data, with the same loss.
-
-    **Returns:** an [`hh.Comparison`][], which prints as a table.
-    """
-    from ._result import Fit
-
-    if not isinstance(fits, Mapping):
-        if not isinstance(fits, (list, tuple)):
-            raise TypeError(f"`fits` must be a dict or a list of hh.Fit, got {shown(fits)}.")
-        fits = {f"fit {k}": fit for k, fit in enumerate(fits)}
-    if len(fits) < 2:
-        raise ValueError(f"`fits` must hold two fits at least, got {len(fits)}.")
-    for name, fit in fits.items():
-        if not isinstance(fit, Fit):
-            raise TypeError(f"`fits` must hold hh.Fit alone, got {shown(fit)} as {name!r}.")
-        problem_of(fit, "compare")
-    names, all_fits = tuple(map(str, fits)), list(fits.values())
-    for name, fit in zip(names[1:], all_fits[1:]):
-        if not _comparable(all_fits[0], fit):
-            raise ValueError(
-                f"`fits` must be of the same data with the same loss: {names[0]!r} and {name!r} are not."
-            )
-    log, aic, bic = np.array([criteria(fit) for fit in all_fits]).T
-    weights = np.exp(-(aic - aic.min()) / 2)
-    order = np.argsort(aic)
-    sizes = np.array([fit.u.size + 1 for fit in all_fits])
-    loss = np.array([fit.loss for fit in all_fits])
-    columns = (x[order] for x in (sizes, loss, log, aic, bic, weights / weights.sum()))
-    return Comparison(tuple(names[k] for k in order), *columns)
-
-
-def _comparable(one: Any, other: Any) -> bool:
-    data = [np.asarray(fit.data) for fit in (one, other)]
-    losses = [getattr(fit.problem, "objective", None) for fit in (one, other)]
-    same = data[0].shape == data[1].shape and np.array_equal(*data, equal_nan=True)
-    return same and one.count == other.count and bool(eqx.tree_equal(*losses))

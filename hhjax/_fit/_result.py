@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TYPE_CHECKING
+from typing import Any
 
 import diffrax
 import jax
@@ -18,9 +18,7 @@ from ._free import Free
 from ._likelihood import Bootstrap, bootstrap, criteria, Profile, profile
 from ._look import Noise
 from ._problem import AbstractProblem
-
-if TYPE_CHECKING:
-    from ._sample import Posterior
+from ._sample import Posterior, sample
 
 
 @dataclasses.dataclass(frozen=True)
@@ -162,7 +160,7 @@ class Fit(Printed):
         warmup: int = 300,
         priors: Mapping[str, Any] | None = None,
         progress_meter: diffrax.AbstractProgressMeter = diffrax.TextProgressMeter(minimum_increase=0.1),
-    ) -> "Posterior":
+    ) -> Posterior:
         """Draw from the posterior of the parameters, by NUTS (`pip install 'hhjax[bayes]'`).
 
         ```python
@@ -186,8 +184,6 @@ class Fit(Printed):
 
         **Returns:** an [`hh.Posterior`][]. It warns where the chains do not agree.
         """
-        from ._sample import sample
-
         return sample(self, key, chains, samples, warmup, priors, progress_meter)
 
     def profile(self, name: str, *, points: int = 12, level: float = 0.95) -> "Profile":
