@@ -236,7 +236,7 @@ def test_mistakes_in_fit_sweep_and_analyse(tmp_path, monkeypatch, capsys, argume
 
 def test_a_recording_without_its_current_is_no_data_of_a_fit(tmp_path, monkeypatch, capsys):
     unknown = hh.Recording([0.0, 1.0], [0.0, 0.0], [-60.0, -61.0], "pA", "x.abf", current_known=False)
-    monkeypatch.setattr(hh.recordings, "load", lambda file: unknown)
+    monkeypatch.setattr(hh.recordings, "load", lambda file, clamp: unknown)
     with pytest.raises(SystemExit):
         main(["fit", "x.abf", "--model", "squid_axon", "--area", "1000", "--out", str(tmp_path)])
     assert "x.abf does not hold the current that was injected: write a .csv" in capsys.readouterr().err
