@@ -327,7 +327,7 @@ def compiling(o: Sizes) -> Rows:
             row = {"first call": name, "n": n, "plain s": best[0], "s": best[1]}
             yield row | {"over plain": best[1] / best[0]}
     hh.simulate(hh.squid_axon(), t1=o.steps * DT, dt=DT)
-    for name in ("connor_stevens", "pospischil_rs", "wang_buzsaki"):
+    for name in ("connor_stevens", "pospischil_rs", "wang_buzsaki")[: 1 if o.quick else 3]:
         neuron = hh.neurons.by_name[name]()
         took = first(lambda: hh.simulate(neuron, t1=o.steps * DT, dt=DT, stimulus=10.0).V, anew=False)
         yield {"first call": name, "n": 1, "plain s": None, "s": took}
@@ -338,7 +338,7 @@ def compiling(o: Sizes) -> Rows:
 
 def importing(o: Sizes) -> Rows:
     code = "import resource, {}; print(resource.getrusage(resource.RUSAGE_SELF).ru_utime)"
-    names = ("jax", "diffrax", "hhjax")
+    names = ("diffrax", "hhjax") if o.quick else ("jax", "diffrax", "hhjax")
     each = [[alone(code.format(name)) for name in names] for _ in range(o.repeats)]
     best = dict(zip(names, map(min, zip(*each))))
     for name, took in best.items():

@@ -1,8 +1,10 @@
 """What the site needs besides mkdocs: `hh.` in cross-references, and API entries for all public names."""
 
 import ast
+import os
 import re
 from pathlib import Path
+from unittest import mock
 
 import griffe
 
@@ -27,7 +29,8 @@ class References(griffe.Extension):
 
 def on_page_markdown(markdown: str, page, **kwargs) -> str:
     """Cross-references in pages, entries for what a package re-exports and, in `api/more.md`, for
-    every public name that has none elsewhere."""
+    every public name that has none elsewhere; what the command line says of itself."""
+    markdown = re.sub(r"^::: help ([\w-]+)$", lambda m: _help(m[1]), markdown, flags=re.MULTILINE)
     if page.file.src_uri == "api/more.md":
         markdown += "".join(f"\n::: hhjax.{name}\n" for name in _undocumented())
     markdown = re.sub(r"^::: hhjax\.(\w+)$", lambda m: _with_exports(m[1]), markdown, flags=re.MULTILINE)
@@ -46,6 +49,14 @@ def _exports(*path: str) -> list[str]:
 
 def _with_exports(name: str) -> str:
     return "\n\n".join([f"::: hhjax.{name}", *(f"::: hhjax.{name}.{export}" for export in _exports(name))])
+
+
+def _help(command: str) -> str:
+    """What `--help` prints after a command."""
+    from hhjax._cli import make_parser
+
+    with mock.patch.dict(os.environ, COLUMNS="100", NO_COLOR="1"):
+        return f"```text\n{make_parser()[1][command].format_help()}```"
 
 
 def _undocumented() -> list[str]:

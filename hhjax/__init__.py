@@ -26,8 +26,16 @@ from ._base.random import fast_key as fast_key
 from ._fit._fit import fit as fit
 from ._fit._guess import Guess as Guess, guess as guess
 from ._fit._guide import MultipleShooting as MultipleShooting, Nudging as Nudging
-from ._fit._replay import replay as replay, Score as Score, score as score
+from ._fit._likelihood import (
+    Bootstrap as Bootstrap,
+    compare as compare,
+    Comparison as Comparison,
+    Profile as Profile,
+)
+from ._fit._replay import replay as replay
 from ._fit._result import Fit as Fit
+from ._fit._sample import Posterior as Posterior
+from ._fit._score import Score as Score, score as score
 from ._io.files import load as load, load_notes as load_notes, save as save
 from ._io.saved import open as open, Saved as Saved
 from ._model.cell import Cable as Cable, Cell as Cell
@@ -51,6 +59,7 @@ from ._run.reducers import (
     AbstractReducer as AbstractReducer,
     Extrema as Extrema,
     Extremes as Extremes,
+    FiringRate as FiringRate,
     Histogram as Histogram,
     Mean as Mean,
     Reducer as Reducer,

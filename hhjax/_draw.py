@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from typing import Any
 
 import matplotlib.pyplot as plt
+import numpy as np
+from cycler import cycler
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
@@ -14,12 +16,14 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#0
 _STYLES = ("-", "--", ":", "-.")
 
 
-def look(k: int) -> dict[str, Any]:
-    """Colour and line style of line k; none is like another for the first 28."""
-    return {"color": COLOURS[k % len(COLOURS)], "linestyle": _STYLES[k // len(COLOURS) % len(_STYLES)]}
+_CYCLE = cycler(linestyle=_STYLES) * cycler(color=COLOURS)
 
 
 def dress(ax: Axes, xlabel: str, ylabel: str) -> Axes:
+    """Labels, and the colours and line styles of lines, of which the first 28 differ, over all calls."""
+    if not ax.lines or not getattr(ax, "_hhjax_cycle", False):
+        ax.set_prop_cycle(_CYCLE)
+        ax._hhjax_cycle = True
     ax.set_xlabel(xlabel)
     ax.set_ylabel(ylabel)
     ax.spines[["top", "right"]].set_visible(False)
@@ -45,9 +49,19 @@ def new_pair(axes: Sequence[Axes] | None, xlabel: str, ylabels: Sequence[str]) -
     return above, dress(below, xlabel, ylabels[1])
 
 
+def line(ax: Axes, x: Any, y: Any, **style: Any) -> list[Line2D]:
+    """A line in the next colour and line style of the axes, unless the style names a colour."""
+    if {"color", "c"} & set(style) and not {"linestyle", "ls"} & set(style):
+        style["linestyle"] = "-"
+    return ax.plot(np.asarray(x), np.asarray(y), **style)
+
+
 def beside(ax: Axes, **options: Any) -> None:
-    """A legend to the right of the axes, where it hides nothing."""
-    ax.legend(frameon=False, loc="upper left", bbox_to_anchor=(1.0, 1.03), **options)
+    """A legend of all that has a label, outside the axes, where it hides nothing."""
+    at = {"frameon": False, "loc": "upper left", "bbox_to_anchor": (1.0, 1.03)}
+    ax.legend(**(at | options))
+    if ax.figure.figure.get_layout_engine() is None:  # which would leave no room for it
+        ax.figure.figure.set_layout_engine("constrained")
 
 
 def overlay(
@@ -77,5 +91,5 @@ def overlay(
         lines += ax.plot(ts, recorded, color="0.65", linewidth=2, label="data")
         lines += ax.plot(ts, fitted, **look)
         ax.set_title(title, fontsize="medium", loc="left")
-    axes[0].legend(frameon=False, loc="lower right", bbox_to_anchor=(1, 1), ncols=2)
+    beside(axes[0], loc="lower right", bbox_to_anchor=(1, 1), ncols=2)
     return lines

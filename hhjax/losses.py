@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from ._base.arguments import as_window, check_function
+from ._base.arguments import as_array, as_window, check_choice, check_function, check_kind
 from ._base.host import warn
 from ._base.parameters import (
     check_size,
@@ -30,6 +30,9 @@ from ._base.parameters import (
 from ._base.swings import swings_below, warn_of_swings
 from ._base.windows import takes_samples, takes_spike
 from ._run.spikes import filled, KeptSpikes, traced_spike_times
+from .features import spike_count
+from .features._extract import FEATURES
+from .features._reference import Reference, reference_of
 
 
 class AbstractLoss(Checked):
@@ -43,8 +46,11 @@ class AbstractLoss(Checked):
     def __call__(self, ts: Array, V: Array, target: Array) -> Array:
         """Residuals, any shape, without unit."""
 
-    def made_for(self, ts: Array, target: Array) -> "AbstractLoss":
-        """The loss as [`hh.fit`][] takes it, which sees the data before it is compiled."""
+    def made_for(self, ts: Array, target: Array, current: Array | None = None) -> "AbstractLoss":
+        """The loss as [`hh.fit`][] takes it, which sees the data before it is compiled.
+
+        `current` has shape (sweeps, times) or (sweeps, times, n), in the recording's unit.
+        """
         return self
 
     def watch(self, ts: Array, V: Array) -> None:
@@ -65,8 +71,8 @@ class _Sum(AbstractLoss):
     def __call__(self, ts: Array, V: Array, target: Array) -> Array:
         return jnp.concatenate([jnp.ravel(part(ts, V, target)) for part in self.parts])
 
-    def made_for(self, ts: Array, target: Array) -> AbstractLoss:
-        return _Sum(tuple(part.made_for(ts, target) for part in self.parts))
+    def made_for(self, ts: Array, target: Array, current: Array | None = None) -> AbstractLoss:
+        return _Sum(tuple(part.made_for(ts, target, current) for part in self.parts))
 
     def watch(self, ts: Array, V: Array) -> None:
         for part in self.parts:
@@ -80,8 +86,8 @@ class _Weighted(AbstractLoss):
     def __call__(self, ts: Array, V: Array, target: Array) -> Array:
         return _root(self.weight) * self.loss(ts, V, target)
 
-    def made_for(self, ts: Array, target: Array) -> AbstractLoss:
-        return _Weighted(self.loss.made_for(ts, target), self.weight)
+    def made_for(self, ts: Array, target: Array, current: Array | None = None) -> AbstractLoss:
+        return _Weighted(self.loss.made_for(ts, target, current), self.weight)
 
     def watch(self, ts: Array, V: Array) -> None:
         self.loss.watch(ts, V)
@@ -149,7 +155,7 @@ class Trace(AbstractLoss):
     def _check_made(self) -> None:
         as_window(self.start, self.stop)
 
-    def made_for(self, ts: Array, target: Array) -> AbstractLoss:
+    def made_for(self, ts: Array, target: Array, current: Array | None = None) -> AbstractLoss:
         _check_window(self, ts)
         return self
 
@@ -217,7 +223,7 @@ class Current(AbstractLoss):
     def _check_made(self) -> None:
         as_window(self.start, self.stop)
 
-    def made_for(self, ts: Array, target: Array) -> AbstractLoss:
+    def made_for(self, ts: Array, target: Array, current: Array | None = None) -> AbstractLoss:
         _check_window(self, ts)
         if self.sd is not None:
             return self
@@ -237,8 +243,8 @@ class Current(AbstractLoss):
 class SpikeTimes(AbstractLoss):
     """Difference of spike times, first with first, second with second and so on.
 
-    A spike that one trace has and the other lacks counts as one at the end of the trace, and those for
-    which there is no room as if they came with the last one that there is.
+    A spike that one trace has and the other lacks counts as one at the end of the trace, but not less than
+    `sd`, and those for which there is no room as if they came with the last one that there is.
     The slope of such a residual says nothing about the missing spike: add a [`Trace`][] or
     a smooth [`hh.features.spike_count`][] for that.
 
@@ -248,8 +254,8 @@ class SpikeTimes(AbstractLoss):
     - `drift`: non-negative; `sd` grows by this for each ms that the recorded spike is later than
         the start: what is wrong with the intervals of a train adds up.
     - `threshold`: mV.
-    - `max_spikes`: how many are compared, the first ones, at least 1, with a warning where the data have
-        more; by default all.
+    - `max_spikes`: how many are compared, the first ones, at least 1, with a warning where a trace has
+        more; by default all of the data.
     - `start`, `stop`: the part of each sweep that counts, ms; a missing spike counts as one
         at its end. A spike at `stop` belongs to it, one at `start` does not.
 
@@ -281,14 +287,18 @@ class SpikeTimes(AbstractLoss):
     def watch(self, ts: Array, V: Array) -> None:
         seen = jnp.where(takes_samples(ts, self.start, self.stop)[:, None], V, jnp.nan)
         warn_of_swings(swings_below(jnp.moveaxis(seen, 1, 0), self.threshold), self.threshold, "trace")
+        if self.max_spikes is not None and (most := int(np.max(_counts(self, ts, V)))) > self.max_spikes:
+            warn(
+                f"A trace has {most} spikes; `max_spikes` compares the first {self.max_spikes}, the others "
+                "as if they came with the last of these."
+            )
 
-    def made_for(self, ts: Array, target: Array) -> "SpikeTimes":
+    def made_for(self, ts: Array, target: Array, current: Array | None = None) -> "SpikeTimes":
         _check_window(self, ts)
-        most = int(np.max(_counts(self, ts, target)))
-        if self.max_spikes is None:  # with room for a model that fires twice as often; few compilations
+        if self.max_spikes is None:
+            most = int(np.max(_counts(self, ts, target)))
+            # With room for a model that fires twice as often; few compilations.
             return put(self, max_spikes=1 << (2 * most + 8).bit_length())
-        if most > self.max_spikes:
-            warn(f"A trace of the data has {most} spikes; `max_spikes` compares the first {self.max_spikes}.")
         return self
 
     def __call__(self, ts: Array, V: Array, target: Array) -> Array:
@@ -298,6 +308,7 @@ class SpikeTimes(AbstractLoss):
         room = ts.shape[0] // 2 if self.max_spikes is None else self.max_spikes
         fit, data = self._spikes(ts, V, room), self._spikes(ts, target, room)
         pairs = ~(jnp.isnan(fit.times) & jnp.isnan(data.times))
+        alone = jnp.isnan(fit.times) != jnp.isnan(data.times)
         end = jnp.minimum(ts[-1], self.stop).astype(V.dtype)
         # After the pairs, for what has no room in one trace and no match in the other: the last that has.
         more = jnp.maximum(fit.count, room) - jnp.maximum(data.count, room)
@@ -307,7 +318,10 @@ class SpikeTimes(AbstractLoss):
         fit, data = (jnp.where(jnp.isnan(x), end, x) for x in (fit, data))
         number = jnp.concatenate([pairs.astype(V.dtype), jnp.abs(more).astype(V.dtype)[..., None]], axis=-1)
         sd = self.sd.astype(V.dtype) + self.drift.astype(V.dtype) * (data - jnp.maximum(ts[0], self.start))
-        error = jnp.where(number > 0, (fit - data) / sd, 0.0)
+        error = (fit - data) / sd
+        alone = jnp.append(alone, jnp.ones_like(alone[..., :1]), axis=-1) & (jnp.abs(error) < 1)
+        error = jnp.where(alone, jnp.where(error < 0, -1.0, 1.0), error)
+        error = jnp.where(number > 0, error, 0.0)
         return error * jnp.sqrt(number / jnp.maximum(number.sum(), 1))
 
 
@@ -338,3 +352,86 @@ class Feature(AbstractLoss):
         valid = jnp.isfinite(wanted) & (wanted == other)
         error = (self.fn(ts, V) - jnp.where(valid, wanted, 0.0)) / self.sd.astype(V.dtype)
         return _normalised(error, jnp.broadcast_to(valid, error.shape))
+
+
+def _as_names(names: Any) -> Any:
+    return (names,) if isinstance(names, str) else tuple(names) if isinstance(names, list) else names
+
+
+class Features(AbstractLoss):
+    """Differences of the features of [`hh.features.extract`][], each by how much it varies in the data.
+
+    What counts as 1 is the standard deviation of a feature over the sweeps of the data that have the same
+    current, or, if none have, from what the sweeps with the next lower and higher current say. It is at least
+    1 for counts, 1 Hz, 1 ms for latencies and time constants, 0.5 ms for the AHP, 0.05 ms for half-widths,
+    2 mV for heights and thresholds, 1 mV for rest and AHP, 0.5 mV for the sag, 0.02 for adaptation; and for
+    all but potentials and adaptation at least 10 % of the value.
+
+    The count itself has no slope; it is given that of [`hh.features.spike_count`][]. Where noise is large,
+    the lowest V of the data is its own, and with it the sag: leave it out by `names`.
+
+    **Fields:**
+
+    - `names`: which features, by default all.
+    - `start`, `stop`: the step, ms, by default as in `recording.features()`.
+    - `threshold`: of a spike, mV.
+    - `missing`: what a feature counts that the data have and the model has not, or the other way round.
+    - `sd`: what counts as 1 instead, a dict by name, in the unit of the feature.
+    - `reference`: the features of the data, which [`hh.fit`][] finds.
+
+    A sweep in which samples are missing (NaN), in the step or in the time for the rest, is left out.
+    """
+
+    names: tuple[str, ...] = eqx.field(default=tuple(FEATURES), static=True, converter=_as_names)
+    start: float | None = None
+    stop: float | None = None
+    threshold: Parameter = param(0.0, unit="mV")
+    missing: Parameter = param(5.0, minimum=0.0)
+    sd: dict[str, Any] = eqx.field(default_factory=dict)
+    reference: Reference | None = None
+
+    def _check_made(self) -> None:
+        if not isinstance(self.names, tuple) or not self.names:
+            raise TypeError(f"`names` must be a list of names of features, got {shown(self.names)}.")
+        for name in self.names:
+            check_choice("names", name, FEATURES)
+        for name, x in (("start", self.start), ("stop", self.stop)):
+            if x is not None:
+                as_array(name, x, "ms", shapes=[()], finite=False)
+        for name, x in check_kind("sd", self.sd, dict, "a dict by name of a feature").items():
+            check_choice("sd", name, FEATURES)
+            as_array(f"sd[{name!r}]", x, FEATURES[name].unit, shapes=[()], positive=True)
+
+    def made_for(self, ts: Array, target: Array, current: Array | None = None) -> "Features":
+        found = reference_of(ts, target, current, self.start, self.stop, self.threshold, self.sd)
+        return put(self, reference=found)
+
+    def watch(self, ts: Array, V: Array) -> None:
+        if self.reference is not None:
+            inside = takes_samples(ts, self.reference.start, self.reference.stop)
+            seen = jnp.moveaxis(jnp.where(inside[:, None], V, jnp.nan), 1, 0)
+            warn_of_swings(swings_below(seen, self.threshold), self.threshold, "trace")
+
+    def __call__(self, ts: Array, V: Array, target: Array) -> Array:
+        data = self.reference
+        if data is None or data.amplitude.shape != (V.shape[0], V.shape[2]):
+            raise ValueError(
+                "`loss` of features must be made for whole sweeps, as hh.fit does by "
+                f"loss.made_for(ts, V, current), got traces of shape {V.shape}."
+            )
+        threshold = self.threshold.astype(V.dtype)
+        found = data.of(ts.astype(V.dtype), V, threshold)
+        window = {"start": data.start, "stop": data.stop}
+        smooth = spike_count(ts, V, threshold=threshold, **window)
+        found["count"] = found["count"] + smooth - jax.lax.stop_gradient(smooth)
+        known, ran = jnp.isfinite(data.values["count"]), jnp.isfinite(found["count"])
+        residuals, there = [], []
+        for name in self.names:
+            x, wanted = found[name], data.values[name]
+            has, had = jnp.isfinite(x), jnp.isfinite(wanted)
+            both = has & had
+            error = (jnp.where(both, x, 0.0) - jnp.where(both, wanted, 0.0)) / data.sd[name]
+            error = jnp.where(has == had, error, self.missing.astype(V.dtype))
+            residuals.append(jnp.where(ran, error, jnp.nan))
+            there.append((has | had) & known)
+        return _normalised(jnp.stack(residuals), jnp.stack(there))

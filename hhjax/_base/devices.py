@@ -1,7 +1,10 @@
 """Every CPU core as a JAX device of its own."""
 
+import contextlib
+import contextvars
 import os
 import warnings
+from collections.abc import Iterator
 from typing import Any
 
 import equinox as eqx
@@ -47,13 +50,26 @@ def error_if(tree: Any, bad: Any, message: str) -> Any:
 _SMALL_LOOPS = "xla_cpu_small_while_loop_byte_threshold"
 
 
+_of_a_batch = contextvars.ContextVar("of_a_batch", default=False)
+
+
+@contextlib.contextmanager
+def of_a_batch() -> Iterator[None]:
+    """What is traced in it is one of several runs of a `vmap`, whose loop is no small one."""
+    token = _of_a_batch.set(True)
+    try:
+        yield
+    finally:
+        _of_a_batch.reset(token)
+
+
 def lanes_are_slow(neurons: int) -> bool:
     """Whether the derivatives of a run of so few neurons are quicker one after another than side by side.
 
     XLA of JAX before 0.11 makes one function of a loop over time only if a turn of it touches less than
     a kilobyte, unless `use_cores` told it otherwise.
     """
-    told = _SMALL_LOOPS in os.environ.get("XLA_FLAGS", "")
+    told = _SMALL_LOOPS in os.environ.get("XLA_FLAGS", "") or _of_a_batch.get()
     return neurons <= 8 and jax.__version_info__ < (0, 11) and not (told or on_gpu())
 
 

@@ -30,7 +30,7 @@ _OURS = (__name__.partition(".")[0] + ".", "equinox.", "jax.", "jaxtyping.")
 def known_are(name: str, known: Iterable[str]) -> str:
     """The end of a message about a name that is not among the known ones, with a space before it."""
     known = list(known)
-    near = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
+    near = difflib.get_close_matches(name, known, n=1)
     hint = f" Did you mean {near[0]!r}?" if near else ""
     return f"{hint} Known are {', '.join(known)}."
 

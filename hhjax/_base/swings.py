@@ -32,6 +32,21 @@ def swings_below(V: Any, threshold: Any) -> np.ndarray:
     return (below & (V - so_far > SWING) & (V - later > SWING)).any(axis=0)
 
 
+def in_silence(found: Any, fires: Any, cells: np.ndarray | None) -> np.ndarray:
+    """`found` where nothing of the same cell fires: in a cell a spike fades on its way into dendrites.
+
+    **Arguments:** `found`: truth values, shape (..., n); `fires`: likewise, or how often; `cells`:
+    the number of the cell that each belongs to, shape (n,), or `None` for neurons without compartments.
+    """
+    found = np.asarray(found)
+    if cells is None or not found.any():
+        return found
+    order = np.argsort(cells, kind="stable")
+    starts = np.flatnonzero(np.diff(cells[order], prepend=-1))
+    of_cell = np.logical_or.reduceat(np.asarray(fires)[..., order] > 0, starts, axis=-1)
+    return found & ~of_cell[..., cells]
+
+
 def start_swing(V: Array) -> tuple[Array, Array, Array]:
     """What `swing` carries before the first step."""
     return jnp.full_like(V, jnp.inf), jnp.full_like(V, -jnp.inf), jnp.zeros(V.shape, bool)
@@ -57,7 +72,8 @@ def warn_of_swings(found: Any, threshold: Any, of: str = "neuron") -> None:
     if not (is_concrete(found) and is_concrete(threshold)) or not np.any(found):
         return
     count, asked = int(np.sum(found)), np.size(found)
-    which = f"{count} of {asked} {of}s" if asked > 1 else f"one {of}"
+    what, *whose = of.split(" ", 1)
+    which = " ".join([f"{count} of {asked} {what}s", *whose]) if asked > 1 else f"one {of}"
     levels = np.unique(np.asarray(threshold, float))
     level = f"{levels[0]:g}" if levels.size == 1 else f"{levels[0]:g} to {levels[-1]:g}"
     warn(

@@ -231,9 +231,8 @@ def _draw(found: dict[str, Any], model: str, out: Path) -> None:
 
     def bifurcation(panel: Any) -> None:
         ax = panel.subplots()
-        lines = hh.plot.bifurcation(found["branches"], found.get("cycles", ()), ax=ax, legend=False)
-        shown = [line for line in lines if not str(line.get_label()).startswith("_")]
-        ax.legend(handles=shown, frameon=False, fontsize="x-small", loc="best")
+        hh.plot.bifurcation(found["branches"], found.get("cycles", ()), ax=ax, legend=False)
+        ax.legend(frameon=False, fontsize="x-small", loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=2)
 
     def rates(panel: Any) -> None:
         curve, ax = found["fi"], panel.subplots()

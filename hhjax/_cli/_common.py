@@ -29,8 +29,12 @@ class Command:
 class HelpFormatter(argparse.HelpFormatter):
     """Tells defaults, where there are any."""
 
+    def __init__(self, prog: str, **options: Any):
+        super().__init__(prog, **{"max_help_position": 28} | options)
+
     def _get_help_string(self, action: argparse.Action) -> str | None:
-        told = action.default not in (None, [], argparse.SUPPRESS) and action.help
+        is_flag = action.nargs == 0
+        told = not is_flag and action.default not in (None, [], argparse.SUPPRESS) and action.help
         return f"{action.help} (default: %(default)s)" if told else action.help
 
 

@@ -58,18 +58,21 @@ def compare(dt: Sequence[float], t1: float, current: float, threshold: float, ou
     headers = ["solver", "dt (ms)", "spikes", "peak (mV)", "last spike late by (ms)", "run (ms)"]
     print(table(headers, rows))
 
-    figure, axes = plt.subplots(1, 2, figsize=(11, 3.8), layout="constrained", width_ratios=[2, 1])
-    for ax in axes:
-        hh.plot.traces(exact, labels=["exact"], ax=ax, legend=False, color="0.7", linewidth=4)
-        for k, (solver, (dt, solution)) in enumerate(coarse.items()):
-            hh.plot.traces(
-                solution, labels=[f"{solver}, dt = {dt:g} ms"], ax=ax, legend=False, color=hh.plot.COLOURS[k]
-            )
-    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=5, frameon=False)
-    axes[0].set_title(f"Squid axon at {current:g} µA/cm²")
-    if len(spikes):
-        axes[1].set_xlim(spikes[-1] - 4, min(spikes[-1] + 8, t1))
-        axes[1].set_title("The last spike")
+    figure, (above, below) = plt.subplots(
+        2, 1, figsize=(9, 5.6), layout="constrained", sharex=True, height_ratios=[1.2, 1]
+    )
+    hh.plot.traces(exact, labels=["exact"], ax=above, color="0.75", linewidth=4)
+    for (solver, (dt, solution)), marker in zip(coarse.items(), "osD^"):
+        (line,) = hh.plot.traces(solution, labels=[f"{solver}, dt = {dt:g} ms"], ax=above)
+        found = solution.spike_times(threshold)[0]
+        common = min(len(found), len(spikes))
+        off = np.abs(found[:common] - spikes[:common])
+        below.semilogy(spikes[:common], off, color=line.get_color(), marker=marker, linewidth=0.8)
+    above.set_title(f"Squid axon at {current:g} µA/cm²")
+    above.set_xlabel("")
+    below.set(xlabel="Time (ms)", ylabel="Spike off by (ms)")
+    below.spines[["top", "right"]].set_visible(False)
+    below.grid(color="0.92")
     save_figure(figure, out, "compare.png")
 
 
@@ -97,9 +100,10 @@ def network(n: int, dt: float, t1: float, current: float, solver: str, threshold
     print(table(["coupling (mS/cm²)", "neurons", "spikes each", "peak (mV)"], rows))
     print(f"\n{n} neurons took {elapsed:.0f} ms, compiled before.")
 
-    figure, axes = plt.subplots(2, 1, figsize=(9, 6.5), layout="constrained")
+    figure, axes = plt.subplots(2, 1, figsize=(9, 6.5), layout="constrained", sharex=True)
     hh.plot.traces(two, ax=axes[0])
     axes[0].set_title(f"Two coupled neurons at {current:g} µA/cm²")
+    axes[0].set_xlabel("")
     hh.plot.raster(crowd, threshold=threshold, ax=axes[1])
     axes[1].set_title(f"{n} coupled neurons, currents within 30 % of {current:g} µA/cm²")
     save_figure(figure, out, "network.png")

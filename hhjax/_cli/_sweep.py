@@ -19,7 +19,7 @@ def sweep(
     over: Sequence[Sequence[str]],
     model: str,
     set: Sequence[str],
-    stimulus: float,
+    current: float,
     t1: float,
     dt: float,
     start: float,
@@ -35,20 +35,19 @@ def sweep(
         raise ValueError(f"--start must be from 0 up to t1 = {t1:g} ms, got {start:g}.")
     result = hh.sweep(
         make_model(model, set),
-        over=axes,
+        over={name: hh.Axis("stimulus", x) if name == "current" else x for name, x in axes.items()},
         t1=t1,
         dt=dt,
-        stimulus=stimulus,
+        stimulus=current,
         solver=solver,
         reduce={
             "spikes": hh.SpikeCount(threshold, start=start),
-            "times": hh.SpikeTimes(max(16, math.ceil(t1 / 2)), threshold),
+            "rate": hh.FiringRate(threshold, start=start),
         },
     )
     finite = np.asarray(result.finite)[..., 0]
     spikes = np.where(finite, result.reduced["spikes"][..., 0], np.nan)
-    rates = hh.firing_rate(result.reduced["times"], start=start)
-    rates = np.where(finite, rates[..., 0], np.nan)
+    rates = np.asarray(result.reduced["rate"])[..., 0]
 
     names = [result.axis_label(name) for name in axes]
     kept = f"{start:g} to {t1:g} ms"
@@ -67,11 +66,15 @@ def sweep(
     if not finite.all():
         print(f"\n{(~finite).sum()} of {finite.size} runs turned infinite or NaN: take a smaller --dt.")
 
-    hh.plot.sweep(result, rates, label="Firing rate (Hz)")
+    if len(axes) == 1:
+        hh.plot.fi_curve(*axes.values(), rates)
+        plt.gca().set_xlabel(names[0])
+    else:
+        hh.plot.sweep(result, rates, label="Firing rate (Hz)")
     plt.gca().set_title(model)
     save_figure(plt.gcf(), out, "sweep.png")
     save_csv(headers, rows, out, "sweep.csv")
-    save_result(result, out, "sweep.npz", model=model, stimulus=stimulus, start=start)
+    save_result(result, out, "sweep.npz", model=model, current=current, start=start)
 
 
 def _axes(over: Sequence[Sequence[str]]) -> dict[str, np.ndarray]:
@@ -96,11 +99,11 @@ def _axes(over: Sequence[Sequence[str]]) -> dict[str, np.ndarray]:
 
 def _add(parser: argparse.ArgumentParser) -> None:
     add: Any = parser.add_argument
-    varied = "what varies: stimulus, v0, C, na.g or any other parameter of a channel; may be given twice"
+    varied = "what varies: current, v0, C, na.g or any other parameter of a channel; may be given twice"
     places = ("NAME", "LOW", "HIGH", "COUNT")
     add("--over", nargs=4, action="append", required=True, metavar=places, help=varied)
     add_model(parser, default="squid_axon")
-    add("--stimulus", type=float, default=10.0, help="injected current, µA/cm²")
+    add("--current", type=float, default=10.0, help="injected current, µA/cm²")
     add("--t1", type=float, default=500.0, help="duration, ms")
     add("--dt", type=float, default=0.025, help="time step, ms")
     add("--start", type=float, default=100.0, help="spikes up to then are not counted, ms")

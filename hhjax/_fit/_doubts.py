@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from ._free import Free
-from ._replay import known_spikes
+from ._score import known_spikes
 
 PLAUSIBLE = {"mS/cm²": (0.0, 1000.0), "mV": (-200.0, 200.0), "µF/cm²": (0.1, 10.0), "ms": (1e-3, 1e5)}
 """What parameters of a unit are in any cell."""

@@ -8,7 +8,7 @@ from jaxtyping import Array
 
 from .._base.parameters import put
 from ..steppers._base import AbstractStepper
-from ..stimuli._base import Stimulus
+from ..stimuli._base import Point, Stimulus
 
 
 class Reading(Stimulus):
@@ -24,6 +24,9 @@ class Reading(Stimulus):
     def conductance(self) -> Array | float:
         return self.stimulus.conductance()
 
+    def points(self, t: ArrayLike) -> list[Point]:
+        return self.stimulus.points(t)
+
     def table(self, edges: Array) -> Any:
         rows = jnp.full((self.V.shape[0] - 1, self.stride, self.V.shape[1]), jnp.nan, self.V.dtype)
         return self.stimulus.table(edges), rows.at[:, 0].set(self.V[:-1]).reshape(-1, self.V.shape[1])
@@ -33,7 +36,7 @@ class Reading(Stimulus):
 
 
 class Filter(AbstractStepper):
-    """Another stepper's step, before which V takes over a share `gain`, (n,), of what a `Reading` differs by."""
+    """Another stepper's step, before which V takes over a share `gain`, (n,), of its error in a `Reading`."""
 
     stepper: AbstractStepper
     gain: Array
@@ -50,6 +53,7 @@ class Filter(AbstractStepper):
         return self.stepper.init(network, t, dt, y0, stimulus)
 
     def step(self, network, t, dt, z, stimulus, key):
+        assert isinstance(stimulus, Reading)
         V = self.stepper.output(network, z).V
         V = V + self.gain * jnp.where(jnp.isnan(stimulus.V), 0.0, stimulus.V - V)
         z = self.stepper.with_V(network, t, dt, z, V, stimulus.stimulus)

@@ -59,10 +59,10 @@ def fit(
     **Arguments:**
 
     - `model`: an [`hh.Neuron`][] or [`hh.Network`][], or a pair of one and an
-        [`hh.Electrode`][]; its values are the first start, its float type is the fit's.
-        Standard errors to many digits want `jax_enable_x64`.
+        [`hh.Electrode`][], which may stand at a place of an [`hh.Cell`][]; its values are the first
+        start, its float type is the fit's. Standard errors to many digits want `jax_enable_x64`.
     - `data`: an [`hh.Recording`][], with currents in pA where the model has an
-        `hh.Electrode(area=...)` and in µA/cm² where it has not, or its arguments (ts, current,
+        `hh.Electrode(area=...)` or `(at=...)` and in µA/cm² where it has not, or its arguments (ts, current,
         V): ms; the current in that same unit; mV. Times evenly spaced.
         Missing voltages (NaN) are left out, with a warning. Or an
         [`hh.VoltageClampRecording`][], or a list of recordings, of which one may be in current clamp.
@@ -123,7 +123,7 @@ def fit(
     protocol = protocol_of(data, network, electrode, dt, solver, v0, dtype, **drive)
     loss, why = choose(protocol) if loss is None else (as_loss(loss), "")
     objective = cast_floats(loss, dtype)
-    objective = objective.made_for(protocol.times, protocol.target)
+    objective = objective.made_for(protocol.times, protocol.target, protocol.injected)
     objective.watch(protocol.times, protocol.target)
     optimiser = hasattr(method, "init") and hasattr(method, "update") and not isinstance(method, type)
     if method != "lm" and not optimiser:
@@ -268,7 +268,8 @@ def _result(
     if solved.slopes is None and count > _MANY:
         known = no_uncertainty(count)
     else:
-        r, J = _slopes(problem, u, solved.slopes and tuple(x[best] for x in solved.slopes))
+        found = None if solved.slopes is None else (solved.slopes[0][best], solved.slopes[1][best])
+        r, J = _slopes(problem, u, found)
         known = uncertainty(r, J, int(number), slopes)
     after = np.asarray(_to_values(free, solved.u))
     return Fit(

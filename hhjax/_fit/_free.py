@@ -86,6 +86,13 @@ class Free(eqx.Module):
             self._below & self._above, between, jnp.where(self._below | self._above, one_sided, free)
         )
 
+    def log_slopes(self, u: Array) -> Array:
+        """Logarithms of the derivatives of parameters by their unknowns, without sign, shape (P,)."""
+        both, one = self._below & self._above, self._below ^ self._above
+        width = jnp.log(jnp.where(both, self.high - self.low, self.scale))
+        inside = -jax.nn.softplus(u) - jax.nn.softplus(-u)
+        return width + jnp.where(both, inside, jnp.where(one, u, 0.0))
+
     def to_unknowns(self, values: Array) -> Array:
         """Unknowns from parameters strictly within their bounds, shape (P,)."""
         low, high = jnp.where(self._below, self.low, 0.0), jnp.where(self._above, self.high, 0.0)

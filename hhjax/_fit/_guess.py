@@ -1,6 +1,7 @@
 """A first guess of a cell from its small steps of current, and a model scaled by it."""
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
 import equinox as eqx
@@ -16,15 +17,19 @@ from .._base.tables import Printed, Table
 from .._model.names import get, leaves, parameters, replace
 from .._model.network import as_network, Network, vector_field
 from .._model.neuron import Neuron
+from .._run.simulate import simulate
 from ..channels import Leak
 from ..recordings import Recording
 from ..stimuli._base import as_stimulus
 from ..stimuli.sampled import Electrode
-from ._passive import few, measured, traces
+from ._passive import few, measured, thresholds, traces
 from ._protocol import check_model, check_SI
 
 _LEAK = 0.1  # at least so much of the conductance at rest is leak
-_REVERSAL = (-110.0, 0.0)  # mV, between which the leak reverses
+_REVERSAL = (-110.0, -10.0)  # mV, between which the leak reverses
+_DT = 0.025  # ms, of the run that shows at which V the model's spikes begin
+_ABOUT = -30.0  # mV, where the threshold of spikes is if it is not known
+_FAST = 5.0  # ms, below which a time constant at the threshold is that of a channel that makes spikes
 _NAMES = {
     "rest": "resting potential",
     "resistance": "input resistance",
@@ -91,7 +96,9 @@ def guess(recording: Recording, model: Any, *, C: float | None = None) -> Guess:
     with the current. The model's leak is then set so that the model rests where the cell does and its steady
     V moves as much in such a step, and its capacitance and area are the cell's. The other conductances stay
     as they are per capacitance, but for a model that could not rest there with a leak of its own: there
-    they are made smaller, and a note says so.
+    they are made smaller, the slow ones first, and a note says so. Of fast channels with a `VT` or
+    half-activations, such as `m_half`, these are moved together, so that the model's spikes begin at the V
+    at which the cell's do.
 
     ```py
     found = hh.guess(recording, hh.pospischil_rs())
@@ -136,7 +143,9 @@ def guess(recording: Recording, model: Any, *, C: float | None = None) -> Guess:
     if in_pA:  # 1 µF/cm² is 0.01 pF/µm², 1 pA/µm² is 100 µA/cm²
         area = float(electrode.area or found["capacitance"] / (0.01 * per_cm2))
         per_area, per_cm2 = 100 / area, found["capacitance"] / (0.01 * area)
-    new, notes = _scaled(neuron, leak, per_cm2, found, per_area)
+    moved, fast = _moved(neuron, found["threshold"])
+    new, notes = _scaled(replace(neuron, moved), leak, fast, per_cm2, found, per_area)
+    new = moved | new
     dtype = run_dtype(network)
     changes = {}
     for name, value in new.items():
@@ -167,8 +176,11 @@ def _one_kind(network: Any) -> Neuron:
     neuron = kinds[0][1]
     if len(kinds) > 1 or any(np.ndim(x) for x in jax.tree.leaves(neuron)):
         raise ValueError("`model` must be one kind of neuron, each parameter one number, got several.")
-    if "C" not in parameters(network):
-        raise ValueError(f"`model` must have neurons without a name or places, got {shown(network)}.")
+    if as_network(network).cells or "C" not in parameters(network):
+        raise ValueError(
+            "`model` must be a point neuron without a name, for an hh.Cell has areas of its own, got "
+            f"{shown(network)}."
+        )
     return neuron
 
 
@@ -183,37 +195,74 @@ def _leak(neuron: Neuron) -> str:
     return "leak" if "leak" in leaks else leaks[0]
 
 
+def _moved(neuron: Neuron, threshold: float) -> tuple[dict[str, float], set[str]]:
+    """The VT and half-activations of fast channels by which spikes begin at `threshold` (mV), by name.
+
+    All move alike, and the slow channels stay. And the names of the fast channels.
+    """
+    places = [leaf for leaf in leaves(neuron) if leaf.name.endswith((".VT", "_half"))]
+    own = thresholds(np.asarray(_steps(neuron)).T, _DT) if places and not np.isnan(threshold) else []
+    at = own[0][1] if own else _ABOUT
+    rates = jax.device_get(_rates(neuron, jnp.asarray([at], neuron.C.dtype)))
+    fast = {
+        name for name, gates in rates.items() if max(map(np.max, gates.values()), default=0.0) > 1 / _FAST
+    }
+    mine = [leaf for leaf in places if own and leaf.name.split(".")[0] in fast]
+    return {leaf.name: _within(float(leaf.value) + threshold - at, leaf.said) for leaf in mine}, fast
+
+
+def _within(value: float, said: Mapping[str, Any]) -> float:
+    """The value, or where its field does not allow it 1 mV within the limit."""
+    low, high = (said.get("minimum"), said.get("maximum"))
+    value = value if low is None else max(value, low + 1.0)
+    return value if high is None else min(value, high - 1.0)
+
+
+@eqx.filter_jit
+def _rates(neuron: Neuron, V: Array) -> Any:
+    """The rates of all gates at V, 1/ms, by channel."""
+    return neuron.others_form(neuron.steady_state(V))[1].gates
+
+
+@eqx.filter_jit
+def _steps(neuron: Neuron) -> Array:
+    """V of the neuron in eight steps of current, the weakest first, mV, shape (times, 8)."""
+    currents = neuron.C * jnp.geomspace(0.5, 64.0, 8, dtype=neuron.C.dtype)
+    return simulate(Network(neuron, n=8), t1=100.0, dt=_DT, stimulus=currents, throw=False).V
+
+
 def _scaled(
-    neuron: Neuron, leak: str, C: float, found: dict[str, Any], per_area: float
+    neuron: Neuron, leak: str, fast: set[str], C: float, found: dict[str, Any], per_area: float
 ) -> tuple[dict[str, float], list[str]]:
-    """The parameters of the neuron that are to be other ones, by name, and notes."""
-    names = [f"{k}.{f}" for k in neuron.channels for f in ("g", "P") if k != leak]
-    names = [name for name in names if name in parameters(neuron)]
-    by_C = C / float(neuron.C)
-    own = {name: float(get(neuron, name)) * by_C for name in names}
+    """The conductances of the neuron and its C, by name, and notes."""
+    known = parameters(neuron)
+    names = [f"{k}.{f}" for k in neuron.channels for f in ("g", "P") if k != leak and f"{k}.{f}" in known]
+    own = {name: float(get(neuron, name)) * C / float(neuron.C) for name in names}
     Vs = jnp.asarray([found["rest"], found["rest"] + found["moved"]], run_dtype(neuron))
     injected = found["change"] * per_area  # µA/cm²
 
-    def made(share: float) -> dict[str, float]:
-        new = {name: x * share for name, x in own.items()}
+    def made(share: float, of: list[str]) -> dict[str, float]:
+        new = own | {name: own[name] * share for name in of}
         others = np.asarray(_current(replace(neuron, new | {f"{leak}.g": 0.0}), Vs))
-        g = (injected - others[1] + others[0]) / found["moved"]
-        return new | {f"{leak}.g": g, f"{leak}.E": found["rest"] + others[0] / g, "C": C}
+        g = float(injected - others[1] + others[0]) / found["moved"]
+        return new | {f"{leak}.g": g, f"{leak}.E": found["rest"] + float(others[0]) / g, "C": C}
 
     def fine(new: dict[str, float]) -> bool:
         enough = new[f"{leak}.g"] >= _LEAK * injected / found["moved"]
         between = _REVERSAL[0] <= new[f"{leak}.E"] <= _REVERSAL[1]
         return bool(enough and between) and (found["fires"] or _is_stable(replace(neuron, new), Vs[0]))
 
-    new = made(1.0)
-    if fine(new):
+    if fine(new := made(1.0, names)):
         return new, []
+    # Slow channels go first: without the fast ones there are no spikes.
+    slow = [name for name in names if name.split(".")[0] not in fast]
+    of = slow if slow and fine(made(0.0, slow)) else names
     low, high = 0.0, 1.0
     for _ in range(12):
         share = (low + high) / 2
-        low, high = (share, high) if fine(made(share)) else (low, share)
-    return made(low), [
-        f"of {', '.join(names)} only {low:.3g} are left: with more the model would not rest at "
+        low, high = (share, high) if fine(made(share, of)) else (low, share)
+    return made(low, of), [
+        f"of {', '.join(of)} only {low:.3g} are left: with more the model would not rest at "
         f"{found['rest']:.4g} mV with a leak of its own"
     ]
 

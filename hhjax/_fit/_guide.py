@@ -14,7 +14,7 @@ from .._base.parameters import check_size, shown
 from .._base.windows import takes_samples
 from ..losses import Trace
 from ._problem import AbstractProblem, flat_state, MultipleShootingProblem, Shooting
-from ._protocol import make_protocol, run
+from ._protocol import make_protocol, run, split
 
 _FOLLOWING = 10.0  # 1/ms; at this rate a model follows the data through a spike
 
@@ -109,6 +109,8 @@ def _released(guided: MultipleShootingProblem, problem: Shooting, u: Array) -> A
 def _cut(segments: int, problem: Shooting, params: Array) -> tuple[MultipleShootingProblem, Array]:
     """The sweeps in segments of equal length, and their start states for every row of `params`."""
     protocol = problem.protocol
+    if split(problem.model)[1].at is not None:
+        raise ValueError("`guide` must be hh.Nudging() or None for V of one place, got hh.MultipleShooting.")
     sweeps, times, n = protocol.target.shape
     length = (times - 1) // segments
     if length < 1:

@@ -6,7 +6,7 @@ import numpy as np
 
 from ..losses import AbstractLoss, Prediction, Trace
 from ._protocol import Protocol
-from ._replay import known_spikes
+from ._score import known_spikes
 
 _PIECE, _PIECES = 64, 8  # samples of a piece without spikes, and how many of these there must be
 _SURE = 5.0  # standard errors, from which on noise is there

@@ -104,7 +104,7 @@ def measured(recording: Recording, V: np.ndarray, current: np.ndarray, bridge: A
     sources = dict.fromkeys(each, [s.sweep for s in small])
     if in_pA and bridge is None:
         each["bridge"], sources["bridge"] = [s.jump / s.change * per for s in steps], [s.sweep for s in steps]
-    spikes = _thresholds(V, dt)
+    spikes = thresholds(V, dt)
     each |= {"rest": [V for _, V, _ in levels], "threshold": [V for _, V in spikes]}
     sources |= {"rest": [k for k, *_ in levels], "threshold": [k for k, _ in spikes]}
     return found | {
@@ -113,7 +113,7 @@ def measured(recording: Recording, V: np.ndarray, current: np.ndarray, bridge: A
         "threshold": float(np.median(each["threshold"])) if spikes else np.nan,
         "change": change,
         "moved": found["resistance"] / per * change,
-        "fires": len(firing) > len(levels) / 2,
+        "fires": bool(firing),
         "ranges": {name: tuple(np.percentile(x, [25, 75])) for name, x in each.items() if x},
         "sources": {name: tuple(sorted(set(x))) for name, x in sources.items() if x},
         "notes": notes,
@@ -237,7 +237,7 @@ def _rests(V: np.ndarray, parts: list[list[_Flat]], apart: float, dt: float) -> 
     return found
 
 
-def _thresholds(V: np.ndarray, dt: float) -> list[tuple[int, float]]:
+def thresholds(V: np.ndarray, dt: float) -> list[tuple[int, float]]:
     """The sweep and V at which each spike's rise first exceeds 10 mV/ms, the median of each sweep."""
     found = []
     for sweep, trace in enumerate(V):

@@ -14,6 +14,7 @@ from jaxtyping import Array
 
 from .._base.arguments import as_host, as_number
 from .._base.parameters import cast_floats, check_flag, check_parameters, looks_like_SI, run_dtype, shown
+from .._model.cell import Cell
 from .._model.network import as_network, Network
 from .._model.neuron import Neuron, State
 from .._run.simulate import save_V, simulate
@@ -80,9 +81,10 @@ class Protocol(eqx.Module):
         V = electrode.lagged(V, current) if electrode.lags else electrode.reading(V, injected)
         return V[:: self.stride] if electrode.lags else V
 
-    def saveat(self, electrode: Electrode) -> diffrax.SaveAt:
-        """When V is saved for `reading`."""
-        return diffrax.SaveAt(t0=True, steps=1 if electrode.lags else self.stride, fn=save_V)
+    def saveat(self, electrode: Electrode, at: int | None = None) -> diffrax.SaveAt:
+        """When V is saved for `reading`, all of it or one."""
+        save = save_V if at is None else _Save(at)
+        return diffrax.SaveAt(t0=True, steps=1 if electrode.lags else self.stride, fn=save)
 
 
 def make_protocol(
@@ -100,7 +102,8 @@ def make_protocol(
 ) -> Protocol:
     """A protocol of samples at `ts` (ms, from 0), its currents made ready for the grid."""
     observed = jnp.asarray(np.isfinite(target).any(axis=(0, 1)), target.dtype)
-    current = Tabulated(*_table(ts, injected, stride, held), dt)
+    means, slopes = _table(ts, injected, stride, held)
+    current = Tabulated(means, slopes, dt)
     return Protocol(ts, target, injected, seen, current, observed, start, dt, stride, held, solver, began)
 
 
@@ -117,6 +120,28 @@ def split(model: Any) -> tuple[Network, Electrode]:
     network, electrode = model if isinstance(model, tuple) else (model, None)
     network = as_network(network)
     return network, cast_floats(Electrode(), run_dtype(network)) if electrode is None else electrode
+
+
+def place_of(network: Network, electrode: Electrode) -> int | None:
+    """Which V the electrode reads, the only one; `None` where it reads all."""
+    if electrode.at is None:
+        return None
+    found = network.index(electrode.at)
+    if found.stop - found.start != 1:
+        raise ValueError(
+            f"`electrode.at` must be a place of one cell, got {electrode.at!r} of {found.stop - found.start}."
+        )
+    return found.start
+
+
+class _Save(eqx.Module):
+    """Saves one V."""
+
+    at: int = eqx.field(static=True)
+
+    def __call__(self, t: Any, y: State, args: Any) -> State:
+        saved = save_V(t, y, args)
+        return saved.replace(V=saved.V[self.at : self.at + 1])
 
 
 def run(
@@ -140,10 +165,12 @@ def run(
     network, electrode = split(model)
     if gain is None:
         gain = -jnp.expm1(-strength * protocol.dt * protocol.stride) * protocol.observed
-    solver = Filter(protocol.solver, gain)
+    solver, at = Filter(protocol.solver, gain), place_of(network, electrode)
 
     def sweep(current: Tabulated, target: Array, injected: Array, y0: State) -> Any:
         seen = electrode.membrane(target, injected)
+        if at is not None:
+            seen = jnp.full((len(seen), network.n), jnp.nan, seen.dtype).at[:, at].set(seen[:, 0])
         saveat = diffrax.SaveAt(t0=True, steps=protocol.stride, fn=save)
         ys = simulate(
             network,
@@ -151,7 +178,7 @@ def run(
             dt=protocol.dt,
             stimulus=Reading(electrode.stimulus(current), seen, protocol.stride),
             y0=y0,
-            saveat=protocol.saveat(electrode) if save is None else saveat,
+            saveat=protocol.saveat(electrode, at) if save is None else saveat,
             solver=solver,
             adjoint=adjoint,
             throw=False,
@@ -165,10 +192,10 @@ def run(
 def check_model(model: Any) -> Any:
     """Refuse what is no model, or one whose parameters make no sense."""
     parts = model if isinstance(model, tuple) else (model,)
-    fits = len(parts) in (1, 2) and isinstance(parts[0], (Neuron, Network))
+    fits = len(parts) in (1, 2) and isinstance(parts[0], Neuron | Network | Cell)
     if not fits or (len(parts) == 2 and not isinstance(parts[1], Electrode)):
         raise TypeError(
-            "`model` must be an hh.Neuron or hh.Network, or a pair of one and an hh.Electrode, got "
+            "`model` must be an hh.Neuron, hh.Cell or hh.Network, or a pair of one and an hh.Electrode, got "
             f"{shown(model)}."
         )
     network, electrode = split(model)
@@ -207,7 +234,8 @@ def _as_recording(data: Any, electrode: Electrode) -> Recording:
     if not isinstance(data, (tuple, list)) or not 3 <= len(data) <= 4:
         raise TypeError(f"`data` must be an hh.Recording, or its ts, current and V, got {shown(data)}.")
     ts, current, V, *more = data
-    return Recording(ts, current, V, *(more or ["µA/cm²" if electrode.area is None else "pA"]))
+    density = electrode.area is None and electrode.at is None
+    return Recording(ts, current, V, *(more or ["µA/cm²" if density else "pA"]))
 
 
 def check_SI(recording: Recording) -> None:
@@ -241,15 +269,23 @@ def protocol_of(
             f"hh.Recording(data.ts, current, data.V, {recording.current_unit!r}, held=True)."
         )
     check_SI(recording)
-    check_unit(recording, electrode.area, "model=(neuron, hh.Electrode(area=...))")
+    if (at := place_of(network, electrode)) is None:
+        check_unit(recording, electrode.area, "model=(neuron, hh.Electrode(area=...))")
+    elif recording.current_unit != "pA":
+        raise ValueError(
+            f"`data` must have currents in pA for an electrode at {electrode.at!r}, got "
+            f"{recording.current_unit}."
+        )
     ts = np.asarray(recording.ts, float)
     began, ts = jnp.asarray(ts[0], dtype), ts - ts[0]
     V = np.asarray(recording.V, float)
     V = V[..., None] if V.ndim == 2 else V
-    if V.shape[-1] != network.n:
+    n = network.n if at is None else 1
+    if V.shape[-1] != n:
+        way = ", or say where it was recorded: model=(cell, hh.Electrode(at='soma'))" if network.cells else ""
         raise ValueError(
-            f"`data.V` holds {V.shape[-1]} neuron(s) and `model` {network.n}: give V of shape "
-            f"(sweeps, times, {network.n})."
+            f"`data.V` holds {V.shape[-1]} neuron(s) and `model` {n}: give V of shape "
+            f"(sweeps, times, {n}){way}."
         )
     missing = np.isnan(V)
     if missing.all():
@@ -270,7 +306,7 @@ def protocol_of(
     if held is not None:
         check_flag("held", held)
     ts, V, current, seen = (
-        jnp.asarray(x, dtype) for x in (ts, V, _injected(recording, holding, network.n), _filled(ts, V))
+        jnp.asarray(x, dtype) for x in (ts, V, _injected(recording, holding, n), _filled(ts, V))
     )
     start = start_of(v0, initial, electrode.membrane(seen, current)[:, 0], current[:, 0], network)
     solver = cast_floats(as_stepper(solver), dtype)

@@ -1,9 +1,10 @@
 """What a fit returns."""
 
 import dataclasses
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TYPE_CHECKING
 
+import diffrax
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -14,8 +15,12 @@ from .._model.neuron import State
 from ._clamp import ClampTraces
 from ._doubts import doubts
 from ._free import Free
+from ._likelihood import Bootstrap, bootstrap, criteria, Profile, profile
 from ._look import Noise
 from ._problem import AbstractProblem
+
+if TYPE_CHECKING:
+    from ._sample import Posterior
 
 
 @dataclasses.dataclass(frozen=True)
@@ -147,6 +152,75 @@ class Fit(Printed):
             raise ValueError("`fn` must return a scalar; call `derive` once for each quantity.")
         value, slope = jax.value_and_grad(of_values)(values)
         return float(value), float(self.uncertainty.errors(np.asarray(slope)[None])[0])
+
+    def sample(
+        self,
+        key: Array,
+        *,
+        chains: int = 4,
+        samples: int = 1000,
+        warmup: int = 300,
+        priors: Mapping[str, Any] | None = None,
+        progress_meter: diffrax.AbstractProgressMeter = diffrax.TextProgressMeter(minimum_increase=0.1),
+    ) -> "Posterior":
+        """Draw from the posterior of the parameters, by NUTS (`pip install 'hhjax[bayes]'`).
+
+        ```python
+        posterior = fit.sample(jax.random.key(0), priors={"na.g": ("lognormal", 100.0, 0.5)})
+        print(posterior)
+        ```
+
+        Residuals are independent and normal, of one unknown variance, whose prior is 1/variance. Initial
+        potentials that were free are drawn too. The sampler works on unknowns that the covariance of the
+        fit has made about independent and of size one, in all chains at once.
+
+        **Arguments:**
+
+        - `key`: a `jax.random.key`.
+        - `chains`, `samples`: how many of each are kept; `warmup`: transitions of each chain before
+            those, in which the sampler adapts.
+        - `priors`: by the names of parameters, `("normal", mean, sd)`, `("lognormal", median, sd of the
+            logarithm)`, or the log density, a function of the value that JAX can differentiate. By
+            default uniform within the bounds, which cut any other prior off too.
+        - `progress_meter`: one of diffrax's.
+
+        **Returns:** an [`hh.Posterior`][]. It warns where the chains do not agree.
+        """
+        from ._sample import sample
+
+        return sample(self, key, chains, samples, warmup, priors, progress_meter)
+
+    def profile(self, name: str, *, points: int = 12, level: float = 0.95) -> "Profile":
+        """The profile likelihood of a parameter: all others are fitted anew on a grid of its values.
+
+        Its interval needs no standard error, and so is right for curved and one-sided likelihoods too.
+
+        **Arguments:** `name`: of the parameter; `points`: of the grid, which is made wider up to three
+        times until it holds the interval; `level`: of the interval.
+
+        **Returns:** an [`hh.Profile`][].
+        """
+        return profile(self, name, points, level)
+
+    def bootstrap(self, key: Array, *, n: int = 100) -> "Bootstrap":
+        """Fits to `n` data sets that are drawn from the fitted model and the residuals' variance.
+
+        For fits that compared traces, by [`hh.losses.Trace`][hhjax.losses.Trace]. They start from this
+        fit's optimum.
+
+        **Returns:** an [`hh.Bootstrap`][].
+        """
+        return bootstrap(self, key, n)
+
+    @property
+    def aic(self) -> float:
+        """Akaike's information criterion, of independent normal residuals; see [`hh.compare`][]."""
+        return criteria(self)[1]
+
+    @property
+    def bic(self) -> float:
+        """Schwarz's information criterion, of independent normal residuals; see [`hh.compare`][]."""
+        return criteria(self)[2]
 
     def summary(self) -> str:
         """The estimates as a table, and how the fit ended."""

@@ -27,7 +27,7 @@ class Start(eqx.Module):
 
     **Fields:**
 
-    - `V`: mV, shape (sweeps, n): given, or where the search begins.
+    - `V`: mV, shape (sweeps, n), or (sweeps, 1) for all alike: given, or where the search begins.
     - `others`: of the free gates and concentrations the logits and logarithms at which the search
         begins, shape (sweeps, k), of which k = 0 where they are not free.
     - `given`: the whole state, or `None`.
@@ -53,9 +53,9 @@ class Start(eqx.Module):
         """The first state of one sweep, of which `self` has no axis any more; `unknown`: shape (K,)."""
         if self.given is not None:
             return self.given
-        V, others = (
-            (unknown[: network.n] * V_SCALE, unknown[network.n :]) if self.free_V else (self.V, unknown)
-        )
+        free = self.V.size * self.free_V
+        V, others = (unknown[:free] * V_SCALE if self.free_V else self.V), unknown[free:]
+        V = jnp.broadcast_to(V, (network.n,))
         if self.V_rests:
             V = resting_V(network, electrode.stimulus(as_stimulus(self.current)), V)
         y = network.init(V)
@@ -121,6 +121,8 @@ def start_of(v0: Any, initial: Any, seen: Array, current: Array, network: Networ
     rests, free_V = isinstance(v0, str) and v0 == "rest", v0 is None
     if rests or free_V:
         V = seen
+    elif given is not None:
+        V = given.V
     else:
         if isinstance(v0, str):
             raise ValueError(f"`v0` must be None, 'rest' or numbers in mV, got {v0!r}.")
@@ -132,7 +134,7 @@ def start_of(v0: Any, initial: Any, seen: Array, current: Array, network: Networ
 
 @eqx.filter_jit
 def _first_others(network: Network, V: Array) -> Array:
-    return jax.vmap(lambda V: _others(network.init(V), _EDGE))(V)
+    return jax.vmap(lambda V: _others(network.init(jnp.broadcast_to(V, (network.n,))), _EDGE))(V)
 
 
 def _given(initial: Any, network: Network, shape: tuple[int, ...], dtype: Any) -> State:

@@ -83,9 +83,14 @@ def label_times(ts: Any) -> dict[str, Labelled]:
     return {"time": Labelled(("time",), np.asarray(ts), {"units": "ms"})}
 
 
-def label_neurons(n: int) -> dict[str, Labelled]:
-    """The coordinate of the neurons."""
-    return {"neuron": Labelled(("neuron",), np.arange(n), {})}
+def label_neurons(n: int, places: Mapping[str, np.ndarray] = {}) -> dict[str, Labelled]:
+    """The coordinates of the neurons: their numbers and, of compartments, `places` by name."""
+    units = {"distance": "µm"}
+    found = {"neuron": np.arange(n), **places}
+    return {
+        name: Labelled(("neuron",), x, {"units": units[name]} if name in units else {})
+        for name, x in found.items()
+    }
 
 
 def label_axes(

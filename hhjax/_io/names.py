@@ -9,8 +9,9 @@ from typing import Any
 from .._base.placeholder import Placeholder
 
 CLASSES_OF = (
-    *(f"hhjax.{name}" for name in ("analysis", "cells", "channels", "connect", "losses", "recordings")),
-    *(f"hhjax.{name}" for name in ("steppers", "stimuli", "synapses", "_fit", "_model", "_noise", "_run")),
+    *(f"hhjax.{name}" for name in ("analysis", "cells", "channels", "connect", "features", "losses")),
+    *(f"hhjax.{name}" for name in ("recordings", "steppers", "stimuli", "synapses")),
+    *(f"hhjax.{name}" for name in ("_fit", "_model", "_noise", "_run")),
     "diffrax._saveat",
 )
 """Where the classes of modules, of dataclasses and of named tuples are defined that a file may hold."""

@@ -211,6 +211,30 @@ class Placed(eqx.Module):
         return slice(first, first + self.count)
 
 
+def places_of(cells: Mapping[str, Placed], n: int) -> dict[str, np.ndarray]:
+    """Where each of n V is, as arrays of shape (n,): `section`, `along` it from 0 to 1, `distance` (µm) from
+    the middle of the root section, and `cell`, a number. A point has a number and no place.
+
+    Empty where all are points.
+    """
+    found: dict[str, list[Any]] = {"section": [], "along": [], "distance": [], "cell": []}
+    add = lambda *values: [column.append(x) for column, x in zip(found.values(), values)]
+    stop = numbered = 0
+    for cell in sorted(cells.values(), key=lambda cell: cell.start):
+        points = cell.start - stop
+        add(np.full(points, ""), *np.full((2, points), np.nan), numbered + np.arange(points))
+        numbered += points
+        of = cell.geometry.morphology.compartments
+        each = lambda x: np.repeat(x, cell.count)
+        numbers = np.tile(numbered + np.arange(cell.count), cell.geometry.morphology.n)
+        add(each(of.section), each(of.along), each(of.distance), numbers)
+        stop, numbered = cell.start + cell.n, numbered + cell.count
+    if cells:
+        points = n - stop
+        add(np.full(points, ""), *np.full((2, points), np.nan), numbered + np.arange(points))
+    return {name: np.concatenate(parts) for name, parts in found.items() if parts}
+
+
 def lay_out(cell: Cell, name: str, start: int, count: int) -> tuple[dict[str, tuple[Neuron, int]], Placed]:
     """The membranes of equal cells by region, each with the number of compartments, and where they are."""
     shape = cell.morphology

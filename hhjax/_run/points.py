@@ -17,10 +17,11 @@ from .._base.host import Progress, Settings
 from .._base.parameters import cast_floats, check_parameters, check_size, run_dtype, warn_of_SI
 from .._base.random import check_key
 from .._io.results import PointsInMemory, PointsOnDisk
+from .._model.cell import places_of
 from .._model.network import Network
 from ..steppers.solvers import as_stepper, default_solver, solver_name
 from .axes import _amplitude, _as_axis, _Named, _put, check_once, Point, renamed_axes, unit_of
-from .reducers import check_reducers, SpikeCount, warn_of_watched, watched
+from .reducers import check_reducers, missed, SpikeCount, warn_of_watched, watched
 from .run import count_steps, make_plan
 from .simulate import check_run, simulate
 
@@ -151,6 +152,7 @@ class Points(NamedTuple):
         mine = self.mine
         progress = Progress(meter, len(mine))
         seen = []
+        watch, cells = watched(self.job.reduce), places_of(self.network.cells, self.network.n).get("cell")
         for start in range(0, len(mine), self.size):
             flat = mine[start : start + self.size]
             if not store.has(offset + start, offset + start + len(flat)):
@@ -158,11 +160,11 @@ class Points(NamedTuple):
                 out = _compiled(self.job, self.take(padded), padded.astype(np.int32), self.blocks)
                 out, found = jax.tree.map(lambda x: np.asarray(x)[: len(flat)], out)
                 store.write(offset + start, out)
-                seen.append([x.any(axis=-1) for x in found])
+                seen.append([x.any(axis=-1) for x in missed(watch, (out[1], found), cells)])
             progress.advance(len(flat))
         progress.close()
         found = [np.concatenate(x) for x in zip(*seen)]
-        warn_of_watched(watched(self.job.reduce)[1], found, "run")
+        warn_of_watched(watch[1], found, "run")
 
 
 def lay_out(

@@ -12,8 +12,8 @@ import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from .._base.arguments import check_function
-from .._base.parameters import check_size, Checked, param, Parameter, shown
-from .._base.swings import start_swing, swing, warn_of_swings
+from .._base.parameters import check_size, Checked, is_concrete, param, Parameter, shown
+from .._base.swings import in_silence, start_swing, swing, warn_of_swings
 from .._base.windows import takes, takes_spike
 from .._model.neuron import State
 from .spikes import crossings, KeptSpikes
@@ -111,13 +111,58 @@ class SpikeCount(AbstractReducer):
         return carry[2]
 
 
-class SpikeTimes(AbstractReducer):
+class _Crossings(AbstractReducer):
+    """Upward crossings of `threshold` after `start`, of each of which four samples are kept in a row."""
+
+    threshold: eqx.AbstractVar[Parameter]
+    start: eqx.AbstractVar[Parameter]
+
+    @property
+    @abc.abstractmethod
+    def rows(self) -> int:
+        """How many crossings of each neuron are kept."""
+
+    @abc.abstractmethod
+    def keep(self, found: Array, sample: Array, up: Array, count: Array) -> Array:
+        """The rows (n, rows, 8), once a sample (n, 8) joins them where it goes `up`, after `count` others."""
+
+    def init(self, t: Array, y: State, args: Any) -> Any:
+        n = y.V.shape[0]
+        V = jnp.broadcast_to(y.V - self.threshold, (4, n))
+        # Samples before the first lie far back in time, where they bend nothing.
+        ts = jnp.asarray(t, y.V.dtype) + jnp.array([-3e3, -2e3, -1e3, 0.0], y.V.dtype)
+        found = jnp.zeros((n, self.rows, 8), y.V.dtype)
+        return ts, V, jnp.zeros(n, jnp.int32), found
+
+    def update(self, carry: Any, t: Array, y: State, args: Any) -> Any:
+        ts, V, count, found = carry
+        ts = jnp.concatenate([ts[1:], jnp.asarray(t, ts.dtype)[None]])
+        V = jnp.concatenate([V[1:], (y.V - self.threshold)[None]])
+        up = takes_spike(ts[2], ts[3], V[2], V[3], self.start)
+        sample = jnp.concatenate([jnp.broadcast_to(ts, (up.shape[0], 4)), V.T], axis=1)
+        return ts, V, count + up.astype(jnp.int32), self.keep(found, sample, up, count)
+
+    def times(self, carry: Any) -> tuple[Array, Array]:
+        """The times of the rows (ms), NaN where there is none, and how many crossings there were."""
+        _, _, count, found = carry
+        empty = jnp.arange(self.rows, dtype=jnp.int32)[None, :] >= count[:, None]
+        # An empty slot is filled with a crossing, so that no derivative turns NaN.
+        filler = jnp.array([0, 1, 2, 3, -3, -2, -1, 1], found.dtype)
+        flat = jnp.where(empty[..., None], filler, found).reshape(-1, 8)
+        origin = flat[:, 2]
+        near = jnp.full(flat.shape[0], 2, jnp.int32)
+        times = origin + crossings(flat[:, :4] - origin[:, None], flat[:, 4:], None, near)
+        return jnp.where(empty, jnp.nan, times.reshape(empty.shape)), count
+
+
+class SpikeTimes(_Crossings):
     """The times (ms) at which V crosses `threshold` upward, and how many these are.
 
     A crossing is interpolated by the cubic through the samples at its end and the three before: off by
     2e-4 ms for the squid axon at dt = 0.025 ms. Differentiable.
 
-    **Fields:** `max_spikes`: how many to keep of each neuron, the first ones; `threshold`: mV.
+    **Fields:** `max_spikes`: how many to keep of each neuron, the first ones; `threshold`: mV; `start`: ms,
+    crossings up to then are neither kept nor counted.
 
     **Returns:** an [`hh.KeptSpikes`][], which [`hh.firing_rate`][] takes and its like. Warnings are those of
     [`hh.SpikeCount`][].
@@ -125,42 +170,55 @@ class SpikeTimes(AbstractReducer):
 
     max_spikes: int = eqx.field(static=True)
     threshold: Parameter = param(0.0, unit="mV")
+    start: Parameter = param(-np.inf, unit="ms")
 
     def _check_made(self) -> None:
         check_size("SpikeTimes.max_spikes", self.max_spikes)
 
-    def init(self, t: Array, y: State, args: Any) -> Any:
-        n = y.V.shape[0]
-        V = jnp.broadcast_to(y.V - self.threshold, (4, n))
-        # Samples before the first lie far back in time, where they bend nothing.
-        ts = jnp.asarray(t, y.V.dtype) + jnp.array([-3e3, -2e3, -1e3, 0.0], y.V.dtype)
-        found = jnp.zeros((n, self.max_spikes, 8), y.V.dtype)
-        return ts, V, jnp.zeros(n, jnp.int32), found
+    @property
+    def rows(self) -> int:
+        return self.max_spikes
 
-    def update(self, carry: Any, t: Array, y: State, args: Any) -> Any:
-        ts, V, count, found = carry
-        ts = jnp.concatenate([ts[1:], jnp.asarray(t, ts.dtype)[None]])
-        V = jnp.concatenate([V[1:], (y.V - self.threshold)[None]])
-        up = (V[2] < 0) & (V[3] >= 0)
-        n = up.shape[0]
-        sample = jnp.concatenate([jnp.broadcast_to(ts, (n, 4)), V.T], axis=1)
+    def keep(self, found: Array, sample: Array, up: Array, count: Array) -> Array:
         row = jnp.where(up, count, self.max_spikes)  # out of bounds is dropped
-        found = found.at[jnp.arange(n), row].set(sample, mode="drop")
-        return ts, V, count + up.astype(jnp.int32), found
+        return found.at[jnp.arange(up.shape[0]), row].set(sample, mode="drop")
 
     def finish(self, carry: Any) -> KeptSpikes:
-        _, _, count, found = carry
-        empty = jnp.arange(self.max_spikes, dtype=jnp.int32)[None, :] >= count[:, None]
-        # An empty slot is filled with a crossing, so that no derivative turns NaN.
-        filler = jnp.array([0, 1, 2, 3, -3, -2, -1, 1], found.dtype)
-        flat = jnp.where(empty[..., None], filler, found).reshape(-1, 8)
-        origin = flat[:, 2]
-        near = jnp.full(flat.shape[0], 2, jnp.int32)
-        times = origin + crossings(flat[:, :4] - origin[:, None], flat[:, 4:], None, near)
-        return KeptSpikes(jnp.where(empty, jnp.nan, times.reshape(empty.shape)), count)
+        return KeptSpikes(*self.times(carry))
 
     def void(self, result: KeptSpikes, finite: Bool[Array, " n"]) -> KeptSpikes:
         return KeptSpikes(_void(result.times, finite[:, None]), _void(result.count, finite))
+
+
+class FiringRate(_Crossings):
+    """The firing rate (Hz) after `start`, shape (n,), as [`hh.firing_rate`][] gives it.
+
+    The reciprocal mean interspike interval, from the first and the last of any number of spikes.
+    Differentiable.
+
+    **Fields:** `threshold`: mV; `start`: ms, spikes up to then do not count.
+
+    **Returns:** Hz, 0 with fewer than two spikes; NaN for a neuron that turned infinite or NaN. Warnings are
+    those of [`hh.SpikeCount`][].
+    """
+
+    threshold: Parameter = param(0.0, unit="mV")
+    start: Parameter = param(-np.inf, unit="ms")
+
+    @property
+    def rows(self) -> int:
+        return 2
+
+    def keep(self, found: Array, sample: Array, up: Array, count: Array) -> Array:
+        first = up & (count == 0)
+        rows = (first, up & ~first)
+        return jnp.stack([jnp.where(at[:, None], sample, found[:, k]) for k, at in enumerate(rows)], axis=1)
+
+    def finish(self, carry: Any) -> Array:
+        times, count = self.times(carry)
+        several = count > 1
+        span = jnp.where(several, times[:, 1] - times[:, 0], 1.0)
+        return jnp.where(several, 1000 * (count - 1).astype(span.dtype) / span, 0.0)
 
 
 class Swings(AbstractReducer):
@@ -179,13 +237,28 @@ class Swings(AbstractReducer):
         return carry[2]
 
 
+_COUNT = (SpikeCount, SpikeTimes, FiringRate)
+
+
 def watched(reduce: Any) -> tuple[Any, tuple[Swings, ...]]:
     """Reducers, and what watches over those that count spikes."""
     leaves = jax.tree.leaves(reduce, is_leaf=lambda x: isinstance(x, AbstractReducer))
     if any(isinstance(x, Swings) for x in leaves):  # which is watched already
         return reduce, ()
-    counts = [x for x in leaves if isinstance(x, (SpikeCount, SpikeTimes))]
-    return reduce, tuple(Swings(x.threshold, getattr(x, "start", -np.inf)) for x in counts)
+    counts = [x for x in leaves if isinstance(x, _COUNT)]
+    return reduce, tuple(Swings(x.threshold, x.start) for x in counts)
+
+
+def missed(
+    watched: tuple[Any, tuple[Swings, ...]], results: tuple[Any, Any], cells: np.ndarray | None
+) -> list[np.ndarray]:
+    """What each watcher found, but for cells that fire elsewhere; `results` of what is `watched`."""
+    counts: list[Any] = []
+    note = lambda x, y: counts.append(getattr(y, "count", y)) if isinstance(x, _COUNT) else None
+    map_reducers(note, watched[0], results[0])
+    # Under `grad` a rate is not known.
+    known = lambda n: cells if is_concrete(n) else None
+    return [in_silence(swings, n, known(n)) for swings, n in zip(results[1], counts)]
 
 
 def warn_of_watched(watchers: tuple[Swings, ...], found: Any, of: str) -> None:

@@ -26,6 +26,7 @@ from .._base.parameters import (
 from .._base.random import check_key
 from .._base.renames import GONE, renamed
 from .._io.labels import run_attrs
+from .._model.cell import places_of
 from .._model.network import as_network, Model, Network
 from .._model.neuron import NotSaved, State
 from ..steppers._base import AbstractStepper, within_reach
@@ -34,7 +35,7 @@ from ..stimuli._base import as_stimulus, check_stimulus, Stimulus
 from .currents import remember
 from .loop import compiled
 from .non_finite import hint_for, raise_non_finite
-from .reducers import check_reducers, warn_of_watched, watched
+from .reducers import check_reducers, missed, warn_of_watched, watched
 from .run import count_steps, make_plan, Result, Run, RunState
 from .solution import Progress, Solution
 
@@ -169,8 +170,10 @@ class Prepared(NamedTuple):
         name, total = type(self.stepper).__name__, int(self.run.total)
         progress = Progress(out.end.z, name, self.t0, self.dt, total, self.whole)
         reduced, found = out.reduced
-        if is_concrete(out.finite):
-            warn_of_watched(self.run.reduce[1], found, "neuron")
+        if found and is_concrete(out.finite):
+            network, watch = self.run.network, self.run.reduce
+            cells = places_of(network.cells, network.n).get("cell")
+            warn_of_watched(watch[1], missed(watch, (reduced, found), cells), "neuron")
         made = Solution(jnp.asarray(self.ts), out.ys, out.final, out.finite, reduced, progress)
         quiet = diffrax.RecursiveCheckpointAdjoint(), diffrax.NoProgressMeter()
         return remember(made, self.run, lambda run: compiled(run, self.start, *quiet))

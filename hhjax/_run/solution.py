@@ -7,14 +7,16 @@ import numpy as np
 from jax.typing import ArrayLike
 from jaxtyping import Array, Bool, Float
 
-from .._base.parameters import Checked
+from .._base.parameters import Checked, shown
 from .._base.renames import GONE, renamed
-from .._base.swings import SWING, swings_below
+from .._base.swings import in_silence, SWING, swings_below, warn_of_swings
 from .._base.tables import facts, is_known, Printed, span, Table
 from .._io.labels import array_table, dataset, label, label_neurons, label_saved, label_times, Labelled
+from .._model.cell import places_of
+from .._model.network import as_network, Network
 from .._model.neuron import State
 from .currents import Currents, currents_of
-from .spikes import spike_times
+from .spikes import spikes_and_swings
 
 
 class Progress(eqx.Module):
@@ -69,10 +71,14 @@ class Solution(Printed, Checked):
     def spike_times(self, threshold: ArrayLike = 0.0) -> list[np.ndarray]:
         """Upward crossings of `threshold` (mV), as one array of times (ms) per neuron.
 
-        A warning tells of V that rises and falls by more than 10 mV below the threshold. For use outside
+        A warning tells of V that rises and falls by more than 10 mV below the threshold, of a cell where no
+        compartment of it fires. For use outside
         `jit`; [`hh.spike_times`][] works inside.
         """
-        times = np.asarray(spike_times(self.ts, self.V, threshold))
+        times, swings = spikes_and_swings(self.ts, self.V, threshold)
+        times = np.asarray(times)
+        if swings is not None:
+            warn_of_swings(in_silence(swings, ~np.isnan(times[:, 0]), self._cells()), threshold)
         return [row[~np.isnan(row)] for row in times]
 
     def _tables(self) -> list[Table]:
@@ -98,7 +104,7 @@ class Solution(Printed, Checked):
         counts = ((V[:-1] < 0) & (V[1:] >= 0)).sum(axis=0)
         few = ", ".join(map(str, counts)) if counts.size <= 10 else f"{span(counts)} of a neuron"
         rate = 1000 * counts.mean() / (ts[-1] - ts[0])
-        missed = int(swings_below(V, 0.0).sum())
+        missed = int(in_silence(swings_below(V, 0.0), counts, self._cells()).sum())
         told = f"; V of {missed} rises and falls by more than {SWING:g} mV below" * (missed > 0)
         return f"{few} upward through 0 mV, {rate:.4g} Hz{' on average' * (counts.size > 1)}{told}"
 
@@ -126,12 +132,29 @@ class Solution(Printed, Checked):
     def __getstate__(self) -> dict[str, Any]:
         return dict(vars(self))  # without what `remember` keeps: functions may not be pickled
 
-    def to_xarray(self) -> Any:
+    def _places(self, network: Any = None) -> dict[str, np.ndarray]:
+        """Where compartments are, see `places_of`, as far as the network is known."""
+        if network is None:
+            network = self._again[0].network if hasattr(self, "_again") else None
+        n = self.finite.shape[-1]
+        if (of := as_network(network)) is not None and not (isinstance(of, Network) and of.n == n):
+            raise ValueError(f"`network` must be what was run, of n = {n}, got {shown(network)}.")
+        return {} if of is None else places_of(of.cells, n)
+
+    def _cells(self) -> np.ndarray | None:
+        return self._places().get("cell")
+
+    def to_xarray(self, network: Any = None) -> Any:
         """This run as an `xarray.Dataset` (needs `pip install 'hhjax[xarray]'`).
 
         What was saved has the dimensions `time` (ms) and, where it is one value for each neuron,
         `neuron`; names are joined with `_`, as in `na_m`, results of `reduce=` begin with
-        `reduced`. Units are in `attrs["units"]` where they are known, `"1"` for gates.
+        `reduced`. Units are in `attrs["units"]` where they are known, `"1"` for gates. Compartments have
+        the coordinates `section`, `along` it (0 to 1), `distance` (µm) from the middle of the root section
+        and `cell`, a number; points have the last alone.
+
+        **Arguments:** `network`: what was run, for a solution that came out of a file or `jit` and no longer
+        knows its places.
 
         **Raises:** `ImportError` that says what to install; `ValueError` for a batch of runs.
         """
@@ -146,7 +169,8 @@ class Solution(Printed, Checked):
         variables |= label({"finite": self.finite}, (), n)
         run = self.progress
         about = {} if run is None else {"solver": run.solver, "dt": run.dt, "dt_units": "ms"}
-        return dataset(variables, label_times(self.ts) | label_neurons(n), about)
+        coords = label_times(self.ts) | label_neurons(n, self._places(network))
+        return dataset(variables, coords, about)
 
 
 def counted(finite: Any) -> str:

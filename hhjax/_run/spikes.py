@@ -1,5 +1,6 @@
 """Pure functions of a voltage trace: spike times and what follows from them."""
 
+import functools
 from typing import Any
 
 import equinox as eqx
@@ -114,6 +115,12 @@ def traced_spike_times(
     return KeptSpikes(jnp.where(where >= 0, times, jnp.nan), found.sum(dtype=jnp.int32))
 
 
+@functools.partial(jax.jit, static_argnames="room")
+def _first_spikes(ts: Array, V: Array, slopes: Array | None, room: int) -> KeptSpikes:
+    """Upward zero crossings of the columns of V, shape (times, n), the first `room` of each."""
+    return jax.vmap(lambda v, dv: traced_spike_times(ts, v, dv, room), in_axes=1)(V, slopes)
+
+
 def spikes_within(ts: Array, V: Array, start: Any, stop: Any, room: int) -> KeptSpikes:
     """Upward zero crossings of the columns of V, shape (times, n), in a window of time, the first `room`."""
 
@@ -190,6 +197,16 @@ def spike_times(
 
     **Raises:** `ValueError` for shapes that do not match or fewer than two samples.
     """
+    times, swings = spikes_and_swings(ts, V, threshold, max_spikes, slopes)
+    if swings is not None:
+        warn_of_swings(swings, threshold)
+    return times
+
+
+def spikes_and_swings(
+    ts: Any, V: Any, threshold: Any, max_spikes: Any = None, slopes: Any = None
+) -> tuple[Float[Array, "... spikes"], np.ndarray | None]:
+    """See `spike_times`; and of which neurons V rises and falls below the threshold, if that is known."""
     ts = as_array("ts", ts, "ms", axes="(times,)", least=2, increasing=True)
     V = as_array("V", V, "mV", missing=True, finite=False)
     if V.ndim not in (1, 2) or V.shape[0] != ts.shape[0]:
@@ -209,12 +226,9 @@ def spike_times(
         times = concrete_spike_times(ts, V, slopes)
     else:
         room = ts.shape[0] // 2 if max_spikes is None else max_spikes
-        each = lambda v, dv: traced_spike_times(ts, v, dv, room)
-        kept = jax.vmap(each, in_axes=1)(V, slopes)
-        times, _ = read(kept)
-    if is_concrete(V):
-        warn_of_swings(swings_below(raw[:, None] if single else raw, threshold), threshold)
-    return times[0] if single else times
+        times, _ = read(_first_spikes(ts, V, slopes, int(room)))
+    swings = swings_below(raw[:, None] if single else raw, threshold) if is_concrete(V) else None
+    return times[0] if single else times, swings
 
 
 def read(spikes: Any, stop: ArrayLike = jnp.inf, name: str = "times") -> tuple[Any, Any]:
@@ -245,7 +259,11 @@ def isi_cv(times: Float[Array, "... spikes"] | KeptSpikes) -> Float[Array, "..."
     **Arguments:** `times`: ms, padded with NaN, or an [`hh.KeptSpikes`][]. **Returns:** NaN with fewer than
     three spikes, and with more than were kept.
     """
-    found, known = read(times)
+    return _cv(*read(times))
+
+
+@jax.jit
+def _cv(found: Array, known: Any) -> Array:
     intervals = jnp.diff(found, axis=-1)
     valid = ~jnp.isnan(intervals)
     count = valid.sum(axis=-1).astype(found.dtype)
@@ -275,7 +293,11 @@ def firing_rate(
     **Returns:** Hz, 0 with fewer than two spikes in the window; NaN where some in it were not kept.
     """
     start, stop = as_window(start, stop)
-    found, known = read(times, stop)
+    return _rate(*read(times, stop), start, stop)
+
+
+@jax.jit
+def _rate(found: Array, known: Any, start: Any, stop: Any) -> Array:
     inside = takes(found, start, stop)
     count = inside.sum(axis=-1).astype(found.dtype)
     first = jnp.min(jnp.where(inside, found, jnp.inf), axis=-1)

@@ -27,6 +27,7 @@ from .._io.labels import (
 )
 from .._io.results import open_points, PointsInMemory
 from .._io.store import check_folder, fingerprint
+from .._model.cell import places_of
 from .._model.network import Model, Network
 from .._model.neuron import State
 from .axes import coordinates
@@ -106,7 +107,7 @@ class Sweep(Printed, Checked):
         """
         n, alone = self.finite.shape[-1], self.indices is None
         lead = tuple(self.axes) if alone else ("point",)
-        coords = label_neurons(n)
+        coords = label_neurons(n, {} if self.network is None else places_of(self.network.cells, n))
         if alone:
             coords |= label_axes(self.axes, coordinates(self.network, self.axes, self.parameters))
         else:

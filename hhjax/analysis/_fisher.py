@@ -176,7 +176,8 @@ def fisher_information(
 
     **Arguments:**
 
-    - `model`: an [`hh.Neuron`][] or [`hh.Network`][], or a pair of one and an [`hh.Electrode`][].
+    - `model`: an [`hh.Neuron`][] or [`hh.Network`][], or a pair of one and an [`hh.Electrode`][]; V is that
+        of the membrane, not what the electrode reads.
     - `stimulus`: of the protocol, or a list of stimuli, one for each sweep.
     - `where`: which parameters are to be estimated, as for [`hh.fit`][]; by default all.
     - `noise_sd`: of the recorded V, mV, a scalar or one for each neuron, infinite for a neuron that

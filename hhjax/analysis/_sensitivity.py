@@ -146,7 +146,8 @@ def sensitivity(
     **Arguments:**
 
     - `model`: an [`hh.Neuron`][] or [`hh.Network`][], or a pair of one and an
-        [`hh.Electrode`][], whose offset is then a parameter as well.
+        [`hh.Electrode`][], whose offset is then a parameter as well. V is that of the membrane, not
+        what the electrode reads.
     - `feature`: a function of the run (an [`hh.Solution`][]) or, without `t1`, of the model (of both,
         for a pair), which returns a floating array of any shape. Define it once: each new
         function compiles anew. See `hh.features`, and mind that a count has no slope.

@@ -15,7 +15,7 @@ from .._base.parameters import check_size, run_dtype
 from .._model.network import Network
 from .._model.neuron import Neuron
 from .._run.spikes import spike_times
-from ._system import prepare, System
+from ._system import eigenvalues_of, prepare, System
 
 _LOWEST, _HIGHEST, _POINTS = -150.0, 80.0, 2301  # mV: where rest is looked for, every 0.1 mV
 
@@ -40,6 +40,7 @@ def holding(system: System, V: Float[Array, ""]) -> Float[Array, ""]:
     return system.current - system.unbalanced(V[None])[0]
 
 
+@eqx.filter_jit
 def _holding_on(system: System, grid: Float[Array, " points"]) -> tuple[Array, Array]:
     """The steady-state I-V curve on a grid of V, and its slope (mS/cm²)."""
     return jax.jvp(jax.vmap(lambda V: holding(system, V)), (grid,), (jnp.ones_like(grid),))
@@ -59,11 +60,17 @@ class SteadyCurve(eqx.Module):
 
 
 @eqx.filter_jit
+def _jacobians(system: System, grid: Float[Array, " points"]) -> Float[Array, "points N N"]:
+    return jax.vmap(lambda V: system.jacobian(system.network.init(V[None])))(grid)
+
+
 def steady_curve(system: System, grid: Float[Array, " points"]) -> SteadyCurve:
     """The equilibria at every V of a grid. The current of `system` plays no part."""
-    current, slope = _holding_on(system, grid)
-    eigenvalues = jax.vmap(lambda V: system.eigenvalues(system.network.init(V[None])))(grid)
-    return SteadyCurve(grid, current, slope, eigenvalues)
+    # One after the other: in one program two calls of LAPACK, of which Markov channels make several, have
+    # waited for each other's threads for ever on two cores (JAX 0.10.2).
+    current, slope = jax.block_until_ready(_holding_on(system, grid))
+    jacobians = jax.block_until_ready(_jacobians(system, grid))
+    return SteadyCurve(grid, current, slope, eigenvalues_of(jacobians))
 
 
 def crossings(

@@ -72,8 +72,14 @@ class System(eqx.Module):
 
     def eigenvalues(self, y: State) -> Complex[Array, " N"]:
         """Eigenvalues of the Jacobian, per ms, the one with the greatest real part first."""
-        values = jnp.linalg.eigvals(self.jacobian(y))
-        return values[jnp.argsort(-values.real)]
+        return eigenvalues_of(self.jacobian(y))
+
+
+@jax.jit
+def eigenvalues_of(matrix: Float[Array, "... N N"]) -> Complex[Array, "... N"]:
+    """Of a matrix or several, the one with the greatest real part first."""
+    values = jnp.linalg.eigvals(matrix)
+    return jnp.take_along_axis(values, jnp.argsort(-values.real, axis=-1), axis=-1)
 
 
 def prepare(network: Any, stimulus: Any) -> System:

@@ -69,6 +69,8 @@ def load(
     """
     path, types = as_path("path", path), {} if types is None else types
     _check_options(path, radius, root, join, soma, types)
+    if not path.is_file():
+        raise FileNotFoundError(f"`path` does not exist or is not a file: {path}")
     points = _read(path)
     sections = to_sections(points, radius, root, join, soma, types)
     if doubts := points.notes.doubts:

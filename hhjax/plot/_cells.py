@@ -1,16 +1,20 @@
 """Cells: their shape, and V along it."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection, QuadMesh
+from matplotlib.lines import Line2D
 
-from .._draw import COLOURS, dress
+from .._base.arguments import check_kind
+from .._draw import beside, COLOURS, dress, line, new_axes
 from .._model.cell import Cell
 from .._run.solution import Solution
 from ..cells import Morphology
+from ._traces import check_solution
 
 
 def morphology(
@@ -19,6 +23,7 @@ def morphology(
     *,
     label: str = "V (mV)",
     colorbar: bool = True,
+    legend: bool = True,
     ax: Axes | None = None,
     **style: Any,
 ) -> LineCollection:
@@ -27,14 +32,15 @@ def morphology(
     A cell without places is drawn as a tree, with the way from the root to the right.
 
     **Arguments:** `values`: a number for each compartment, shown by colour, such as a row of `run.V`; by
-    default regions have colours; `label`: what the values are; `style`: passed on to `LineCollection`.
+    default regions have colours; `label`: what the values are; `legend`: whether to name the regions;
+    `style`: passed on to `LineCollection`.
 
     **Returns:** the lines, one for each compartment.
 
     **Raises:** `ValueError` for values that are not one for each compartment.
     """
     shape = cell.morphology if isinstance(cell, Cell) else cell
-    rows = None if all(x.points is not None for x in shape.sections.values()) else _rows(shape)
+    rows = _rows(shape)
     ends = _ends(shape, rows)
     if ax is None:
         _, ax = plt.subplots(figsize=(5, 4.5), layout="constrained")
@@ -58,10 +64,10 @@ def morphology(
         lines.set_array(values)
         if colorbar:
             ax.figure.colorbar(lines, ax=ax, label=label, shrink=0.8)
-    else:
+    elif legend:
         for region, colour in colours.items():
             ax.plot([], [], color=colour, linewidth=3, label=region)
-        ax.legend(frameon=False, loc="upper left", bbox_to_anchor=(1.0, 1.0))
+        beside(ax)
     ax.autoscale()
     if rows is None:
         dress(ax, "x (µm)", "y (µm)").set_aspect("equal")
@@ -81,9 +87,7 @@ def along(
     """
     shape = cell.morphology
     way = shape.way(to)
-    V = np.asarray(run.V)
-    if V.ndim != 2 or V.shape[1] != shape.n:
-        raise ValueError(f"`run` must have V of shape (times, {shape.n}), got {V.shape}.")
+    V = _check_V(run, shape)
     if ax is None:
         _, ax = plt.subplots(figsize=(7, 3), layout="constrained")
     of = shape.compartments
@@ -93,6 +97,49 @@ def along(
     if colorbar:
         ax.figure.colorbar(image, ax=ax, label="V (mV)")
     return image
+
+
+def places(
+    run: Solution,
+    cell: Cell,
+    places: Sequence[str | int],
+    *,
+    axes: Sequence[Axes] | None = None,
+    **style: Any,
+) -> list[Line2D]:
+    """V (mV) at places of a cell against time (ms), and beside it the cell with these places.
+
+    **Arguments:** `run`: of that cell alone, with V saved at every time; `places`: see
+    [`hh.cells.Morphology`][]; `axes`: two, for V and the cell; `style`: of the traces, passed on to
+    `Axes.plot`.
+
+    **Returns:** the traces, one for each place.
+    """
+    shape = check_kind("cell", cell, Cell, "an hh.Cell").morphology
+    names = [places] if isinstance(places, str | int) else list(places)
+    at = [shape.index(place) for place in names]
+    V = _check_V(run, shape)
+    if axes is None:
+        _, axes = plt.subplots(1, 2, figsize=(9, 3.2), layout="constrained", width_ratios=[2, 1])
+    if len(axes) != 2:
+        raise ValueError(f"`axes` must be two, for V and the cell, got {len(axes)}.")
+    left, right = new_axes(axes[0], "Time (ms)", "Membrane potential (mV)"), axes[1]
+    morphology(shape, legend=False, colors="0.75", ax=right)
+    middles = _ends(shape, _rows(shape)).mean(axis=1)
+    lines = []
+    for name, i in zip(names, at):
+        lines += line(left, run.ts, V[:, i], **({"linewidth": 1.2, "label": str(name)} | style))
+        colour = lines[-1].get_color()
+        right.plot(*middles[i], "o", color=colour, markersize=7, markeredgecolor="w", label=str(name))
+    beside(right)
+    return lines
+
+
+def _check_V(run: Solution, shape: Morphology) -> np.ndarray:
+    V = np.asarray(check_solution(run, "run").V)
+    if V.ndim != 2 or V.shape[1] != shape.n:
+        raise ValueError(f"`run` must have V of shape (times, {shape.n}), got {V.shape}.")
+    return V
 
 
 def _ends(shape: Morphology, rows: dict[str, float] | None) -> np.ndarray:
@@ -110,8 +157,13 @@ def _ends(shape: Morphology, rows: dict[str, float] | None) -> np.ndarray:
     return np.concatenate(found)
 
 
-def _rows(shape: Morphology) -> dict[str, float]:
-    """The height at which each section is drawn: a tip has a row, others are between what they carry."""
+def _rows(shape: Morphology) -> dict[str, float] | None:
+    """The height at which each section is drawn: a tip has a row, others are between what they carry.
+
+    `None` for a shape with places of its own.
+    """
+    if all(x.points is not None for x in shape.sections.values()):
+        return None
     children: dict[str, list[str]] = {}
     order = shape.from_root
     for name in order:

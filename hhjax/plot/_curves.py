@@ -7,10 +7,13 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.collections import QuadMesh
+from matplotlib.colors import ListedColormap
 from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
 
 from .._base.arguments import as_host, check_kind
-from .._draw import beside, COLOURS, dress, look, new_axes
+from .._base.parameters import shown
+from .._draw import beside, COLOURS, dress, line, new_axes
 from .._run.sweep import Sweep
 from ..analysis._branches import Branches
 from ..analysis._continuation import OrbitBranch
@@ -23,25 +26,40 @@ _MARKERS = "osD^vP*XhdpH8<>"
 def fi_curve(
     currents: Any, rates: Any, *, label: str | None = None, ax: Axes | None = None, **style: Any
 ) -> list[Line2D]:
-    """Firing rate (Hz) against injected current (µA/cm²)."""
+    """Firing rate (Hz) against injected current (µA/cm²), with a gap between silence and firing.
+
+    **Returns:** the line, in a list; NaN is where the gap is.
+    """
     currents = as_host("currents", currents, "µA/cm²", axes="(steps,)")
     rates = as_host("rates", rates, "Hz", shapes=[currents.shape], missing=True)
     ax = new_axes(ax, "Injected current (µA/cm²)", "Firing rate (Hz)")
-    look = {"color": COLOURS[0], "marker": "o", "markersize": 3, "linewidth": 1.2, "label": label}
-    lines = ax.plot(currents, rates, **(look | style))
+    look = {"marker": "o", "markersize": 3, "linewidth": 1.2, "label": label}
+    gaps = np.flatnonzero(np.diff(rates > 0)) + 1
+    lines = line(ax, np.insert(currents, gaps, np.nan), np.insert(rates, gaps, np.nan), **(look | style))
     if label:
-        ax.legend(frameon=False)
+        beside(ax)
     return lines
 
 
 def sweep(
-    result: Sweep, values: Any, *, label: str = "Spikes (no unit)", ax: Axes | None = None, **style: Any
+    result: Sweep,
+    values: Any,
+    *,
+    label: str = "Spikes (no unit)",
+    categories: Sequence[str] | None = None,
+    ax: Axes | None = None,
+    **style: Any,
 ) -> list[Line2D] | QuadMesh:
     """A quantity of a sweep of one neuron against its one axis, or as colours over its two.
 
+    ```python
+    plot.sweep(result, np.where(rates > 0, "fires", "silent"), label="Regime", categories=["silent", "fires"])
+    ```
+
     **Arguments:** `values`: shape of the axes, with or without a last axis of one neuron, such
-    as `result.reduced`; `label`: what they are, with their unit; `style`: passed on to
-    `Axes.plot` or `Axes.pcolormesh`.
+    as `result.reduced`, or names of categories; `label`: what they are, with their unit; `categories`:
+    the names in their order, by default that of the alphabet; `style`: passed on to `Axes.plot` or
+    `Axes.pcolormesh`.
 
     **Returns:** a line in a list, or the mesh of colours.
 
@@ -54,22 +72,48 @@ def sweep(
     if not 1 <= len(axes) <= 2 or not plain:
         raise ValueError(f"`result` must have one or two axes of numbers, got {', '.join(axes)}.")
     shape = tuple(x.size for x in axes.values())
-    values = as_host("values", values, missing=True, finite=False)
+    values, categories = _numbered(values, categories)
     values = values[..., 0] if values.shape == (*shape, 1) else values
     if values.shape != shape:
         raise ValueError(f"`values` must have shape {shape} or {(*shape, 1)}, got {values.shape}.")
     names = [result.axis_label(name) for name in axes]
     if len(axes) == 1:
         ax = new_axes(ax, names[0], label)
-        options = {"color": COLOURS[0], "marker": "o", "markersize": 3, "linewidth": 1.2} | style
-        return ax.plot(*axes.values(), values, **options)
+        options = {"marker": "o", "markersize": 3, "linewidth": 0.0 if categories else 1.2} | style
+        if categories:
+            ax.set_yticks(range(len(categories)), categories)
+            ax.set_ylim(-0.5, len(categories) - 0.5)
+        return line(ax, *axes.values(), values, **options)
     if ax is None:
         _, ax = plt.subplots(figsize=(6, 4), layout="constrained")
     dress(ax, *names)
     first, second = axes.values()
-    mesh = ax.pcolormesh(first, second, values.T, **({"cmap": "viridis", "shading": "nearest"} | style))
-    ax.figure.colorbar(mesh, ax=ax, label=label)
+    look: dict[str, Any] = {"cmap": "viridis", "shading": "nearest"}
+    if categories:
+        colours = (COLOURS * len(categories))[: len(categories)]
+        look |= {"cmap": ListedColormap(colours), "vmin": -0.5, "vmax": len(categories) - 0.5}
+    mesh = ax.pcolormesh(first, second, values.T, **(look | style))
+    if categories:
+        shades = [mesh.cmap(mesh.norm(k)) for k in range(len(categories))]
+        patches = [Patch(color=shade, label=name) for shade, name in zip(shades, categories)]
+        beside(ax, handles=patches, title=label, alignment="left")
+    else:
+        ax.figure.colorbar(mesh, ax=ax, label=label)
     return mesh
+
+
+def _numbered(values: Any, categories: Sequence[str] | None) -> tuple[np.ndarray, list[str]]:
+    """Numbers, and the names of what is counted from 0 if these are categories."""
+    names = np.asarray(values)
+    if not (names.size and all(isinstance(x, str) for x in names.ravel())):
+        if categories is not None:
+            raise ValueError(f"`values` must be names where there are `categories`, got {shown(values)}.")
+        return as_host("values", values, missing=True, finite=False), []
+    known = sorted(set(names.ravel().tolist())) if categories is None else list(categories)
+    if strangers := set(names.ravel().tolist()) - set(known):
+        raise ValueError(f"`values` must be among the categories {known}, got {sorted(map(str, strangers))}.")
+    order = {name: float(k) for k, name in enumerate(known)}
+    return np.vectorize(order.__getitem__, otypes=[float])(names), known
 
 
 def work_precision(
@@ -100,9 +144,9 @@ def work_precision(
     dress(ax, cost, error)
     lines = []
     for k, (name, points) in enumerate(rows.items()):
-        options = look(k) | {"marker": _MARKERS[k % len(_MARKERS)], "markersize": 5, "linewidth": 1.2}
+        options = {"marker": _MARKERS[k % len(_MARKERS)], "markersize": 5, "linewidth": 1.2, "label": name}
         at = np.array(sorted(points)).reshape(-1, 2).T
-        lines += ax.plot(*at, **(options | {"label": name} | style))
+        lines += line(ax, *at, **(options | style))
     ax.set(xscale="log", yscale="log")
     ax.grid(which="major", color="0.92")
     ax.set_axisbelow(True)
@@ -160,7 +204,7 @@ def bifurcation(
             label = {"fold": "fold", "hopf": "Hopf point"}[name]
             lines += ax.plot(current, V, marker=marker, color=colour, label=label, **dots)
     if legend:
-        ax.legend(frameon=False, fontsize="small", loc="center left", bbox_to_anchor=(1.0, 0.5))
+        beside(ax, fontsize="small")
     return lines
 
 
@@ -173,8 +217,8 @@ def prc(response: PhaseResponse, *, neuron: int = 0, ax: Axes | None = None, **s
     check_kind("response", response, PhaseResponse, "an hh.analysis.PhaseResponse")
     ax = new_axes(ax, "Time of the kick after the peak (ms)", "Advance (ms/mV)")
     ax.axhline(0.0, color="0.7", linewidth=0.8)
-    look = {"color": COLOURS[0], "linewidth": 1.5} | style
-    lines = ax.plot(np.asarray(response.ts), np.asarray(response.V)[:, neuron], **look)
+    look = {"linewidth": 1.5} | style
+    lines = line(ax, response.ts, np.asarray(response.V)[:, neuron], **look)
     ax.set_xlim(0.0, float(response.period))
     return lines
 
@@ -194,8 +238,8 @@ def impedance(
     upper = new_axes(upper, "", "Impedance (kΩ·cm²)")
     lower = new_axes(lower, "Frequency (Hz)", "Phase (degrees)")
     f, Z = np.asarray(response.frequencies), np.asarray(response.input)[:, neuron]
-    look = {"color": COLOURS[0], "linewidth": 1.5} | style
-    lines = upper.plot(f, np.abs(Z), **look) + lower.plot(f, np.degrees(np.unwrap(np.angle(Z))), **look)
+    look = {"linewidth": 1.5} | style
+    lines = line(upper, f, np.abs(Z), **look) + line(lower, f, np.degrees(np.unwrap(np.angle(Z))), **look)
     peak = float(response.resonance[neuron])
     inside = f[0] < peak < f[-1]
     for ax in (upper, lower):

@@ -12,7 +12,7 @@ from matplotlib.image import AxesImage
 from matplotlib.lines import Line2D
 
 from .._base.arguments import as_host, as_number
-from .._draw import beside, COLOURS, dress, new_axes, new_pair
+from .._draw import beside, dress, line, new_axes, new_pair
 from .._run.solution import Solution
 from ..connect import Sparse
 from ._traces import check_solution
@@ -48,12 +48,11 @@ def _raster(
 ) -> list[Line2D]:
     size = float(np.clip(200 / len(times), 2, 12))
     lines = []
-    for k, (name, part) in enumerate((populations or {"": slice(0, len(times))}).items()):
+    for name, part in (populations or {"": slice(0, len(times))}).items():
         members = np.arange(len(times))[part]
         neurons = np.repeat(members, [len(times[i]) for i in members])
-        look = {"color": COLOURS[k % len(COLOURS)], "linestyle": "", "marker": "|", "markersize": size}
-        look |= {"label": name or None} | style
-        lines += ax.plot(np.concatenate([times[i] for i in members]), neurons, **look)
+        look = {"linestyle": "", "marker": "|", "markersize": size, "label": name or None} | style
+        lines += line(ax, np.concatenate([times[i] for i in members]), neurons, **look)
     ax.set_xlim(float(solution.ts[0]), float(solution.ts[-1]))
     ax.set_ylim(-0.7, len(times) - 0.3)
     ax.yaxis.get_major_locator().set_params(integer=True)
@@ -84,13 +83,13 @@ def raster_and_rate(
     lines = _raster(above, solution, times, populations, style)
     # The last bin may be shorter, and is then divided by its own width.
     edges = np.append(np.arange(ts[0], ts[-1] - 1e-9 * bin, bin), ts[-1])
-    for k, part in enumerate((populations or {"": slice(0, len(times))}).values()):
+    for spikes, part in zip(list(lines), (populations or {"": slice(0, len(times))}).values()):
         members = times[part]
         # Up to each edge, so that a spike on one belongs to the bin before it.
         counts = np.diff(np.searchsorted(np.sort(np.concatenate(members)), edges, side="right"))
         rates = 1000 * counts / (np.diff(edges) * len(members))
-        look = {"color": COLOURS[k % len(COLOURS)], "linewidth": 1.2, "drawstyle": "steps-post"}
-        lines += below.plot(edges, np.append(rates, rates[-1]), **look)
+        look = {"color": spikes.get_color(), "linewidth": 1.2, "drawstyle": "steps-post"}
+        lines += line(below, edges, np.append(rates, rates[-1]), **look)
     below.set_xlim(ts[0], ts[-1])
     below.set_ylim(bottom=0.0)
     if populations:

@@ -11,7 +11,7 @@ from matplotlib.container import BarContainer
 from matplotlib.lines import Line2D
 
 from .._base.arguments import check_kind
-from .._draw import COLOURS, new_axes
+from .._draw import beside, COLOURS, line, new_axes
 from .._model.neuron import Neuron
 from ..analysis._current_clamp import CurrentClamp
 from ..analysis._gating import gate_kinetics, GatingCurve
@@ -41,8 +41,7 @@ def _family(
             lines += ax.plot(np.asarray(ts), row, **look)
     if len(levels) > 1:
         handles = lines[: len(levels)][::-1]
-        options = dict(frameon=False, fontsize="small", loc="upper left", bbox_to_anchor=(1, 1))
-        top.legend(handles=handles, title=title, **options)
+        beside(top, handles=handles, title=title, fontsize="small")
     return lines
 
 
@@ -97,13 +96,11 @@ def iv_curve(
     ax = new_axes(ax, "Test potential (mV)", "Ionic current (µA/cm²)")
     ax.axhline(0.0, color="0.8", linewidth=0.8, zorder=0)
     lines = []
-    for colour, marker, name, values in zip(
-        COLOURS, "os", ("peak", "steady"), (curve.peak, curve.steady), strict=False
-    ):
-        look = {"color": colour, "marker": marker, "markersize": 4, "linewidth": 1.2}
+    for marker, name, values in zip("os", ("peak", "steady"), (curve.peak, curve.steady)):
+        look = {"marker": marker, "markersize": 4, "linewidth": 1.2}
         look["label"] = name if label is None else f"{label}, {name}"
-        lines += ax.plot(np.asarray(curve.V), np.asarray(values), **(look | style))
-    ax.legend(frameon=False)
+        lines += line(ax, curve.V, values, **(look | style))
+    beside(ax)
     return lines
 
 
@@ -136,20 +133,17 @@ def activation(
     axes[0].set_ylim(-0.03, 1.03)
     lines = []
     if measured:
-        for k, (name, curve) in enumerate(neuron.items()):
-            look = {"color": COLOURS[k % len(COLOURS)], "marker": "o", "markersize": 4, "linewidth": 1.2}
-            lines += axes[0].plot(
-                np.asarray(curve.V), np.asarray(curve.relative), **(look | {"label": name} | style)
-            )
+        for name, curve in neuron.items():
+            look = {"marker": "o", "markersize": 4, "linewidth": 1.2, "label": name}
+            lines += line(axes[0], curve.V, curve.relative, **(look | style))
     else:
         curves = gate_kinetics(neuron, V, channel)
         new_axes(axes[1], "Membrane potential (mV)", "Time constant (ms)")
         for ax, part in zip(axes, ("inf", "tau")):
-            for k, (gate, curve) in enumerate(curves.items()):
-                look = {"color": COLOURS[k % len(COLOURS)], "linewidth": 1.5, "label": gate} | style
-                lines += ax.plot(V, np.asarray(getattr(curve, part)), **look)
+            for gate, curve in curves.items():
+                lines += line(ax, V, getattr(curve, part), **({"linewidth": 1.5, "label": gate} | style))
         axes[1].set_ylim(bottom=0.0)
-    axes[0].legend(frameon=False, fontsize="small", ncols=2, loc="lower center", bbox_to_anchor=(0.5, 1.0))
+    beside(axes[0], fontsize="small", ncols=2, loc="lower center", bbox_to_anchor=(0.5, 1.0))
     return lines
 
 

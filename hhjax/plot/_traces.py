@@ -12,7 +12,7 @@ from matplotlib.lines import Line2D
 from .._base.arguments import as_whole, check_kind
 from .._base.host import known_are
 from .._base.parameters import check_size, run_dtype
-from .._draw import beside, COLOURS, look, new_axes, new_pair
+from .._draw import beside, COLOURS, line, new_axes, new_pair
 from .._model.neuron import State
 from .._run.currents import Currents
 from .._run.solution import Solution
@@ -54,11 +54,10 @@ def _lines(
     ax: Axes, ts: Any, x: Any, columns: Sequence[int], labels: Sequence, legend: bool, style: dict
 ) -> list[Line2D]:
     lines = []
-    for k, (i, label) in enumerate(zip(columns, labels, strict=True)):
-        options = look(k) | {"linewidth": 1.2, "label": label} | style
-        lines += ax.plot(np.asarray(ts), x[:, i], **options)
+    for i, label in zip(columns, labels, strict=True):
+        lines += line(ax, ts, x[:, i], **({"linewidth": 1.2, "label": label} | style))
     if legend and any(labels):
-        ax.legend(frameon=False, loc="upper right")
+        beside(ax)
     return lines
 
 
@@ -108,9 +107,13 @@ def response(
     if legend and any(labels):
         beside(above)
     same = current.shape[1] == 1
-    style = ({"color": "0.3"} if same else {}) | steps | {k: x for k, x in style.items() if k != "label"}
-    columns = [0] if same else neurons
-    return lines + _lines(below, when, current, columns, [None] * len(columns), False, style)
+    style = {"linewidth": 1.2} | steps | {k: x for k, x in style.items() if k != "label"}
+    if same:
+        return lines + line(below, when, current[:, 0], **({"color": "0.3"} | style))
+    for i, above_it in zip(neurons, list(lines)):
+        as_above = {"color": above_it.get_color(), "linestyle": above_it.get_linestyle()}
+        lines += line(below, when, current[:, i], **(as_above | style))
+    return lines
 
 
 def _current(run: Solution, stimulus: Any) -> tuple[np.ndarray, np.ndarray]:
@@ -154,8 +157,8 @@ def gates(
     lines = []
     for channel, states in found.items():
         for gate, x in states.items():
-            options = look(len(lines)) | {"linewidth": 1.2, "label": f"{channel}.{gate}"} | style
-            lines += ax.plot(np.asarray(solution.ts), np.asarray(x)[:, neuron], **options)
+            options = {"linewidth": 1.2, "label": f"{channel}.{gate}"} | style
+            lines += line(ax, solution.ts, np.asarray(x)[:, neuron], **options)
     ax.set_ylim(-0.03, 1.03) if all(_within(line) for line in lines) else None
     beside(ax)
     return lines
@@ -193,9 +196,8 @@ def currents(
             raise ValueError(f"`names` has {name!r}, which is no current.{known_are(str(name), found)}")
     ax = new_axes(ax, "Time (ms)", "Current (µA/cm²)")
     lines = []
-    for k, name in enumerate(names):
-        options = look(k) | {"linewidth": 1.2, "label": name} | style
-        lines += ax.plot(np.asarray(run.ts), found[name], **options)
+    for name in names:
+        lines += line(ax, run.ts, found[name], **({"linewidth": 1.2, "label": name} | style))
     beside(ax)
     return lines
 
@@ -227,8 +229,8 @@ def _check_neuron(neuron: Any, of_all: Any) -> None:
     check_size("neuron", neuron, -n, n - 1)
 
 
-def check_solution(solution: Any) -> Solution:
-    return check_kind("solution", solution, Solution, "an hh.Solution")
+def check_solution(solution: Any, name: str = "solution") -> Solution:
+    return check_kind(name, solution, Solution, "an hh.Solution")
 
 
 def saved_gates(solution: Solution, population: str | None = None) -> dict[str, dict[str, Any]]:

@@ -7,6 +7,7 @@ from typing import Any
 
 from .._base.arguments import as_path, check_choice
 from . import _abf, _csv, _nwb
+from ._features import FeatureTable as FeatureTable
 from ._recording import Recording as Recording
 from ._voltage_clamp import VoltageClampRecording as VoltageClampRecording
 

@@ -11,6 +11,7 @@ from .._base.arguments import as_host, as_number, check_kind
 from .._base.parameters import check_flag, check_size, Checked, shown, warn_of_SI
 from .._base.tables import facts, is_known, Printed, span, Table
 from .._base.windows import takes_samples
+from ._features import features_of, FeatureTable
 
 
 def read_only(name: str, x: Any, unit: str) -> np.ndarray:
@@ -158,6 +159,23 @@ class Recording(Printed, Checked):
         if self.V.ndim != 2 or self.current.ndim != 2:
             raise ValueError("`as_neurons` takes sweeps of one neuron; this recording has several already.")
         return self._with(self.ts, self.current.T[None], self.V.T[None])
+
+    def features(
+        self, *, start: float | None = None, stop: float | None = None, threshold: float = 0.0
+    ) -> FeatureTable:
+        """Features of the response to a step of the current, by sweep, which `print` shows as a table.
+
+        Spike count, rate, latency, height, half-width, threshold, depth and time of the
+        afterhyperpolarisation, adaptation; rest, sag, input resistance, time constant: see
+        [`hh.features.extract`][].
+
+        **Arguments:** `start`, `stop`: the step, ms, by default the one in which the currents of the sweeps
+        differ most, or, if they do not, that is farthest from how they begin; without steps all of a sweep;
+        `threshold`: of a spike, mV.
+
+        **Returns:** an [`hh.recordings.FeatureTable`][].
+        """
+        return features_of(self, start, stop, threshold)
 
     def every(self, k: int) -> "Recording":
         """Every k-th sample of V, with a mean of the current that carries the same charge.

@@ -179,13 +179,21 @@ class _DiffraxStepper(AbstractStepper):
         diffrax's default root finder has no tolerances of its own and fails at the first
         slow convergence, for an adaptive controller to try a smaller step.
         """
-        finder = getattr(self.solver, "root_finder", None)
+        solver = _with_both_modes(self.solver)
+        finder = getattr(solver, "root_finder", None)
         if finder is None or eqx.is_array_like(finder.rtol):
-            return self.solver
+            return solver
         # Of slopes: dV/dt is a difference of currents, in float32 good to some 1e-4 mV/ms.
         tolerance = 1e-3 if dtype == jnp.float32 else 1e-9
         newton = optimistix.Newton(rtol=tolerance, atol=tolerance, norm=optimistix.max_norm)
-        return eqx.tree_at(lambda s: s.root_finder, self.solver, newton)
+        return eqx.tree_at(lambda s: s.root_finder, solver, newton)
+
+
+def _with_both_modes(solver: diffrax.AbstractSolver) -> diffrax.AbstractSolver:
+    """The solver with a loop over its stages that has a forward mode too; diffrax's default has none."""
+    if getattr(solver, "scan_kind", "bounded") is not None:
+        return solver
+    return eqx.tree_at(lambda s: s.scan_kind, solver, "bounded", is_leaf=lambda x: x is None)
 
 
 class _DiffraxSDEStepper(AbstractMaruyama):
@@ -208,8 +216,9 @@ class _DiffraxSDEStepper(AbstractMaruyama):
         drift = diffrax.ODETerm(lambda s, y, args: vector_field(t + s, y, args))
         noise = diffrax.ControlTerm(diffusion, lambda start, end: dW)
         terms, start, args = diffrax.MultiTerm(drift, noise), jnp.zeros_like(dt), (network, stimulus)
-        state = self.solver.init(terms, start, dt, y, args)
-        y, *_ = self.solver.step(terms, start, dt, y, args, state, made_jump=True)
+        solver = _with_both_modes(self.solver)
+        state = solver.init(terms, start, dt, y, args)
+        y, *_ = solver.step(terms, start, dt, y, args, state, made_jump=True)
         return y
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from jax.typing import ArrayLike
 from jaxtyping import Array
 
+from .._base.arguments import check_kind
 from .._base.parameters import (
     check_flag,
     Checked,
@@ -18,7 +19,7 @@ from .._base.parameters import (
     Parameter,
     warn_of_SI,
 )
-from ._base import _Line, as_stimulus, Scaled, Stimulus
+from ._base import _Line, as_stimulus, PointCurrent, Scaled, Stimulus
 
 
 def _between(x: Any, low: Any, high: Any) -> Array:
@@ -183,15 +184,15 @@ _MS_PER_MOHM_PF = 1e-3  # 1 MΩ·pF = 1 µs
 class Electrode(Checked):
     r"""What is between an amplifier and a cell: how a current reaches it, and how its V is read.
 
-    The cell gets the density 100·current/area + offset. V is read as V + bridge·current + junction, by
-    way of a low-pass filter with the time constant series·capacitance, if both are given. All fields
-    that are not `None` can be free in [`hh.fit`][]: `"electrode.bridge"`.
+    The cell gets the density 100·current/area + offset, or the current itself at a place. V is read as
+    V + bridge·current + junction, by way of a low-pass filter with the time constant series·capacitance, if
+    both are given. All numbers that are given can be free in [`hh.fit`][]: `"electrode.bridge"`.
 
     **Fields:**
 
     - `area`: membrane area, µm², for currents in pA; `None` for currents that are
         densities (µA/cm²) already.
-    - `offset`: a constant current that the record does not show, µA/cm².
+    - `offset`: a constant current that the record does not show, µA/cm², everywhere.
     - `bridge`: resistance between the amplifier and the cell that the amplifier does not balance, MΩ:
         all of the series resistance without a bridge balance, negative where it is balanced too far.
         Needs currents in pA.
@@ -203,6 +204,8 @@ class Electrode(Checked):
         is too high: V = reading − junction (P. H. Barry and J. W. Lynch, J. Membr. Biol. 121 (1991)
         101-117). About 10 to 16 mV for gluconate in the pipette, 0 where the recording is
         corrected already.
+    - `at`: the place on an [`hh.Cell`][] where the current (pA) enters and V is recorded, see
+        [`hh.cells.Morphology`][]. The cell has its own areas: leave out `area`.
     """
 
     area: OptionalParameter = param(None, unit="µm²", positive=True)
@@ -211,12 +214,17 @@ class Electrode(Checked):
     series: OptionalParameter = param(None, unit="MΩ", positive=True)
     capacitance: OptionalParameter = param(None, unit="pF", positive=True)
     junction: OptionalParameter = param(None, unit="mV")
+    at: str | int | None = eqx.field(default=None, static=True)
 
     beside_a_model: ClassVar[str] = "electrode"
     """What names of parameters call it in a pair with a model."""
 
     def _check_made(self) -> None:
-        if self.bridge is not None and self.area is None:
+        if self.at is not None:
+            check_kind("at", self.at, (str, int), "a place such as 'dend(0.5)', or a compartment's number")
+            if self.area is not None:
+                raise ValueError("`area` must be left out with `at`, for the cell has its own: got both.")
+        elif self.bridge is not None and self.area is None:
             raise ValueError(
                 "`bridge` needs a current in pA: give the `area` of the membrane (µm²) too, got area=None."
             )
@@ -226,7 +234,9 @@ class Electrode(Checked):
             )
 
     def stimulus(self, current: Stimulus) -> Stimulus:
-        """The recorded `current` (pA, or µA/cm² without an area) as a stimulus in µA/cm²."""
+        """The recorded `current` (pA, or µA/cm² without area and place) as a stimulus."""
+        if self.at is not None:
+            return PointCurrent(Scaled(current, 1e-3), self.at) + self.offset
         return (current if self.area is None else Scaled(current, _PA_PER_UM2 / self.area)) + self.offset
 
     @property

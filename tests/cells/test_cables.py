@@ -64,7 +64,7 @@ def test_rest_of_a_mixed_cell():
 def test_velocity():
     cell = hh.Cable(hh.squid_axon(celsius=18.5), 30_000, 476, resistivity=35.4, n=301)
     pulse = hh.PointCurrent(hh.Step(20_000.0, 0.0, 0.5), at=0)
-    run = hh.simulate(cell, t1=1.6, dt=0.005, stimulus=pulse)
+    run = hh.simulate(cell, t1=1.6, dt=0.0025, stimulus=pulse, solver="strang")  # as in test_cells.py
     velocity = hh.analysis.conduction_velocity(run, cell, "cable(0.25)", "cable(0.75)")
     assert velocity == pytest.approx(18.70, rel=2e-3)
     back = hh.analysis.conduction_velocity(run, cell, "cable(0.75)", "cable(0.25)")

@@ -47,3 +47,21 @@ def test_V_along_a_way():
     np.testing.assert_allclose(image.get_array(), run.V[:, way].T)
     rows = image.get_coordinates()[:, 0, 1]
     assert (np.diff(rows) > 0).all()
+
+
+def test_traces_at_places_and_where_these_are():
+    cell = tree_step(3)
+    run = hh.simulate(cell, t1=1.0, dt=0.1)
+    lines = plot.places(run, cell, ["soma", "d3(1)", 4])
+    for line, place in zip(lines, ("soma", "d3(1)", 4), strict=True):
+        np.testing.assert_array_equal(line.get_ydata(), run.V[:, cell.index(place)])
+    right = lines[0].figure.axes[1]
+    dots = [line for line in right.get_lines() if line.get_marker() == "o"]
+    assert [dot.get_color() for dot in dots] == [line.get_color() for line in lines]
+    of = cell.morphology.compartments
+    assert dots[1].get_xdata() == pytest.approx(of.distance[cell.index("d3(1)")])
+    assert [text.get_text() for text in right.get_legend().get_texts()] == ["soma", "d3(1)", "4"]
+    with pytest.raises(ValueError, match="`place` must be on a section, got 'd4'"):
+        plot.places(run, cell, ["d4"])
+    with pytest.raises(ValueError, match=r"`run` must have V of shape \(times, 18\), got \(11, 1\)"):
+        plot.places(hh.simulate(hh.squid_axon(), t1=1.0, dt=0.1), cell, ["soma"])

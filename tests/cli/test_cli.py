@@ -1,7 +1,9 @@
 import csv
 import dataclasses
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import diffrax
 import equinox as eqx
@@ -46,20 +48,95 @@ def test_network_and_fi(tmp_path, capsys):
     assert float(found[0]) < 1.0 and float(found[1]) == pytest.approx(126.4, abs=0.3)
 
 
-def test_without_a_command_the_demonstrations_run(monkeypatch, tmp_path):
+@pytest.fixture
+def ran(monkeypatch):
+    """Commands note their names and options, and do nothing else."""
     ran = []
     for name, command in _cli.COMMANDS.items():
         noted = dataclasses.replace(command, run=lambda name=name, **options: ran.append((name, options)))
         monkeypatch.setitem(_cli.COMMANDS, name, noted)
-    main(["--out", str(tmp_path)])
+    return ran
+
+
+def test_the_demonstrations_and_where_they_write(ran, tmp_path):
+    main(["demo", "--out", str(tmp_path)])
+    assert [name for name, _ in ran] == ["compare", "network", "fi"]
     assert all(options["out"] == tmp_path for _, options in ran)
+    shared = {"t1": 100.0, "current": 10.0, "threshold": 0.0, "out": tmp_path}
+    assert ran[0][1] == {"dt": [0.1, 0.01]} | shared
     main(["--out", "before", "fi", "--out", "after"])
     main(["fi"])
     assert [str(options["out"]) for _, options in ran[3:]] == ["after", "hhjax_figures"]
-    del ran[3:]
-    assert [name for name, _ in ran] == ["compare", "network", "fi"]
-    shared = {"t1": 100.0, "current": 10.0, "threshold": 0.0, "out": tmp_path}
-    assert ran[0][1] == {"dt": [0.1, 0.01]} | shared
+
+
+def test_without_a_command_there_is_help_and_little_is_loaded(ran, capsys):
+    main([])
+    shown = capsys.readouterr().out
+    assert not ran and all(name in shown for name in ("demo", *_cli.COMMANDS))
+    code = "import sys, hhjax; before = set(sys.modules); import hhjax.__main__ as it; it.main([]); "
+    code += "print(*{name.partition('.')[0] for name in set(sys.modules) - before}, file=sys.stderr)"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert run.stdout.splitlines()[0] == shown.splitlines()[0]
+    assert set(run.stderr.split()) <= {"hhjax", "locale", "gettext"}
+
+
+def test_analyze_and_version(ran, capsys):
+    main(["analyze", "--current", "3"])
+    main(["analyse", "--current", "3"])
+    assert ran[0] == ran[1] and ran[0][0] == "analyse"
+    with pytest.raises(SystemExit) as stop:
+        main(["--version"])
+    assert stop.value.code == 0 and capsys.readouterr().out == f"hhjax {hh.__version__}\n"
+
+
+def test_the_folder_is_tried_first_and_leaves_no_trace(ran, tmp_path, capsys):
+    file = tmp_path / "file"
+    file.write_text("")
+    for out in (file, file / "in" / "it"):
+        with pytest.raises(SystemExit) as stop:
+            main(["fi", "--out", str(out)])
+        said = capsys.readouterr().err
+        assert stop.value.code == 2 and f"--out must be a folder that can be written, got {out}: " in said
+    assert not ran
+    main(["fi", "--out", str(tmp_path / "new" / "one")])
+    assert len(ran) == 1 and [x.name for x in tmp_path.iterdir()] == ["file"]
+
+
+def test_the_current_has_one_name():
+    _, parsers = _cli.make_parser()
+    options = {name: parser.format_help() for name, parser in parsers.items() if name not in ("demo", "fit")}
+    assert all("--current" in text and "--stimulus" not in text for text in options.values())
+
+
+def test_cell(tmp_path, capsys):
+    """A passive sphere: V = E + R·I·(1 − e^(−t/τ)), R = 1/(g·4πr²) and τ = C/g = 10 ms."""
+    file = tmp_path / "cell.swc"
+    file.write_text("1 1 0 0 0 10 -1\n2 3 10 0 0 1 1\n3 3 12 0 0 0 2\n")
+    plain = ["--active", "--t1", "60", "--dt", "0.05", "--solver", "crank_nicolson"]
+    with pytest.raises(SystemExit):
+        main(["cell", str(file), "--active", "tuft", "--out", str(tmp_path)])
+    assert "unknown region 'tuft'. Known are soma, dend." in capsys.readouterr().err
+    main(["cell", str(file), *plain, "--resistivity", "1e-6", "--out", str(tmp_path)])
+    shown = capsys.readouterr().out
+    assert "Morphology: 2 compartments" in shown and "the soma is a sphere of radius 10 µm" in shown
+    assert "Check this: cell.swc: tips of radius 0 end in a cone: id 3." in shown
+    rows = {line.split()[0]: line.split()[1:] for line in shown.splitlines() if line.split()}
+    area = 400 * np.pi + np.pi * np.hypot(2, 1)  # µm², of the sphere and the cone
+    R = 1 / (0.1e-3 * area * 1e-8) / 1e6
+    E = float(hh.analysis.equilibria(hh.squid_axon())[0].V[0])
+    I = float(f"{10 / R:.2g}")
+    assert f"{I:g} nA into soma from 10 to 60 ms, CrankNicolson, dt = 0.05 ms" in shown
+    for place, away in (("soma", 0.0), ("dend[0](1)", 1.0)):
+        found = [float(x) for x in rows[place][:4]]
+        assert found == pytest.approx([away, R, E, E + R * I * (1 - np.exp(-5))], rel=1e-4)
+        assert rows[place][4:] == ["0", "-"]
+    found = hh.load(tmp_path / "cell.npz")
+    assert found["cell"].n == 2 and found["run"].V.shape == (1201, 2)
+    with open(tmp_path / "cell.csv", encoding="utf-8") as table:
+        head, soma, dend = csv.reader(table)
+    assert head[0] == "section" and head[-1] == "transfer resistance (MΩ)" and dend[0] == "dend[0]"
+    assert float(soma[5]) + float(dend[5]) == pytest.approx(area)
+    assert (tmp_path / "cell.png").stat().st_size > 20_000
 
 
 def write_recording(path, neuron, area=1000.0, sweeps=(40.0, 100.0)):
@@ -122,11 +199,11 @@ def test_fit_starts_from_a_guess(tmp_path, capsys):
 
 def test_sweep(tmp_path, capsys):
     common = ["--t1", "100", "--start", "20", "--dt", "0.05", "--out", str(tmp_path)]
-    main(["sweep", "--over", "stimulus", "0", "20", "3", "--over", "na.g", "100", "120", "2", *common])
+    main(["sweep", "--over", "current", "0", "20", "3", "--over", "na.g", "100", "120", "2", *common])
     shown = capsys.readouterr().out
     with open(tmp_path / "sweep.csv", encoding="utf-8") as table:
         head, *rows = csv.reader(table)
-    assert head == ["stimulus (µA/cm²)", "na.g (mS/cm²)", "spikes", "rate (Hz)"] and len(rows) == 6
+    assert head == ["current (µA/cm²)", "na.g (mS/cm²)", "spikes", "rate (Hz)"] and len(rows) == 6
     found = {(float(I), float(g)): (float(count), float(rate)) for I, g, count, rate in rows}
     assert found[0.0, 120.0] == (0.0, 0.0)
     count, rate = found[20.0, 120.0]
@@ -134,14 +211,14 @@ def test_sweep(tmp_path, capsys):
     assert rate == pytest.approx(86.47, abs=0.5) and count == 7
     assert f"{rate:.1f}" in shown and "na.g (mS/cm²) to the right" in shown
     sweep = hh.load(tmp_path / "sweep.npz")
-    np.testing.assert_array_equal(sweep.axes["stimulus"], [0.0, 10.0, 20.0])
+    np.testing.assert_array_equal(sweep.axes["current"], [0.0, 10.0, 20.0])
     assert (tmp_path / "sweep.png").stat().st_size > 10_000
-    main(["sweep", "--over", "stimulus", "10", "20", "2", "--set", "na.g=120", *common])
+    main(["sweep", "--over", "current", "10", "20", "2", "--set", "na.g=120", *common])
     last = [line.split() for line in capsys.readouterr().out.splitlines() if line.strip().startswith("20 ")]
     assert last == [["20", "7", f"{rate:.3f}"]]
     with pytest.warns(UserWarning, match="V of 1 of 2 runs rises and falls by more than 10 mV below"):
-        main(["sweep", "--over", "stimulus", "2", "63", "2", *common])
-    main(["sweep", "--over", "stimulus", "2", "63", "2", "--threshold", "-20", *common])
+        main(["sweep", "--over", "current", "2", "63", "2", *common])
+    main(["sweep", "--over", "current", "2", "63", "2", "--threshold", "-20", *common])
     last = [line.split() for line in capsys.readouterr().out.splitlines() if line.strip().startswith("63 ")]
     # It fires every 7.9 ms, see tests/run/test_spikes.py.
     assert last[0] == ["63", "1", "0.000"] and last[1][1] == "10"
@@ -218,6 +295,11 @@ def test_analyse_finds_currents_and_says_what_is_not_there(tmp_path, capsys):
         ("sweep --over C 1 2 2 --over C 1 2 2", "--over names C twice"),
         ("sweep --over nag 1 2 2", "sweep: `over` names 'nag', which is no parameter"),
         ("sweep --over C 1 2 2 --start 500", "--start must be from 0 up to t1 = 500 ms, got 500"),
+        ("cell none.swc", "cell: `path` does not exist or is not a file: none.swc"),
+        ("cell x.swc", "cell: x.swc, line 2: it must have id, type, x, y, z, radius, parent, got '2 3 10'"),
+        ("cell x.swc --stop 5", "--start and --stop must be from 0 to t1 = 80 ms, got 10 and 5"),
+        ("cell x.swc --leak 0", "--leak must be positive and finite, got 0"),
+        ("cell x.swc --root 1 --join", "`root` keeps one tree and `join` all: give one of them, got 1"),
         ("sweep --over C -1 2 2", "must be positive, got -1.0 µF/cm²"),
     ],
 )  # fmt: skip
@@ -227,6 +309,7 @@ def test_mistakes_in_fit_sweep_and_analyse(tmp_path, monkeypatch, capsys, argume
         (tmp_path / f"{name}.csv").write_text(
             f"t (ms),I ({unit}),V0 (mV),V1 (mV)\n0,1,-60,-60\n1,1,-60,-60\n"
         )
+    (tmp_path / "x.swc").write_text("1 1 0 0 0 10 -1\n2 3 10\n")
     with pytest.raises(SystemExit) as stop:
         main(arguments.split())
     said = capsys.readouterr().err
@@ -236,7 +319,7 @@ def test_mistakes_in_fit_sweep_and_analyse(tmp_path, monkeypatch, capsys, argume
 
 def test_a_recording_without_its_current_is_no_data_of_a_fit(tmp_path, monkeypatch, capsys):
     unknown = hh.Recording([0.0, 1.0], [0.0, 0.0], [-60.0, -61.0], "pA", "x.abf", current_known=False)
-    monkeypatch.setattr(hh.recordings, "load", lambda file, clamp: unknown)
+    monkeypatch.setattr(hh.recordings, "load", lambda file, **how: unknown)
     with pytest.raises(SystemExit):
         main(["fit", "x.abf", "--model", "squid_axon", "--area", "1000", "--out", str(tmp_path)])
     assert "x.abf does not hold the current that was injected: write a .csv" in capsys.readouterr().err
@@ -246,6 +329,7 @@ def test_a_recording_without_its_current_is_no_data_of_a_fit(tmp_path, monkeypat
     "arguments, message",
     [
         ("fi --solver strong", "Did you mean 'strang'"),
+        ("fi --solver newton", "'newton'. Known are"),
         ("fi --n 0", "fi: --n must be positive and finite, got 0."),
         ("network --n -3", "--n must be positive and finite, got -3."),
         ("compare --dt 0.1 0", "--dt must be positive and finite, got 0.0."),
@@ -277,6 +361,7 @@ def test_help_names_every_option(capsys):
             "--out",
         ],
         "sweep": ["--over NAME LOW HIGH COUNT", "--model", "--set", "--t1", "--dt", "--start", "--out"],
+        "cell": ["FILE", "--active", "--max-length", "--root", "--join", "--current", "--places", "--out"],
         "analyse": ["--model", "--set", "--parts", "--current", "--range LOW HIGH", "--points", "--out"],
     }.items():
         with pytest.raises(SystemExit) as stop:
@@ -284,7 +369,12 @@ def test_help_names_every_option(capsys):
         shown = capsys.readouterr().out
         assert stop.value.code == 0 and all(option in shown for option in options)
     run = subprocess.run([sys.executable, "-m", "hhjax", "--help"], capture_output=True, text=True)
-    assert run.returncode == 0 and "compare, network, fi run" in " ".join(run.stdout.split())
+    assert run.returncode == 0 and "analyse (analyze) equilibria" in " ".join(run.stdout.split())
+
+
+def test_the_documentation_shows_the_help_of_every_command():
+    page = (Path(__file__).parents[2] / "docs" / "howto" / "command-line.md").read_text(encoding="utf-8")
+    assert sorted(re.findall(r"^::: help (.+)$", page, re.MULTILINE)) == sorted(_cli.make_parser()[1])
 
 
 def test_importing_the_library_leaves_matplotlib_alone():

@@ -80,7 +80,7 @@ def test_densities_need_no_area():
 
 
 def test_a_model_is_found_again_from_its_own_recording():
-    """Of a regular-spiking cell from another leak: g to 5 %, E to 0.2 mV, the area to 5 %.
+    """Of a regular-spiking cell from another leak and VT: g to 5 %, E to 0.2 mV, the area to 5 %, VT to 1 mV.
 
     And the model found rests and answers the small steps as the cell does.
     """
@@ -89,10 +89,13 @@ def test_a_model_is_found_again_from_its_own_recording():
     seen = np.full(I.shape, -70.0)
     V = hh.replay(truth, hh.Recording(TS, I, seen, "pA", held=True), v0="rest", dt=0.05)[..., 0]
     data = hh.Recording(TS, I, V, "pA", held=True)
-    found = hh.guess(data, hh.replace(truth[0], {"leak.g": 0.3, "leak.E": -55.0}))
+    off = {"leak.g": 0.3, "leak.E": -55.0, "na.VT": -62.0, "k.VT": -62.0}
+    found = hh.guess(data, hh.replace(truth[0], off))
     made = [float(hh.get(found.model, name)) for name in ("leak.g", "electrode.area", "na.g")]
     np.testing.assert_allclose(made, [0.1, 2000.0, 50.0], rtol=0.05)
     assert float(hh.get(found.model, "leak.E")) == pytest.approx(-70.0, abs=0.2)
+    assert float(hh.get(found.model, "na.VT")) == pytest.approx(-55.0, abs=1.0)
+    assert float(hh.get(found.model, "k.VT")) == pytest.approx(float(hh.get(found.model, "na.VT")))
     assert abs(found.bridge) < 1.0 and found.threshold > -50.0 and not found.notes
     again = hh.replay(found.model, data, v0="rest", dt=0.05)[:2, ..., 0]
     assert np.abs(again - V[:2]).max() < 0.05 * np.ptp(V[:2])
@@ -112,9 +115,25 @@ def test_a_model_that_cannot_rest_there_loses_conductance():
     assert abs(float(slope.V[0])) < 1e-6  # mV/ms
 
 
+def test_slow_channels_go_before_those_that_make_spikes():
+    """1 mS/cm² of M current, 18 % of it open at −50 mV, draws more than a leak of 0.05 mS/cm² can give."""
+    channels = {"na": hh.channels.TraubMilesSodium(VT=-40.0), "k": hh.channels.TraubMilesPotassium(VT=-40.0)}
+    neuron = hh.Neuron({**channels, "m": hh.channels.MCurrent(g=1.0), "leak": hh.Leak()})
+    data = hh.Recording(TS, current([-30.0, -20.0]), passive([-30.0, -20.0], rest=-50.0), "pA", held=True)
+    found = hh.guess(data, neuron)
+    assert "of m.g only" in str(found) and 0.0 < float(hh.get(found.model, "m.g")) < 0.5
+    assert -11.0 < float(hh.get(found.model, "leak.E")) <= -10.0  # as far as a leak may reverse
+    np.testing.assert_allclose(
+        [float(hh.get(found.model, x)) for x in ("na.g", "k.g")], [100.0, 30.0], rtol=5e-3
+    )
+
+
 def firing(levels):
     """Spikes, of 80 mV and 2 ms, every 20 ms."""
     return passive(levels) + 80.0 * (TS % 20.0 > 18.0)
+
+
+DOT = hh.Cell({"soma": hh.cells.Section(20.0, 20.0)}, hh.squid_axon())
 
 
 @pytest.mark.parametrize(
@@ -127,6 +146,7 @@ def firing(levels):
         (dict(model=(hh.squid_axon(), hh.Electrode(area=1.0)), C=1.0), "`C` follows from the recording"),
         (dict(unit="µA/cm²", model=(hh.squid_axon(), hh.Electrode(area=1.0))), "currents in pA for an area"),
         (dict(model=hh.Network(hh.Neuron({"leak": hh.Leak(g=[0.1, 0.2])}), n=2)), "one kind of neuron"),
+        (dict(model=(DOT, hh.Electrode(at="soma"))), "`model` must be a point neuron"),
         (dict(C=-1.0), "`C` must be a positive finite number in µF/cm²"),
     ],
 )  # fmt: skip

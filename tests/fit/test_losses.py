@@ -198,7 +198,7 @@ def test_all_spikes_of_the_data_are_compared():
     assert float((losses.SpikeTimes().made_for(ts, data)(ts, moved, data) ** 2).sum()) == pytest.approx(
         0.5, rel=1e-3
     )
-    with pytest.warns(UserWarning, match="data has 40 spikes; `max_spikes` compares the first 20"):
+    with pytest.warns(UserWarning, match="A trace has 40 spikes; `max_spikes` compares the first 20"):
         assert error(moved, data, max_spikes=20) == pytest.approx(0.0, abs=1e-6)
     # What has no room costs as much as if it came with the last that has: 32 spikes for 5 of the data.
     few, many = train(at[:5], np.asarray(ts)), train(10.0 + 9.0 * np.arange(70), np.asarray(ts))
@@ -209,6 +209,16 @@ def test_all_spikes_of_the_data_are_compared():
     assert error(few, many) == pytest.approx(
         (((t - np.append(at[:5], [end] * 65)) ** 2).sum()) / 70, rel=1e-3
     )
+
+
+def test_a_spike_without_a_match_costs_wherever_it_is():
+    """One of 2 in the model or in the data, and one 0.4 ms before the end, which counts as 1 ms."""
+    ts = jnp.arange(0, 100.0625, 0.125)
+    whole, one, late = (train(np.array(at), np.asarray(ts)) for at in ([20.0, 60.0], [20.0], [20.0, 99.6]))
+    error = lambda V, data: float((losses.SpikeTimes(sd=1.0)(ts, V, data) ** 2).sum())
+    assert error(one, whole) == pytest.approx(40.0**2 / 2, rel=1e-3)
+    assert error(whole, one) == pytest.approx(40.0**2 / 2, rel=1e-3)
+    assert error(one, late) == error(late, one) == pytest.approx(1 / 2, rel=1e-6)
 
 
 def test_a_fit_makes_room_for_all_spikes_and_tells_of_what_it_does_not_see():
@@ -288,3 +298,11 @@ def test_a_feature_does_not_need_what_it_does_not_read():
     assert error(1.0, 3.0) == 0.0 and error(2.0, 4.0) == 0.0  # the sample at 2 ms is missing
     peak = losses.Feature(lambda ts, V: V.max(axis=-2))  # which reads all of them
     assert float((peak(ts, model, TARGET) ** 2).sum()) == 0.0
+
+
+def test_weighted_losses_of_currents_are_made_for_the_data():
+    """Second differences of 0, 3, 0, 3 and 0 are ±6 and of 3 alone 6: the noise is 1.4826·6/√6."""
+    ts, target = jnp.arange(5.0), jnp.asarray([0.0, 3.0, 0.0, 3.0, 0.0])[None, :, None]
+    loss = (4.0 * losses.Current()).made_for(ts, target)
+    sd = 1.4826 * 6 / np.sqrt(6)
+    assert float((loss(ts, target + 1.0, target) ** 2).sum()) == pytest.approx(4 / sd**2, rel=1e-6)

@@ -37,10 +37,10 @@ def small_disk(tmp_path):
 
 
 FULL = """
-import errno, pathlib, sys, diffrax, jax, numpy as np, hhjax as hh
+import errno, pathlib, shutil, sys, diffrax, jax, numpy as np, hhjax as hh
 
-folder, there = map(pathlib.Path, sys.argv[1:])
-filler = folder.parent / "filler"
+disk, other, *names = map(pathlib.Path, sys.argv[1:])
+filler = disk / "filler"
 
 def fill():
     with open(filler, "wb", buffering=0) as file:
@@ -64,29 +64,33 @@ def sweep(folder, **options):
     options = dict(t1=10.0, dt=0.1, saveat=diffrax.SaveAt(steps=1), chunk=12) | options
     return hh.sweep_to(folder, hh.squid_axon(), over=over, **options)
 
-for write in (run, sweep):
-    fill()  # before the first file
-    for again in range(2):  # and then on the way
-        try:
-            write(folder, progress_meter=Fill())
-        except OSError as error:
-            told = f"`folder` {folder} cannot be written to"
-            assert error.errno == errno.ENOSPC and told in str(error), error
-        else:
-            raise AssertionError("there was room")
-        filler.unlink()
-    assert 0 < hh.open(folder).count < hh.open(folder).total
-    got, wanted = write(folder), write(there)
-    jax.tree.map(np.testing.assert_array_equal, (got.ys, got.finite), (wanted.ys, wanted.finite))
-    folder, there = folder.with_name("2" + folder.name), there.with_name("2" + there.name)
+for name in names:
+    for write in (run, sweep):
+        folder, there = (place / f"{write.__name__}-{name}" for place in (disk, other))
+        fill()  # before the first file
+        for again in range(2):  # and then on the way
+            try:
+                write(folder, progress_meter=Fill())
+            except OSError as error:
+                told = f"`folder` {folder} cannot be written to"
+                assert error.errno == errno.ENOSPC and told in str(error), error
+            else:
+                raise AssertionError("there was room")
+            filler.unlink()
+        assert 0 < hh.open(folder).count < hh.open(folder).total
+        got, wanted = write(folder), write(there)
+        jax.tree.map(np.testing.assert_array_equal, (got.ys, got.finite), (wanted.ys, wanted.finite))
+    del got
+    for path in disk.iterdir():
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
 """
 
 
-@pytest.mark.parametrize("name", FORMATS)
-def test_a_full_disk_is_an_error_and_then_the_run_goes_on(small_disk, tmp_path, name):
+def test_a_full_disk_is_an_error_and_then_the_run_goes_on(small_disk, tmp_path):
     """In a process of its own, which it must not kill."""
-    needs(name)
-    assert run_script(FULL, small_disk / name, tmp_path / name, JAX_ENABLE_X64="1").wait(timeout=300) == 0
+    for name in FORMATS:
+        needs(name)
+    assert run_script(FULL, small_disk, tmp_path, *FORMATS, JAX_ENABLE_X64="1").wait(timeout=300) == 0
 
 
 def flip(file, place, change):
@@ -298,19 +302,25 @@ from hhjax._io import hdf5_file, npy_folder, zarr_group
 
 for kind in (hdf5_file.Hdf5Archive, npy_folder.NpyArchive, zarr_group.ZarrArchive):
     kind._publish = lambda part, path: os._exit(9)
-hh.simulate_to(sys.argv[1], hh.squid_axon(), t1=1.0, dt=0.1)
+for folder in sys.argv[1:]:
+    child = os.fork()  # what is imported serves all; JAX has not started
+    if child == 0:
+        hh.simulate_to(folder, hh.squid_axon(), t1=1.0, dt=0.1)
+        os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9
 """
 
 
-@pytest.mark.parametrize("name", [*FORMATS, "there"])
-def test_a_run_that_is_killed_at_once_begins_anew(tmp_path, name):
-    needs(name)
-    folder = tmp_path / name
-    if name == "there":
-        folder.mkdir()
-    assert run_script(SCRIPT, folder).wait(timeout=120) == 9
-    assert folder.exists() == (name == "there")
-    assert simulate(folder).V.shape == (401, 1) and hh.open(folder).finished
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="processes cannot fork here")
+def test_a_run_that_is_killed_at_once_begins_anew(tmp_path):
+    (tmp_path / "there").mkdir()
+    folders = [tmp_path / name for name in (*FORMATS, "there")]
+    for folder in folders:
+        needs(folder.name)
+    assert run_script(SCRIPT, *folders).wait(timeout=120) == 0
+    for folder in folders:
+        assert folder.exists() == (folder.name == "there")
+        assert simulate(folder).V.shape == (401, 1) and hh.open(folder).finished
 
 
 def make_foreign(path, what):

@@ -199,3 +199,32 @@ def test_csv_files_of_another_layout_are_refused(tmp_path, text, message):
     (tmp_path / "x.csv").write_text(text)
     with pytest.raises(ValueError, match="^x.csv(?s:.*)" + message.removeprefix("x.csv")):
         hh.recordings.load(tmp_path / "x.csv")
+
+
+def test_features_of_a_recording():
+    """Steps of −20, 0 and 20 pA from 10 to 20 ms, the last with a spike at 15 ms."""
+    ts = np.arange(0, 30.0, 0.05)
+    during = (ts >= 10) & (ts < 20)
+    current = during * np.array([[-20.0], [0.0], [20.0]])
+    V = -65 + 0.1 * np.roll(current, 1, axis=1)  # the sample at a change is still the one before
+    V[2] += 100 * np.exp(-(((ts - 15) / 0.5) ** 2) / 2)
+    recording = hh.Recording(ts, current, V, "pA", held=True)
+    features = recording.features()
+    assert (features.start, features.stop) == (pytest.approx(10.0), pytest.approx(20.0))
+    np.testing.assert_allclose(features.amplitude[:, 0], [-20, 0, 20])
+    np.testing.assert_array_equal(features["count"][:, 0], [0, 0, 1])
+    np.testing.assert_allclose(features["input_resistance"][:, 0], [100.0, np.nan, np.nan], rtol=1e-9)
+    np.testing.assert_allclose(features["latency"][:, 0], [np.nan, np.nan, 5.0], atol=1e-6)
+    lines = str(features).splitlines()
+    assert lines[1].split()[:4] == ["sweep", "step", "count", "rate"] and lines[2].split()[0] == "pA"
+    assert lines[5].split()[:3] == ["2", "20", "1"]
+    assert "not in these sweeps: adaptation" in lines[-1]
+    early = recording.features(start=12.0, stop=14.0)
+    assert early["count"].sum() == 0 and np.isnan(early["input_resistance"]).all()
+    none = hh.Recording(ts, 0 * current, V).features()
+    assert np.isnan(none["rest"]).all() and none["count"][2, 0] == 1
+    # 0.1 mV for 1 µA/cm² are 100 Ω·cm².
+    density = hh.Recording(ts, current, V, held=True).features()
+    assert density["input_resistance"][0, 0] == pytest.approx(100.0) and "Ω·cm²" in str(density)
+    with pytest.raises(ValueError, match="`start` = 40 and `stop` = 50 ms of a step must hold samples"):
+        recording.features(start=40.0, stop=50.0)

@@ -304,3 +304,69 @@ def test_palette_and_styles_tell_28_lines_apart(run):
     many = eqx.tree_at(lambda s: s.ys.V, run, jnp.tile(run.V, (1, 28)))
     lines = plot.traces(many, neurons=range(28), legend=False)
     assert len({(line.get_color(), line.get_linestyle()) for line in lines}) == 28
+
+
+def test_several_calls_on_one_axes_go_on_through_the_colours(run):
+    _, ax = plt.subplots()
+    names = ["a", "b", "c"]
+    lines = [plot.traces(run, labels=[name], ax=ax)[0] for name in names[:2]]
+    lines += plot.traces(run, ax=ax, color="0.8") + plot.traces(run, labels=["c"], ax=ax)
+    assert [line.get_color() for line in lines] == [*plot.COLOURS[:2], "0.8", plot.COLOURS[2]]
+    assert {line.get_linestyle() for line in lines} == {"-"}
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == names
+    ax.clear()
+    assert plot.traces(run, ax=ax)[0].get_color() == plot.COLOURS[0]
+    _, axes = plt.subplots(2)
+    plot.response(run, STEP, axes=list(axes))
+    two = eqx.tree_at(lambda s: s.ys.V, run, jnp.tile(run.V, (1, 2)))
+    drawn = plot.response(two, hh.Clamp(-20.0, 0.5), axes=list(axes))
+    assert [line.get_color() for line in drawn] == 2 * list(plot.COLOURS[1:3])
+
+
+@pytest.mark.parametrize("columns", [1, 2])
+def test_legends_are_in_the_figure_and_off_the_data(run, columns):
+    figure, axes = plt.subplots(1, columns, figsize=(6, 3), squeeze=False)
+    for draw in (
+        plot.gates,
+        plot.currents,
+        lambda run, ax: plot.fi_curve([0.0, 1.0], [0, 9], label="x", ax=ax),
+    ):
+        ax = axes[0, 0]
+        ax.clear()
+        draw(run, ax=ax)
+        figure.canvas.draw()
+        box = ax.get_legend().get_window_extent()
+        assert figure.bbox.x0 <= box.x0 and box.x1 <= figure.bbox.x1
+        assert box.y0 >= figure.bbox.y0 and box.y1 <= figure.bbox.y1
+        for other in axes[0]:
+            assert not box.overlaps(other.get_window_extent())
+
+
+def test_silence_and_firing_are_not_joined():
+    (line,) = plot.fi_curve([0, 1, 2, 3, 4, 5], [0, 0, 50, 60, 0, 0])
+    x, y = line.get_data()
+    np.testing.assert_array_equal(y, [0, 0, np.nan, 50, 60, np.nan, 0, 0])
+    np.testing.assert_array_equal(x, [0, 1, np.nan, 2, 3, np.nan, 4, 5])
+
+
+def test_a_sweep_of_categories():
+    network = hh.Network(hh.squid_axon())
+    make = lambda axes, shape: hh.Sweep(axes, None, None, None, np.ones((*shape, 1), bool), None, network)
+    I, g = np.array([0.0, 5.0]), np.array([1.0, 2.0, 3.0])
+    regimes = np.array([["silent", "once", "fires"], ["fires", "fires", "silent"]])
+    names = ["silent", "once", "blocked", "fires"]
+    mesh = plot.sweep(make({"stimulus": I, "na.g": g}, (2, 3)), regimes, label="Regime", categories=names)
+    np.testing.assert_array_equal(mesh.get_array(), np.array([[0, 1, 3], [3, 3, 0]]).T)
+    legend = mesh.axes.get_legend()
+    assert [text.get_text() for text in legend.get_texts()] == names
+    assert legend.get_title().get_text() == "Regime" and mesh.axes.figure.axes == [mesh.axes]
+    for k, patch in enumerate(legend.get_patches()):
+        assert patch.get_facecolor() == mesh.cmap(mesh.norm(k))
+    assert len({patch.get_facecolor() for patch in legend.get_patches()}) == 4
+    (line,) = plot.sweep(make({"na.g": g}, (3,)), regimes[0])
+    np.testing.assert_array_equal(line.get_ydata(), [2, 1, 0])  # by the alphabet
+    assert [tick.get_text() for tick in line.axes.get_yticklabels()] == ["fires", "once", "silent"]
+    with pytest.raises(ValueError, match="`values` must be among the categories .*, got .'once'."):
+        plot.sweep(make({"na.g": g}, (3,)), regimes[0], categories=["silent", "fires"])
+    with pytest.raises(ValueError, match="`values` must be names where there are `categories`, got"):
+        plot.sweep(make({"na.g": g}, (3,)), g, categories=names)

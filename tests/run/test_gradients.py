@@ -5,6 +5,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optimistix as optx
 import pytest
 
 import hhjax as hh
@@ -102,6 +103,30 @@ def test_every_adjoint_gives_the_same_values_and_slopes(saveat):
     for other, along in results:
         assert float(other) == pytest.approx(float(value), rel=1e-12)
         assert float(along) == pytest.approx(float(slope), rel=1e-10)
+
+
+@pytest.mark.parametrize(
+    "solver, adjoint",
+    [
+        ("strang", diffrax.RecursiveCheckpointAdjoint()),
+        ("strang", diffrax.ForwardMode()),
+        (diffrax.Heun(), diffrax.RecursiveCheckpointAdjoint()),
+    ],
+    ids=lambda x: x if isinstance(x, str) else type(x).__name__,
+)
+def test_optimistix_finds_parameters_in_forward_mode(solver, adjoint):
+    """g = 0.2 mS/cm² and E = -60 mV of a membrane, of which the data are a run by the same solver."""
+    options = {"t1": 5.0, "dt": 0.1, "v0": -40.0, "solver": solver, "adjoint": adjoint}
+    V = lambda p: hh.simulate(hh.Neuron({"leak": hh.Leak(g=p["g"], E=p["E"])}), **options).V
+    data = V({"g": 0.2, "E": -60.0})
+    found = optx.least_squares(
+        lambda p, args: V(p) - data,
+        optx.LevenbergMarquardt(rtol=1e-8, atol=1e-8),
+        {"g": jnp.array(0.3), "E": jnp.array(-50.0)},
+        options={"jac": "fwd"},
+    )
+    assert float(found.value["g"]) == pytest.approx(0.2, rel=1e-6)
+    assert float(found.value["E"]) == pytest.approx(-60.0, rel=1e-6)
 
 
 @pytest.mark.parametrize("steps, most", [(4000, 330e6), (16_000, 330e6)])

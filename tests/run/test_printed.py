@@ -39,9 +39,8 @@ def test_a_neuron_prints_its_parameters():
 def test_every_name_is_one_of_a_sweep():
     names = list(rows(hh.pospischil_ib()))[2:]
     assert len(names) > 8
-    for name in names:
-        over = {name: jnp.array([1.0])}
-        hh.sweep(hh.pospischil_ib(), over=over, t1=0.1, dt=0.1)
+    sweep = hh.sweep(hh.pospischil_ib(), over={x: jnp.array([1.0]) for x in names}, t1=0.1, dt=0.1)
+    assert list(sweep.axes) == names
 
 
 SYNAPSES = {

@@ -26,6 +26,10 @@ def test_reducers_agree_with_the_trace():
         "count": hh.SpikeCount(),
         "late": hh.SpikeCount(start=30.0),
         "times": hh.SpikeTimes(4),
+        "later": hh.SpikeTimes(4, start=30.0),
+        "rate": hh.FiringRate(),
+        "late rate": hh.FiringRate(start=30.0),
+        "last rate": hh.FiringRate(start=45.0),
         "mean": hh.Mean(start=30.0),
         "m": hh.Mean(lambda t, y, args: y.gates["na"]["m"]),
         "range": hh.Extrema(start=30.0),
@@ -43,6 +47,13 @@ def test_reducers_agree_with_the_trace():
     np.testing.assert_array_equal(kept.count, counts)
     np.testing.assert_allclose(kept.times[1:], times[1:, :4], atol=5e-4)
     assert jnp.isnan(kept.times[0]).all()
+    later = [train[train > 30.0] for train in times]
+    np.testing.assert_array_equal(got["later"].count, got["late"])
+    for k, train in enumerate(later):
+        np.testing.assert_allclose(got["later"].times[k, : train.size], train, atol=5e-4)
+    for name, start in (("rate", 0.0), ("late rate", 30.0), ("last rate", 45.0)):
+        np.testing.assert_allclose(got[name], hh.firing_rate(times, start=start), rtol=5e-5)
+    assert got["rate"][0] == 0.0 and got["last rate"][1] == 0.0 < got["late rate"][1]  # one spike is none
     late = FULL.V[1201:]
     np.testing.assert_allclose(got["mean"], late.mean(axis=0), rtol=1e-12)
     np.testing.assert_allclose(got["range"].min, late.min(axis=0), rtol=1e-12)
@@ -175,8 +186,9 @@ def test_derivatives_of_reduced_values():
         mean, late, times = run.reduced
         return mean[0] + late[0] + times.times[0, 0]
 
-    slope = jax.grad(outcome)(10.0)
-    difference = (outcome(10.0 + 1e-5) - outcome(10.0 - 1e-5)) / 2e-5
+    both = jax.jit(jax.value_and_grad(outcome))
+    slope = both(10.0)[1]
+    difference = (both(10.0 + 1e-5)[0] - both(10.0 - 1e-5)[0]) / 2e-5
     assert float(slope) == pytest.approx(float(difference), rel=1e-6)
 
 

@@ -51,15 +51,15 @@ def test_strang_is_right_at_any_strength(kappa):
 
 @pytest.mark.parametrize("kappa", [0.1, 1.0, 100.0])
 def test_a_ring_of_a_hundred(kappa):
-    """Against the same at a sixteenth of dt, itself checked against adaptive steps for weak junctions."""
+    """Against the same at an eighth of dt, itself checked against adaptive steps for weak junctions."""
     n = 100
-    V = {dt: hh.simulate(ring(n, kappa), dt=dt, saveat=SAVE, **options(n)).V for dt in (DT, DT / 2, DT / 16)}
-    coarse, fine = (float(jnp.abs(V[dt] - V[DT / 16]).max()) for dt in (DT, DT / 2))
+    V = {dt: hh.simulate(ring(n, kappa), dt=dt, saveat=SAVE, **options(n)).V for dt in (DT, DT / 2, DT / 8)}
+    coarse, fine = (float(jnp.abs(V[dt] - V[DT / 8]).max()) for dt in (DT, DT / 2))
     assert coarse < 0.5
     if kappa <= 1:
         assert np.log2(coarse / fine) == pytest.approx(2.0, abs=0.15)
     if kappa == 0.1:
-        assert float(jnp.abs(V[DT / 16] - exact(n, kappa)).max()) < 0.01
+        assert float(jnp.abs(V[DT / 8] - exact(n, kappa)).max()) < 0.03
 
 
 @pytest.mark.parametrize("kappa", [1.0, 1000.0])
@@ -116,7 +116,7 @@ def test_float32_loses_no_more_digits_than_without_junctions():
     single = lambda x: jax.tree.map(lambda leaf: leaf.astype(jnp.float32), x)
     network = ring(2, 1e-3)
     for n, strong in ((2, network), (260, ring(260, 1e4))):
-        given = dict(t1=1.0, dt=0.005, v0=-65.0, solver="strang", saveat=SAVE_END)
+        given = dict(t1=0.5, dt=0.005, v0=-65.0, solver="strang", saveat=SAVE_END)
         stimulus = jnp.where(jnp.arange(n) % 2 == 0, 0.0, 3.0)
         double = hh.simulate(strong, stimulus=stimulus, **given).V
         ours = hh.simulate(single(strong), stimulus=stimulus.astype(jnp.float32), **given).V
@@ -126,7 +126,7 @@ def test_float32_loses_no_more_digits_than_without_junctions():
 def test_large_networks_are_solved_by_iteration():
     """Above 256 neurons, sparse or dense: as the direct solve of a part that nothing joins to the rest."""
     n = 260
-    few = dict(t1=2.0, dt=DT, saveat=SAVE_END, stimulus=10.0)
+    few = dict(t1=1.0, dt=DT, saveat=SAVE_END, stimulus=10.0)
     v0 = -65.0 + 5.0 * jnp.sin(jnp.arange(n))
     small = ring(100, 30.0)
     W = np.zeros((n, n))
@@ -148,9 +148,9 @@ def test_gradients_and_noise_with_strong_junctions():
         hh.Network(hh.squid_axon(), 2, hh.synapses.GapJunction(g * (1 - jnp.eye(2)))),
         t1=3.0, dt=DT, stimulus=jnp.array([15.0, 5.0]),
     ).final.V[0]  # fmt: skip
-    g, step = jnp.asarray(20.0), 1e-2
-    central = (end(g + step) - end(g - step)) / (2 * step)
-    assert float(jax.grad(end)(g)) == pytest.approx(float(central), rel=2e-6)
+    g, step, both = jnp.asarray(20.0), 1e-2, jax.jit(jax.value_and_grad(end))
+    central = (both(g + step)[0] - both(g - step)[0]) / (2 * step)
+    assert float(both(g)[1]) == pytest.approx(float(central), rel=2e-6)
     # Two passive neurons, one noise each: the mean has the variance of an OU process of half the noise.
     leak = hh.Neuron({"leak": hh.Leak(g=0.5, E=-65.0)})
     pairs = np.kron(np.eye(400), 1 - np.eye(2)) * 1000.0
@@ -158,7 +158,7 @@ def test_gradients_and_noise_with_strong_junctions():
     joined = hh.synapses.GapJunction(hh.connect.from_pairs(post, pre, pairs[post, pre], (800, 800)))
     noisy = hh.Network(leak, 800, joined, noise=hh.CurrentNoise(2.0))
     for solver in ("strang_maruyama", "exp_euler_maruyama"):
-        run = hh.simulate(noisy, t1=20.0, dt=0.1, key=jax.random.key(0), v0=-65.0, solver=solver)
+        run = hh.simulate(noisy, t1=10.0, dt=0.1, key=jax.random.key(0), v0=-65.0, solver=solver)
         V = np.asarray(run.V[-1]).reshape(400, 2)
         assert V.mean(axis=1).var() == pytest.approx(2.0**2 / 2 / (2 * 0.5), rel=4 * np.sqrt(2 / 400))
         assert np.abs(V[:, 0] - V[:, 1]).max() < 0.1

@@ -1,29 +1,22 @@
-"""Smooth features of voltage traces, for losses and sensitivities.
-
-Each takes `ts` (ms, shape (times,)) and `V` (mV, shape (..., times, n)) and returns shape
-(..., n). All can be differentiated; where a hard count or maximum has no useful slope, a
-smooth one stands in for it. A window from `start` to `stop` has the samples at both ends; what happens
-between two samples belongs to it if it ends later than `start` and not later than `stop`. One without
-samples is refused, or under `jit` NaN.
-"""
+"""Smooth features of a window of time."""
 
 import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
-from ._base.arguments import as_array, as_window
-from ._base.parameters import is_concrete
-from ._base.renames import renamed
-from ._base.swings import swings_below, warn_of_swings
-from ._base.windows import length, takes, takes_samples
+from .._base.arguments import as_array, as_window
+from .._base.parameters import is_concrete
+from .._base.renames import renamed
+from .._base.swings import swings_below, warn_of_swings
+from .._base.windows import length, takes, takes_samples
 
 
 def _as_V(V: ArrayLike) -> Array:
     return as_array("V", V, "mV", missing=True, finite=False)
 
 
-def _inside(ts: ArrayLike, V: Array, start: float, stop: float) -> Array:
+def _inside(ts: ArrayLike, V: Array, start: ArrayLike, stop: ArrayLike) -> Array:
     """Which samples lie between `start` and `stop` (ms), with V's number of axes."""
     ts = as_array("ts", ts, "ms", axes="(times,)")
     if V.ndim < 2 or V.shape[-2] != ts.size:
@@ -38,8 +31,8 @@ def mean(
     ts: Float[ArrayLike, "..."],
     V: Float[ArrayLike, "..."],
     *,
-    start: float = -jnp.inf,
-    stop: float = jnp.inf,
+    start: ArrayLike = -jnp.inf,
+    stop: ArrayLike = jnp.inf,
 ) -> Float[Array, "..."]:
     """Mean membrane potential (mV) between `start` and `stop` (ms)."""
     V = _as_V(V)
@@ -64,8 +57,8 @@ def peak(
     ts: Float[ArrayLike, "..."],
     V: Float[ArrayLike, "..."],
     *,
-    start: float = -jnp.inf,
-    stop: float = jnp.inf,
+    start: ArrayLike = -jnp.inf,
+    stop: ArrayLike = jnp.inf,
 ) -> Float[Array, "..."]:
     """Highest sample (mV) between `start` and `stop` (ms); its slope is that of the sample."""
     V = _as_V(V)
@@ -76,8 +69,8 @@ def trough(
     ts: Float[ArrayLike, "..."],
     V: Float[ArrayLike, "..."],
     *,
-    start: float = -jnp.inf,
-    stop: float = jnp.inf,
+    start: ArrayLike = -jnp.inf,
+    stop: ArrayLike = jnp.inf,
 ) -> Float[Array, "..."]:
     """Lowest sample (mV) between `start` and `stop` (ms)."""
     return -peak(ts, -_as_V(V), start=start, stop=stop)
@@ -102,8 +95,8 @@ def spike_count(
     *,
     threshold: ArrayLike = 0.0,
     width: ArrayLike = 10.0,
-    start: float = -jnp.inf,
-    stop: float = jnp.inf,
+    start: ArrayLike = -jnp.inf,
+    stop: ArrayLike = jnp.inf,
 ) -> Float[Array, "..."]:
     """A smooth number of spikes: the total rise of sigmoid((V − threshold)/width).
 
@@ -132,8 +125,8 @@ def spike_rate(
     *,
     threshold: ArrayLike = 0.0,
     width: ArrayLike = 10.0,
-    start: float = -jnp.inf,
-    stop: float = jnp.inf,
+    start: ArrayLike = -jnp.inf,
+    stop: ArrayLike = jnp.inf,
 ) -> Float[Array, "..."]:
     """[`spike_count`][] per second (Hz) of the window, as far as there is a trace."""
     ts = as_array("ts", ts, "ms", axes="(times,)", least=2)
