@@ -108,9 +108,10 @@ def _mode(path: Path, inputs: list[str], outputs: list[tuple[str, int]], clamp: 
 
 def _leak_subtraction(path: Path, abf: Any, output: int) -> dict[str, Any]:
     """The P/n leak subtraction that the currents went through, as fields of a recording."""
-    dac: Any = getattr(abf, "_dacSection", None)
-    protocol: Any = getattr(abf, "_protocolSection", None)
-    if abf.abfVersion["major"] == 1 or dac.nLeakSubtractType[output] != 1 or protocol.nShowPNRawData:
+    if abf.abfVersion["major"] == 1:
+        return {}
+    dac = abf._dacSection
+    if dac.nLeakSubtractType[output] != 1 or abf._protocolSection.nShowPNRawData:
         return {}
     pulses = int(dac.nPNNumPulses[output]) * (-1 if dac.nPNPolarity[output] < 0 else 1)
     holding = float(dac.fPNHoldingLevel[output])

@@ -756,6 +756,12 @@ WRONG = {
         ("path", lambda: hh.recordings.load(None)),
         ("path", lambda: hh.recordings.load(3)),
         ("path", lambda: hh.recordings.load("recording.txt")),
+        ("clamp", lambda: hh.recordings.load("recording.abf", clamp="both")),
+        ("compensation", lambda: hh.VoltageClampRecording(TWO, TWO, TWO, compensation="a")),
+        ("leak_holding", lambda: hh.VoltageClampRecording(TWO, TWO, TWO, leak_holding=float("nan"))),
+        ("after", lambda: hh.VoltageClampRecording(TWO, TWO, TWO).blanked(-1.0)),
+        ("start", lambda: hh.VoltageClampRecording(TWO, TWO, TWO).only(5.0, 6.0)),
+        ("sd", lambda: hh.losses.Current(sd=0.0)),
     ],
     "analysis": [
         ("neuron", lambda: VC("squid", 0.0)),
@@ -891,6 +897,9 @@ WRONG = {
     ],
 }
 CALLS = [(group, *call) for group, calls in WRONG.items() for call in calls]
+
+
+TWO = [0.0, 1.0]  # samples, ms, of a command and a current
 
 
 @pytest.mark.parametrize(

@@ -75,6 +75,13 @@ def test_leak_subtraction_takes_what_the_small_pulses_open():
     assert float(jnp.abs(found - plain).max()) > 1.0
 
 
+def test_a_junction_potential_is_taken_off_the_command():
+    V = np.where(TS < 5.0, -80.0, -60.0)
+    read = lambda V, **more: hh.VoltageClampRecording(TS, V, np.zeros(TS.size), **more)
+    found = hh.replay((PASSIVE, hh.Electrode(junction=12.0, offset=0.3)), read(V))
+    np.testing.assert_allclose(found, hh.replay(PASSIVE, read(V - 12.0)) - 0.3, rtol=1e-12)
+
+
 def test_eight_kinetic_parameters_from_two_protocols():
     """Activation and steady-state inactivation of a sodium current, with noise of 10 µA/cm²."""
     free = {
