@@ -109,7 +109,7 @@ def guess(recording: Recording, model: Any, *, C: float | None = None) -> Guess:
     **Arguments:**
 
     - `recording`: steps of current from rest, some of them without spikes.
-    - `model`: an [`hh.Neuron`][] or an [`hh.Network`][] of one kind, with an [`hh.Leak`][]; or a pair of
+    - `model`: an [`hh.Neuron`][] or an [`hh.Network`][] of one kind, with an `hh.Leak`; or a pair of
         one and an [`hh.Electrode`][], whose junction potential, bridge and area are then taken as known.
     - `C`: capacitance of the membrane, µF/cm², by default 1, for currents in pA. With the area known it
         follows.

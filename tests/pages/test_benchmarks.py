@@ -145,3 +145,12 @@ def test_posteriors(monkeypatch):
     held = figures["90 % intervals that hold the truth"]
     assert held["posterior"] == held["standard errors"] and sum(held["posterior"]) / 3 > 0.6
     assert figures["worst R-hat"] == 1.0
+
+
+def test_noisy(monkeypatch):
+    """Noise of 1 mV/√ms is found; the rest is as in the committed output, over more draws."""
+    figures = run("noisy.py", monkeypatch, "--quick", "--draws", "2")
+    assert len(figures["nine cases"]) == 3
+    assert {case["objective"] for case in figures["nine cases"]} == {"Prediction"}
+    (found, _), (_, reading) = (x["noise found, mV/√ms and mV"] for x in figures["coverage"])
+    assert found == pytest.approx(1.0, rel=0.1) and reading == pytest.approx(0.3, rel=0.1)
