@@ -215,7 +215,8 @@ def many_channels(linear: bool, count: int) -> hh.Neuron:
 
     `linear`: none with a gate that moves at once, so that dV/dt is linear in V.
     """
-    kinds = [c for c in vars(hh.channels).values() if isinstance(c, type) and not c.senses]
+    published = lambda c: isinstance(c, type) and not issubclass(c, hh.channels.BoltzmannChannel)
+    kinds = [c for c in vars(hh.channels).values() if published(c) and not c.senses]
     channels = [c() for c in kinds]
     for kind in (hh.channels.TraubMilesSodium, hh.channels.TraubMilesPotassium):
         channels += [kind(VT=VT) for VT in (-60.0, -55.0)]

@@ -5,8 +5,8 @@
 A fast-spiking cell (`pospischil_fs`) at 3 µA/cm² for 500 ms, sampled every 0.025 ms, with current noise;
 gNa, gK, gL and C are free. Nine cases, three strengths of noise by three draws, with the default objective:
 estimates in standard errors from the truth, and spikes of the free-running fit. Then, with
-`hh.losses.Prediction()`, the share of estimates within 1.96 and 3 standard errors over draws of the noise, and
-how much noise was found, with and without noise of readings.
+`hh.losses.Prediction()` and with and without noise of readings, the share of estimates within 1.96 and 3
+standard errors over draws of the noise, and how much noise was found.
 """
 
 import argparse

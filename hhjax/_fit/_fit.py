@@ -220,8 +220,10 @@ def _at_optimum(problem: Shooting, u: Array) -> tuple[Any, State, Array, Array, 
     V = run(problem.protocol, model, begin, jnp.zeros((), u.dtype))
     params = u[: len(problem.free.names)]
     slopes = jax.jvp(problem.free.to_values, (params,), (jnp.ones_like(params),))[1]
-    residuals = problem.residuals(u, jnp.zeros((), u.dtype), diffrax.ForwardMode())
-    return model, problem.protocol.begin(model, begin), V, slopes, (residuals != 0).sum()
+    number = (problem.errors(V + 1.0) != 0).sum() + sum(
+        (x.residuals(model) != 0).sum() for x in problem.clamps
+    )
+    return model, problem.protocol.begin(model, begin), V, slopes, number
 
 
 @eqx.filter_jit

@@ -140,7 +140,7 @@ class Posterior(Printed):
 def _traces(problem: Any, u: Array) -> Array:
     def trace(u: Array) -> Array:
         model, v0 = problem.unpack(u)
-        return run(problem.protocol, model, v0, jnp.zeros((), u.dtype)).V
+        return run(problem.protocol, model, v0, jnp.zeros((), u.dtype))
 
     return jax.lax.map(trace, u, batch_size=16)
 

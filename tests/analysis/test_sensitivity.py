@@ -165,13 +165,13 @@ def test_fits_are_as_good_as_foretold():
     saveat = diffrax.SaveAt(t0=True, steps=20, fn=hh.save_V)
     clean = np.asarray(hh.simulate(leaky(), t1=50.0, dt=0.025, stimulus=stimulus, saveat=saveat).V[:, 0])
     V = clean + 0.2 * np.random.default_rng(1).standard_normal(ts.size)
-    V[0] = clean[0]  # where a fit starts; such a sample does not count as a residual
+    V[0] = clean[0]  # where a fit starts
     quiet = dict(guide=None, steps=0, progress_meter=diffrax.NoProgressMeter())
     fit = hh.fit(leaky(), (ts, stimulus.values, V), where=pick, **quiet)
     told = dict(noise_sd=0.2, t1=50.0, every=20, free_v0=True)
     info = analysis.fisher_information(leaky(), stimulus, where=pick, **told)
     assert info.names == fit.names
-    noise = np.sqrt(((V - clean) ** 2).sum() / (ts.size - 1 - 4))  # three parameters and v0
+    noise = np.sqrt(((V - clean) ** 2).sum() / (ts.size - 4))  # three parameters and v0
     np.testing.assert_allclose(fit.standard_errors * 0.2 / noise, info.standard_errors, rtol=1e-6)
     np.testing.assert_allclose(fit.correlation, info.correlation, atol=1e-6)
 

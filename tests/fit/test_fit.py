@@ -259,7 +259,7 @@ def test_currents_have_the_unit_that_the_electrode_takes():
 @pytest.mark.parametrize(
     "change, error, message",
     [
-        (dict(model=3.0), TypeError, "`model` must be an hh.Neuron or hh.Network"),
+        (dict(model=3.0), TypeError, "`model` must be an hh.Neuron, hh.Cell or hh.Network"),
         (dict(where=lambda n: n.channels["na"].g), ValueError, "`where` asks for something the model"),
         (dict(where=lambda n: [n.C, n.C]), ValueError, "`where` returns the same parameter twice: C"),
         (dict(where=lambda n: 3.0), ValueError, "`where` must return parameters of the model"),
