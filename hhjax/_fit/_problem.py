@@ -144,11 +144,8 @@ class Shooting(AbstractProblem):
         here = jnp.concatenate([u[:P], jnp.zeros(K, u.dtype), u[rest:]])
         push = lambda along: jax.jvp(traces, (here,), (along,))
         along = jnp.eye(here.size, dtype=u.dtype)
-        if lanes_are_slow(sweeps * n):
-            V, columns = jax.lax.map(push, along)
-            V = V[0]
-        else:
-            V, columns = jax.vmap(push, out_axes=(None, 0))(along)
+        V, columns = jax.lax.map(push, along) if lanes_are_slow(sweeps * n) else jax.vmap(push)(along)
+        V = V[0]  # the same in every direction
         one = jnp.eye(sweeps, dtype=u.dtype)[:, None, :, None, None]
         by_start = (one * columns[P : P + K][None]).reshape((sweeps * K,) + V.shape)
         columns = jnp.concatenate([columns[:P], by_start, columns[P + K :]])
