@@ -10,7 +10,7 @@ from ._score import known_spikes
 PLAUSIBLE = {"mS/cm²": (0.0, 1000.0), "mV": (-200.0, 200.0), "µF/cm²": (0.1, 10.0), "ms": (1e-3, 1e5)}
 """What parameters of a unit are in any cell."""
 
-_AT_BOUND = 1e-3  # of the way between two bounds, or of where it started above one, that is left to it
+_AT_BOUND = 1e-3  # of the way between two bounds, or from one to where it started, that is left to it
 
 
 def doubts(free: Free, values: np.ndarray, errors: np.ndarray, ts: Any, V: Any, data: Any) -> list[str]:
@@ -21,9 +21,11 @@ def doubts(free: Free, values: np.ndarray, errors: np.ndarray, ts: Any, V: Any, 
         free.names, free.units, values, errors, low, high, start
     ):
         both = np.isfinite(least) and np.isfinite(most)
-        for bound, far in ((least, most - least if both else first - least),
-                           (most, most - least if both else most - first)):  # fmt: skip
-            if np.isfinite(bound) and abs(value - bound) < _AT_BOUND * abs(far):
+        span = most - least if both else np.abs(first - (least if np.isfinite(least) else most))
+        # Conductances reach from 0 over decades: near 0 is what is far below the start.
+        near = [(least, min(span, first) if least == 0 else span), (most, span)]
+        for bound, size in near:
+            if np.isfinite(bound) and abs(value - bound) < _AT_BOUND * size:
                 found.append(f"{name} is at its bound of {bound:g} {unit}".rstrip())
         if both and np.isfinite(error) and error > most - least:
             found.append(f"{name} has a standard error of {error:.2g} {unit}, wider than its bounds")

@@ -8,6 +8,8 @@ import pytest
 import scipy.optimize
 
 import hhjax as hh
+from hhjax._fit._doubts import doubts
+from hhjax._fit._free import resolve
 from hhjax._fit._look import noise_of
 
 QUIET = {"progress_meter": diffrax.NoProgressMeter()}
@@ -149,6 +151,20 @@ def test_a_fit_says_what_speaks_against_it():
         fit = hh.fit(start, data, where="na.g", bounds=(5.0, 20.0), dt=0.05, steps=20, **QUIET)
     assert any(line.startswith("in doubt: ") for line in str(fit).splitlines())
     assert not hh.fit(hh.squid_axon(), data, where="na.g", dt=0.05, steps=2, **QUIET).doubts
+
+
+@pytest.mark.parametrize(
+    "value, bounds, said",
+    [(0.05, (0.0, 1000.0), False), (1e-5, (0.0, 1000.0), True), (1e-5, None, True),
+        (10.5, (10.0, 1000.0), True), (999.9, (0.0, 1000.0), True), (20.0, (10.0, 1000.0), False)],
+)  # fmt: skip
+def test_what_is_at_a_bound(value, bounds, said):
+    """From a start of 11 mS/cm²."""
+    model = hh.Neuron({"leak": hh.Leak(g=11.0, E=-60.0)})
+    free = resolve(model, "leak.g", bounds, None, float)
+    still = np.zeros((1, 3, 1))
+    found = doubts(free, np.array([value]), np.array([0.1]), np.arange(3.0), still - 60, still - 60)
+    assert any("is at its bound" in doubt for doubt in found) == said
 
 
 def test_noise_is_given_whole():
