@@ -20,9 +20,7 @@ from ..recordings._voltage_clamp import check_SI_of_clamp
 from ..steppers.solvers import as_stepper
 from ..steppers.staggered import relax_gates
 from ..stimuli.sampled import Clamp, Electrode, Tabulated
-from ._protocol import check_unit, split
-
-_FINEST = 0.025  # ms; a series resistance is solved in steps that are no longer
+from ._protocol import check_unit, FINEST, split
 
 
 class ClampTraces(NamedTuple):
@@ -198,7 +196,7 @@ def parts(data: Any, loss: Any, v0: Any, initial: Any, model: Any, dt: float | N
     )
     if others:
         return Parts(others[0], own, v0, initial, made)
-    step = _FINEST if dt is None else dt
+    step = FINEST if dt is None else dt
     rest = float(clamps[0].V[0, 0])
     still = Recording([0.0, step], [0.0, 0.0], [rest, rest], clamps[0].current_unit)
     return Parts(still, _Nothing(), rest, "rest", made)
@@ -250,7 +248,7 @@ def _clamped(
         1.0 - recording.compensation,
         int(recording.leak_pulses),
         recording.dt,
-        math.ceil(recording.dt / (_FINEST if dt is None else dt) - 1e-6),
+        math.ceil(recording.dt / (FINEST if dt is None else dt) - 1e-6),
         recording.name,
         recording.current_unit,
     )

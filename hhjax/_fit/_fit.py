@@ -17,14 +17,15 @@ from .._model.neuron import State
 from ..losses import AbstractLoss, as_loss, Prediction, Trace
 from ..steppers.solvers import solver_name
 from ._clamp import ClampTraces, named, parts
-from ._free import Free, resolve, Where
+from ._free import Free, resolve, values_of, Where
 from ._guide import MultipleShooting, Nudging, release, stages
 from ._look import choose
 from ._prediction import Predicting
-from ._problem import AbstractProblem, Shooting
+from ._problem import AbstractProblem, Shooting, slopes_at
 from ._protocol import check_loss, check_model, protocol_of, run, split
-from ._result import Fit, no_uncertainty, Starts, uncertainty
-from ._solve import evaluate, gradient_descent, levenberg_marquardt, Solved
+from ._result import Fit, Starts
+from ._solve import evaluate, gradient_descent, levenberg_marquardt, Solved, tolerance
+from ._uncertainty import no_uncertainty, uncertainty
 
 _GRADIENT = 4  # forward runs that a gradient in reverse mode counts besides the run itself
 
@@ -137,7 +138,12 @@ def fit(
             raise ValueError(
                 f"`guide` must be 'auto', None, hh.Nudging() or hh.MultipleShooting(), got {shown(guide)}."
             )
-        guide = Nudging() if _compares_traces(objective) and not isinstance(objective, Prediction) else None
+        guide = Nudging() if _holds(objective, Trace) and not isinstance(objective, Prediction) else None
+    if not isinstance(objective, Prediction) and _holds(objective, Prediction):
+        raise ValueError(
+            "`loss` must be hh.losses.Prediction alone and no part of another, since V is drawn to the data for "
+            f"it, got {shown(objective)}."
+        )
     check_loss(objective, protocol)
     check_kind("guide", guide, (Nudging, MultipleShooting, type(None)), "'auto', None or a guide")
     check_key("key", key)
@@ -180,11 +186,6 @@ def _unknowns(free: Free, values: Array) -> Array:
     return jax.vmap(free.to_unknowns)(values)
 
 
-@eqx.filter_jit
-def _to_values(free: Free, u: Array) -> Array:
-    return jax.vmap(free.to_values)(u[:, : len(free.names)])
-
-
 def _minimise(
     problem: AbstractProblem,
     method: Any,
@@ -196,8 +197,7 @@ def _minimise(
     if steps == 0:
         return evaluate(problem, u, strength)
     if method == "lm":
-        fine = 1e-6 if u.dtype == jnp.float64 else 3e-4
-        tol = fine if strength == 0 else 1e-3
+        tol = tolerance(u.dtype) if strength == 0 else 1e-3
         # optimistix makes its own numbers in the default float type, whatever that of u.
         with jax.enable_x64(u.dtype == jnp.float64):
             solved = levenberg_marquardt(problem, u, strength, steps, tol, progress.advance)
@@ -207,9 +207,10 @@ def _minimise(
     return solved
 
 
-def _compares_traces(loss: AbstractLoss) -> bool:
-    leaves = jax.tree.leaves(loss, is_leaf=lambda x: isinstance(x, Trace))
-    return any(isinstance(x, Trace) for x in leaves)
+def _holds(loss: AbstractLoss, kind: type) -> bool:
+    """Whether the loss is of this kind, or made of one that is."""
+    leaves = jax.tree.leaves(loss, is_leaf=lambda x: isinstance(x, kind))
+    return any(isinstance(x, kind) for x in leaves)
 
 
 @eqx.filter_jit
@@ -231,17 +232,12 @@ def _of_clamps(problem: Shooting, model: Any) -> tuple[ClampTraces, ...]:
     return tuple(clamp.traces(model) for clamp in problem.clamps)
 
 
-@eqx.filter_jit
-def _jacobian(problem: Shooting, u: Array) -> tuple[Array, Array]:
-    return problem.compressed(u, jnp.zeros((), u.dtype))
-
-
 _ENOUGH = 1e-2  # of the greatest singular value, down to which float32 tells the slopes of unknowns apart
 
 
 def _slopes(problem: Shooting, u: Array, known: tuple[Array, Array] | None) -> tuple[Array, Array]:
     """Residuals and their Jacobian at u, with the digits that standard errors need."""
-    r, J = _jacobian(problem, u) if known is None else known
+    r, J = slopes_at(problem, u) if known is None else known
     if J.dtype == jnp.float64:
         return r, J
     size = np.linalg.norm(J, axis=0)
@@ -249,7 +245,7 @@ def _slopes(problem: Shooting, u: Array, known: tuple[Array, Array] | None) -> t
     if np.isfinite(singular).all() and singular[-1] > _ENOUGH * singular[0]:
         return r, J
     with jax.enable_x64(True):
-        return _jacobian(*cast_floats((problem, u), jnp.float64))
+        return slopes_at(*cast_floats((problem, u), jnp.float64))
 
 
 def _result(
@@ -273,7 +269,7 @@ def _result(
         found = None if solved.slopes is None else (solved.slopes[0][best], solved.slopes[1][best])
         r, J = _slopes(problem, u, found)
         known = uncertainty(r, J, int(number), slopes)
-    after = np.asarray(_to_values(free, solved.u))
+    after = np.asarray(values_of(free, solved.u))
     return Fit(
         model=model,
         names=free.names,

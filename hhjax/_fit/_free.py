@@ -149,6 +149,12 @@ class Free(eqx.Module):
         return starts
 
 
+@eqx.filter_jit
+def values_of(free: Free, u: Array) -> Array:
+    """The parameters of several vectors of unknowns, of which they are the first: shape (starts, P)."""
+    return jax.vmap(free.to_values)(u[:, : len(free.names)])
+
+
 def resolve(model: Any, where: Where, bounds: Any, mask: Any, dtype: Any) -> Free:
     """The free parameters that `where` selects, with their limits."""
     groups, single = _groups(model, where)

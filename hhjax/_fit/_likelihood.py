@@ -19,10 +19,10 @@ from .._base.parameters import check_size, shown
 from .._base.random import check_key
 from .._base.tables import Printed, Table
 from ..losses import Trace
-from ._free import Free
-from ._problem import AbstractProblem, Shooting
+from ._free import Free, values_of
+from ._problem import AbstractProblem, Shooting, slopes_at
 from ._protocol import Protocol
-from ._solve import levenberg_marquardt
+from ._solve import levenberg_marquardt, tolerance
 
 _FEW = 10  # tangents, up to which a forward-mode gradient is cheaper than a reverse one
 _WIDENED = 3  # times that a grid is made twice as wide, where its ends are still too good
@@ -109,16 +109,10 @@ class _Redrawn(_Held):
 
 def _refit(problem: AbstractProblem, u: Array) -> tuple[Array, np.ndarray, list[str]]:
     """Where every row of u ends, the losses there, and why."""
-    tolerance = 1e-6 if u.dtype == jnp.float64 else 3e-4
     quiet = Progress(diffrax.NoProgressMeter(), 1)
     with jax.enable_x64(u.dtype == jnp.float64):
-        solved = levenberg_marquardt(problem, u, 0.0, _STEPS, tolerance, quiet.advance)
+        solved = levenberg_marquardt(problem, u, 0.0, _STEPS, tolerance(u.dtype), quiet.advance)
     return solved.u, np.where(np.array(solved.reasons) == "blew up", np.inf, solved.loss), solved.reasons
-
-
-@eqx.filter_jit
-def _values(free: Free, u: Array) -> Array:
-    return jax.vmap(free.to_values)(u[:, : len(free.names)])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -174,7 +168,7 @@ def profile(fit: Any, name: str, points: int, level: float) -> Profile:
         t = np.linspace(ends[0], ends[1], points)
         starts = jnp.asarray(np.asarray(u, float) + (t * reach)[:, None] * along, u.dtype)
         at, loss, _ = _refit(held, starts)
-        found |= zip(t.tolist(), zip(loss, np.asarray(_values(problem.free, at))))
+        found |= zip(t.tolist(), zip(loss, np.asarray(values_of(problem.free, at))))
         found = dict(sorted(found.items()))
         losses = np.array([loss for loss, _ in found.values()])
         deviance = fit.count * np.log(losses / min(fit.loss, losses.min()))
@@ -190,7 +184,7 @@ def profile(fit: Any, name: str, points: int, level: float) -> Profile:
 
 def _direction(fit: Any, problem: AbstractProblem, which: int) -> tuple[np.ndarray, float]:
     """How all unknowns follow one of them, and its standard error."""
-    r, J = (np.asarray(x, float) for x in _slopes(problem, fit.u))
+    r, J = (np.asarray(x, float) for x in slopes_at(problem, fit.u))
     size = np.linalg.norm(J, axis=0)
     scale = np.where(size > 0, size, 1.0)
     others = np.arange(len(scale)) != which
@@ -198,11 +192,6 @@ def _direction(fit: Any, problem: AbstractProblem, which: int) -> tuple[np.ndarr
     along[others] = np.linalg.lstsq((J / scale)[:, others], -J[:, which], rcond=1e-6)[0] / scale[others]
     rise = float(np.linalg.norm(J @ along)) * math.sqrt(fit.count / max(r @ r, 1e-300))
     return along, min(1 / max(rise, 1e-300), 2.0)
-
-
-@eqx.filter_jit
-def _slopes(problem: AbstractProblem, u: Array) -> tuple[Array, Array]:
-    return problem.compressed(u, jnp.zeros((), u.dtype))
 
 
 def _crossing(grid: np.ndarray, deviance: np.ndarray, limit: float) -> tuple[float, float]:
@@ -284,5 +273,5 @@ def bootstrap(fit: Any, key: Array, n: int) -> Bootstrap:
     redrawn = _Redrawn(problem.model, problem.free, problem, held, jnp.asarray(targets, u.dtype))
     starts = jnp.concatenate([jnp.tile(u, (n, 1)), jnp.arange(n, dtype=u.dtype)[:, None]], axis=1)
     at, loss, reasons = _refit(redrawn, starts)
-    values = np.where(np.isfinite(loss)[:, None], np.asarray(_values(problem.free, at)), np.nan)
+    values = np.where(np.isfinite(loss)[:, None], np.asarray(values_of(problem.free, at)), np.nan)
     return Bootstrap(fit.names, fit.units, values, tuple(reasons), fit.values)

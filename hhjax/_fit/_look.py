@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ..features._steps import repeats
 from ..losses import AbstractLoss, Prediction, Trace
 from ._protocol import Protocol
 from ._score import known_spikes
@@ -15,7 +16,6 @@ _OUTLIER = 6.0  # standard deviations of V's curvature, beyond which it is a spi
 _IRREGULAR = (
     0.1  # of an interval, by which those at a steady current differ from the mean of their neighbours
 )
-_SAME = 0.01  # of the range of currents, within which two sweeps have the same
 
 
 class Noise(NamedTuple):
@@ -72,7 +72,7 @@ def choose(protocol: Protocol) -> tuple[AbstractLoss, str]:
     current = np.asarray(protocol.injected, float)
     if _irregular(np.asarray(protocol.ts), V, current):
         return Prediction(), "spikes at a steady current come irregularly"
-    if _differs(V, current):
+    if _differs(np.asarray(protocol.ts), V, current):
         return Prediction(), "sweeps with the same current differ"
     return Trace(), "the data show no noise of the cell"
 
@@ -92,13 +92,11 @@ def _irregular(ts: np.ndarray, V: np.ndarray, current: np.ndarray) -> bool:
     return len(jumps) > 0 and float(np.median(jumps)) > _IRREGULAR
 
 
-def _differs(V: np.ndarray, current: np.ndarray) -> bool:
+def _differs(ts: np.ndarray, V: np.ndarray, current: np.ndarray) -> bool:
     """Whether sweeps with the same current differ by more than the noise of a reading explains."""
-    spread = np.ptp(current)
+    (same,) = repeats(ts, current, np.array([[ts[0], ts[-1]]]))
     for one in range(len(V)):
-        for other in range(one + 1, len(V)):
-            if np.abs(current[one] - current[other]).max() > _SAME * spread:
-                continue
+        for other in one + 1 + np.flatnonzero(same[one, one + 1 :]):
             # Slow differences: of means over a twentieth of a sweep, in which noise of readings goes down.
             parts = np.array_split(V[one] - V[other], 20)
             means = np.array([np.nanmean(part, axis=0) for part in parts if np.isfinite(part).any()])

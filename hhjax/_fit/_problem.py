@@ -73,6 +73,12 @@ class AbstractProblem(eqx.Module):
         return (self.residuals(u, strength, adjoint) ** 2).sum()
 
 
+@eqx.filter_jit
+def slopes_at(problem: AbstractProblem, u: Array) -> tuple[Array, Array]:
+    """Compressed residuals and their Jacobian at u, without a guide."""
+    return problem.compressed(u, jnp.zeros((), u.dtype))
+
+
 class Shooting(AbstractProblem):
     """Each sweep is one run from its start to its end.
 

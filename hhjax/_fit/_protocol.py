@@ -25,7 +25,7 @@ from ..stimuli.sampled import Electrode, Sampled, Tabulated
 from ._filter import Filter, Reading
 from ._start import Start, start_of
 
-_FINEST = 0.025  # ms; the default time step is the largest part of a sample that is no longer
+FINEST = 0.025  # ms; the default time step is the largest part of a sample that is no longer
 
 
 class Protocol(eqx.Module):
@@ -297,7 +297,7 @@ def protocol_of(
         )
     sampling = float(ts[-1] / (len(ts) - 1))
     dt = None if dt is None else as_number("dt", dt, "ms", positive=True)
-    stride = math.ceil(sampling / _FINEST - 1e-6) if dt is None else round(sampling / dt)
+    stride = math.ceil(sampling / FINEST - 1e-6) if dt is None else round(sampling / dt)
     if stride < 1 or (dt is not None and abs(stride * dt - sampling) > 1e-6 * sampling):
         raise ValueError(
             f"`dt` must be a whole fraction of the sampling interval of `data`, {sampling:g} ms, "

@@ -25,6 +25,11 @@ _PATIENCE = 100  # optimiser steps without a better loss, likewise
 _OPTIONS = {"jac": "bwd"}  # optimistix then holds J as an array; `_linear` supplies it
 
 
+def tolerance(dtype: Any) -> float:
+    """To which unknowns of this float type are found."""
+    return 1e-6 if dtype == jnp.float64 else 3e-4
+
+
 @dataclasses.dataclass
 class Solved:
     """Where every start ended.

@@ -16,7 +16,7 @@ from .._base.host import number, Settings, table
 from .._base.parameters import as_float_array, cast_floats, check_flag, check_size, run_dtype
 from .._fit._free import Free, Where
 from .._fit._protocol import check_model, split
-from .._fit._result import Uncertainty, uncertainty
+from .._fit._uncertainty import Uncertainty, uncertainty
 from .._run.simulate import save_V
 from ..stimuli._base import as_stimulus, check_stimulus
 from ._sensitivity import free_parameters, Model, run_model

@@ -104,6 +104,17 @@ def test_a_spiking_cell_with_noise_is_recovered():
     assert "noise in the cell" in str(fit)
 
 
+def test_sweeps_that_differ_in_the_same_current_show_noise():
+    """Too few samples to see it otherwise; sweeps of other currents may differ as they like."""
+    ts = np.linspace(0.0, 20.0, 101)
+    V = np.stack([-60 + 2 * np.sin(ts / 3), -60 + 2 * np.sin(ts / 4)])
+    neuron = hh.Neuron({"leak": hh.Leak(g=0.2, E=-60.0)})
+    for current, objective in (([1.0, 1.0], "Prediction"), ([1.0, 2.0], "Trace")):
+        data = hh.Recording(ts, np.outer(current, 1.0 * (ts > 5)), V)
+        fit = hh.fit(neuron, data, where="leak.E", steps=0, guide=None, **QUIET)
+        assert fit.objective == objective
+
+
 def test_data_without_noise_are_compared_as_traces():
     ts = np.linspace(0.0, 20.0, 201)
     V = -60 + 20 * np.exp(-ts / 5) + 0.5 * np.random.default_rng(1).standard_normal(201)
@@ -170,3 +181,11 @@ def test_what_is_at_a_bound(value, bounds, said):
 def test_noise_is_given_whole():
     with pytest.raises(ValueError, match="`process` and `reading` must be given both or neither"):
         hh.losses.Prediction(process=1.0)
+
+
+def test_a_prediction_stands_alone():
+    """In a sum it would be compared without the filter that makes it one."""
+    loss = hh.losses.Prediction() + 0.1 * hh.losses.SpikeTimes()
+    ts = np.arange(0.0, 10.0, 0.1)
+    with pytest.raises(ValueError, match="`loss` must be hh.losses.Prediction alone"):
+        hh.fit(hh.squid_axon(), (ts, 0 * ts, 0 * ts - 65), where="na.g", loss=loss, **QUIET)
