@@ -141,8 +141,8 @@ def fit(
         guide = Nudging() if _holds(objective, Trace) and not isinstance(objective, Prediction) else None
     if not isinstance(objective, Prediction) and _holds(objective, Prediction):
         raise ValueError(
-            "`loss` must be hh.losses.Prediction alone and no part of another, since V is drawn to the data for "
-            f"it, got {shown(objective)}."
+            "`loss` must be hh.losses.Prediction alone and no part of another, since V is drawn to the data "
+            f"for it, got {shown(objective)}."
         )
     check_loss(objective, protocol)
     check_kind("guide", guide, (Nudging, MultipleShooting, type(None)), "'auto', None or a guide")
