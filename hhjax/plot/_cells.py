@@ -70,7 +70,7 @@ def morphology(
         beside(ax)
     ax.autoscale()
     if rows is None:
-        dress(ax, "x (µm)", "y (µm)").set_aspect("equal")
+        dress(ax, "x (µm)", "y (µm)").set_aspect("equal", adjustable="datalim")
     else:
         dress(ax, "Distance from the root (µm)", "").set_yticks([])
         ax.spines["left"].set_visible(False)
