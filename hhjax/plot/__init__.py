@@ -14,6 +14,7 @@ from ._curves import (
     sweep as sweep,
     work_precision as work_precision,
 )
+from ._explore import explore as explore
 from ._fit import fit as fit, fit_report as fit_report
 from ._network import connectivity as connectivity, raster as raster, raster_and_rate as raster_and_rate
 from ._phase import phase_plane as phase_plane
