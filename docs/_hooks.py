@@ -73,7 +73,8 @@ class Constructors(griffe.Extension):
             cls.members.pop("__init__", None)
         elif "__init__" not in cls.members and not cls.path.startswith("hhjax._base"):
             real = getattr(importlib.import_module(cls.module.path), cls.name, None)
-            if hasattr(real, "__dataclass_fields__") or hasattr(real, "_fields"):
+            fields = hasattr(real, "__dataclass_fields__") or hasattr(real, "_fields")
+            if fields and not inspect.isabstract(real):
                 parameters = inspect.signature(real).parameters.values()
                 made = griffe.Parameters(*(_parameter(real, x) for x in parameters))
                 cls.set_member("__init__", griffe.Function("__init__", parameters=made))
