@@ -109,7 +109,8 @@ def _entry(name: str) -> str:
     if name not in _FOR_DEVELOPERS:
         return f"::: hhjax.{name}"
     cls = _package()[name]
-    members = [x for x in cls.members.values() if not x.is_alias and x.has_docstring]
+    members = (cls.final_target if cls.is_alias else cls).members.values()
+    members = [x for x in members if not x.is_alias and x.has_docstring]  # an alias is an import
     users = _FOR_DEVELOPERS[name].split()
     others = [x.name for x in members if not x.name.startswith("_") and x.name not in users]
     options = "        heading_level: 5\n            show_root_full_path: false"
@@ -166,7 +167,7 @@ def _exports(*path: str) -> list[str]:
 
 
 def _with_exports(name: str) -> str:
-    exports = [export for export in _exports(name) if export not in _exports()]
+    exports = [export for export in _exports(name) if export not in _named()]
     return "\n\n".join([f"::: hhjax.{name}", *(f"::: hhjax.{name}.{export}" for export in exports)])
 
 
@@ -178,9 +179,13 @@ def _help(command: str) -> str:
         return f"```text\n{make_parser()[1][command].format_help()}```"
 
 
-def _undocumented() -> list[str]:
+def _named() -> set[str]:
+    """The names that stand in a page of their own."""
     pages = "\n".join(path.read_text() for path in (_ROOT / "docs" / "api").glob("*.md"))
-    named = set(re.findall(r"^::: hhjax\.(\w+)", pages, re.MULTILINE))
-    named |= {export for name in named for export in _exports(name)}
+    return set(re.findall(r"^::: hhjax\.(\w+)", pages, re.MULTILINE))
+
+
+def _undocumented() -> list[str]:
+    named = _named() | {export for name in _named() for export in _exports(name)}
     shown = lambda name: name in named or (_exports(name) and named.issuperset(_exports(name)))
     return [name for name in _exports() if not shown(name)]

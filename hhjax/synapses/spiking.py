@@ -257,7 +257,8 @@ class SpikeSynapse(AbstractCoupling):
 class ExponentialSynapse(SpikeSynapse):
     """A conductance that jumps by the weight at each spike and decays with `tau`.
 
-    **Fields:** `weights`, `tau` (ms), `reversal` and those of [`hh.synapses.SpikeSynapse`][].
+    **Fields:** `weights`: mS/cm², shape (post, pre); `tau`: ms, `reversal`: mV, scalar or one per receiving
+    neuron; and those of [`hh.synapses.SpikeSynapse`][].
     """
 
     weights: Weights = eqx.field(converter=as_weights)
@@ -282,8 +283,8 @@ class DoubleExponentialSynapse(SpikeSynapse):
 
     Equal time constants give the limit, the conductance of an [`hh.synapses.AlphaSynapse`][].
 
-    **Fields:** `weights`, `tau_rise`, `tau_decay` (ms, the first at most the second), `reversal` and
-    those of [`hh.synapses.SpikeSynapse`][].
+    **Fields:** `weights`: mS/cm², shape (post, pre); `tau_rise`, `tau_decay`: ms, the first at most the
+    second, `reversal`: mV, scalar or one per receiving neuron; and those of [`hh.synapses.SpikeSynapse`][].
     """
 
     weights: Weights = eqx.field(converter=as_weights)
@@ -357,7 +358,8 @@ def chain(g: dict[str, Array], source: str, dt: Array, tau_rise: Array, tau_deca
 class AlphaSynapse(SpikeSynapse):
     """A conductance w·(t/tau)·e^(1 − t/tau) after each spike, with w its peak, at t = tau.
 
-    **Fields:** `weights`, `tau` (ms), `reversal` and those of [`hh.synapses.SpikeSynapse`][].
+    **Fields:** `weights`: mS/cm², shape (post, pre); `tau`: ms, `reversal`: mV, scalar or one per receiving
+    neuron; and those of [`hh.synapses.SpikeSynapse`][].
     """
 
     weights: Weights = eqx.field(converter=as_weights)
