@@ -1,5 +1,5 @@
-"""Checks a built site: nothing of it is elsewhere, every link within a page leads somewhere, and
-formulas are where docs/formulas.js looks for them."""
+"""Checks a built site: nothing of it is elsewhere, every reference leads somewhere, and formulas are
+where docs/formulas.js looks for them."""
 
 import re
 import sys
@@ -8,6 +8,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 TEX = re.compile(r"\$[^$\n]*[\\^_{][^$\n]*\$|\\[()\[\]]")
+REFERENCE = re.compile(r"\]\[[\w.]*\]?")
 RENDERED = {"arithmatex", "jp-RenderedMarkdown"}
 LITERAL = {"code", "pre", "script", "style", "clipboard-copy-txt"}
 EMPTY = {"area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "source", "track", "wbr"}
@@ -16,7 +17,7 @@ EMPTY = {"area", "base", "br", "col", "embed", "hr", "img", "input", "link", "me
 class Page(HTMLParser):
     def __init__(self, path: Path):
         super().__init__()
-        self.open, self.ids, self.wanted, self.loaded, self.tex = [], set(), [], [], []
+        self.open, self.ids, self.wanted, self.loaded, self.raw = [], set(), [], [], []
         self.feed(path.read_text())
 
     def handle_starttag(self, tag, attrs):
@@ -36,12 +37,12 @@ class Page(HTMLParser):
 
     def handle_data(self, data):
         if not any(quiet for _, quiet in self.open):
-            self.tex += TEX.findall(data)
+            self.raw += TEX.findall(data) + REFERENCE.findall(data)
 
 
 def faults(path: Path, site: Path) -> list[str]:
     page = Page(path)
-    found = [f"TeX that is not rendered: {x}" for x in page.tex]
+    found = [f"left as it is written: {x}" for x in page.raw]
     found += [f"no place #{x}" for x in page.wanted if x and unquote(x) not in page.ids]
     for url in page.loaded:
         parts = urlsplit(url)

@@ -167,7 +167,9 @@ def _exports(*path: str) -> list[str]:
 
 
 def _with_exports(name: str) -> str:
-    exports = [export for export in _exports(name) if export not in _named()]
+    path = lambda *parts: _package()[".".join(parts)].canonical_path
+    elsewhere = [path(other) for other in _named() if other in _exports()]
+    exports = [export for export in _exports(name) if path(name, export) not in elsewhere]
     return "\n\n".join([f"::: hhjax.{name}", *(f"::: hhjax.{name}.{export}" for export in exports)])
 
 
