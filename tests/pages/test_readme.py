@@ -3,6 +3,8 @@
 import re
 from pathlib import Path
 
+import hhjax as hh
+
 README = Path(__file__).parents[2] / "README.md"
 
 
@@ -23,3 +25,7 @@ def test_the_readmes_commands():
     """They are what .ci/run and a user type."""
     ci = (README.parent / ".ci" / "run").read_text()
     assert ".venv/bin/pip install -q -e '.[test]'" in ci and ".venv/bin/pytest" in ci
+
+
+def test_what_to_cite_is_this_version():
+    assert f"\nversion: {hh.__version__}\n" in (README.parent / "CITATION.cff").read_text()
