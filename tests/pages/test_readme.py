@@ -18,7 +18,7 @@ def test_the_readmes_code_runs(tmp_path, monkeypatch, capsys, check_figure):
     check_figure(tmp_path / "spikes.png")
     assert (abs(names["fit"].values - [120.0, 1.0]) < 4 * names["fit"].standard_errors).all()
     counts = names["sweep"].reduced
-    assert counts.shape == (21, 2, 1) and (counts[0] == 0).all() and (counts[10, 1] == 7).all()
+    assert counts.shape == (21, 2, 1) and (counts[0] == 0).all() and (counts[10, 0] == 7).all()
 
 
 def test_the_readmes_commands():
