@@ -138,7 +138,10 @@ def look_up(root: Any, name: Any, argument: str, hint: str = "") -> Leaf:
     leaf = find(root, name)
     if leaf is None or not _is_float(leaf.value):
         if any(name in x.names and x.value is None for x in leaves(root, unset=True)):
-            raise ValueError(f"`{argument}` names {name!r}, which is None: make the model with a value.")
+            where = ", or take the neuron's 'celsius'" if name.endswith(".celsius") else ""
+            raise ValueError(
+                f"`{argument}` names {name!r}, which is None: make the model with a value{where}."
+            )
         known = known_are(name, parameters(root))
         raise ValueError(f"`{argument}` names {name!r}, which is no parameter.{known}{hint}")
     return leaf

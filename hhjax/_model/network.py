@@ -22,6 +22,7 @@ from .._base.parameters import (
     shown,
 )
 from .._base.random import input_key
+from .._base.renames import reads
 from .._base.tables import Printed, Table
 from .._noise.channels import AbstractNoisyChannel
 from .._noise.currents import AbstractNoise
@@ -35,6 +36,7 @@ from .neuron import Neuron, Populations, State
 from .tables import network_tables
 
 
+@reads(gates_are_independent="flow_is_exact", map_gates="map_kinds")
 class Network(Printed, Checked):
     """n neurons of one kind or of several, coupled or not.
 

@@ -22,7 +22,7 @@ from .._base.parameters import (
     settle,
     shown,
 )
-from .._base.renames import renamed
+from .._base.renames import reads, renamed
 from .._base.tables import Printed, Table
 from .._noise.channels import AbstractNoisyChannel
 from ..channels._channel import AbstractChannel, AbstractOhmicChannel
@@ -95,6 +95,13 @@ def _with_bare(channel: Any, bare: Any) -> Any:
 
 
 @renamed(pools="ions, of hh.calcium(...) or hh.Ion(...)")
+@reads(
+    steady_gates="steady_state",
+    gates_form="others_form",
+    linear_form="others_form, or V_form",
+    channels_at="surroundings",
+    gates_are_independent="flow_is_exact",
+)
 class Neuron(Printed, Checked):
     r"""A space-clamped neuron, $C\,dV/dt = I - \sum_k I_k$.
 

@@ -13,11 +13,12 @@ from jaxtyping import Array, Float, Int
 from .._base.arguments import as_array, as_number, as_window
 from .._base.host import warn
 from .._base.parameters import check_size, is_concrete
-from .._base.renames import renamed
+from .._base.renames import reads, renamed
 from .._base.swings import swings_below, warn_of_swings
 from .._base.windows import takes, takes_spike
 
 
+@reads(shape="times.shape")
 class KeptSpikes(eqx.Module):
     """The first spikes of every neuron, and how many there were.
 
@@ -32,6 +33,11 @@ class KeptSpikes(eqx.Module):
 
     times: Float[Array, "..."]
     count: Int[Array, "..."]
+
+    def __getitem__(self, *at: Any, **how: Any) -> Any:
+        raise TypeError("hh.KeptSpikes is no array: take `.times`, ms, or `.count`.")
+
+    __array__ = __getitem__
 
 
 def _newton_coefficients(t: Array, v: Array) -> list[Array]:

@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from .._base.parameters import check_flag, Checked, OptionalParameter, param, Parameter, settle, shown
+from .._base.renames import renamed
 
 FARADAY = 96485.33212
 """C/mol."""
@@ -107,6 +108,7 @@ Ions = Mapping[str, Ion]
 """Ions by name, each with `inside` as it is at the moment."""
 
 
+@renamed(rest="inside")
 def calcium(carriers: Any = (), **fields: Any) -> Ion:
     """Calcium, which its channels let in and a pump in first order brings out.
 

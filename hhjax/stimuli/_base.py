@@ -30,8 +30,10 @@ from .._base.parameters import (
     run_dtype,
     shown,
 )
+from .._base.renames import reads
 
 
+@reads(on_grid="table(edges)")
 class Stimulus(Checked):
     """An injected current in µA/cm² as a function of time, positive inward.
 
