@@ -31,8 +31,8 @@ def _between(x: Any, low: Any, high: Any) -> Array:
 class Sampled(Stimulus):
     """A recorded current, linear or held between samples, and held at its ends.
 
-    `simulate` integrates it exactly over every step, so that it may be sampled more
-    finely than dt; under `diffrax.diffeqsolve` it is read at single times.
+    Each step of `hh.simulate` gets the exact mean over the step, so it may be sampled more finely than
+    dt. `diffrax.diffeqsolve` sees its values at the times of its own steps only.
 
     **Fields:**
 
@@ -133,9 +133,9 @@ class Tabulated(Stimulus):
 class Clamp(Stimulus):
     """An electrode that draws V towards a command: I = g·(command(t) − V).
 
-    A voltage clamp whose series resistance is 1/g, or, with a small g, a nudge. However large dt·g/C is, V
-    and the current that `run.currents()["stimulus"]` gives are right to the order of the solver, where
-    edges of the command lie between steps; of an edge within a step the current at its end is not.
+    A voltage clamp whose series resistance is 1/g, or, with a small g, a nudge. V and the current that
+    `run.currents()["stimulus"]` gives are right to the order of the solver, however large dt·g/C is. Put
+    the edges of the command on the grid: within a step, the current at the end of that step is wrong.
     In float32 rounding of V makes an error of some g·4e-6 mV. Explicit solvers need dt·g/C below 2.
 
     **Fields:**
