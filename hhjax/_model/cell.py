@@ -69,8 +69,9 @@ class Cell(Printed, eqx.Module):
     cell = hh.Cell(sections, {"soma": hh.squid_axon(), "dend": passive}, resistivity=150)
     ```
 
-    It stands where a neuron does, in [`hh.simulate`][], in [`hh.Network`][] and so on; V, and what has one
-    value for each neuron, then has one for each compartment, numbered as in [`hh.cells.Morphology`][].
+    It can replace a neuron everywhere, in [`hh.simulate`][], [`hh.Network`][] and so on. V, and everything
+    with one value for each neuron, then has one for each compartment, numbered as in
+    [`hh.cells.Morphology`][].
 
     **Arguments:**
 

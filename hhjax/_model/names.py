@@ -163,7 +163,7 @@ def get(model: Any, name: str) -> Any:
 
     **Returns:** an array.
 
-    **Raises:** `ValueError` for a name that is none, with the nearest and all that are.
+    **Raises:** `ValueError` for an unknown name, with the known ones.
     """
     check_kind("model", model, (eqx.Module, tuple), "a neuron, a network or a stimulus")
     return look_up(model, name, "name").value
@@ -186,8 +186,8 @@ def replace(model: Model, values: Mapping[str, Any]) -> Model:
 
     **Returns:** a new model of the same type and float type.
 
-    **Raises:** `ValueError` for names that are none, and for values that the model would not have
-    been made with: NaN, out of range, of a shape that does not fit; `TypeError` for what is no number.
+    **Raises:** `ValueError` for unknown names, and for values that are NaN, out of range or of a wrong
+    shape; `TypeError` for what is no number.
     """
     if not isinstance(values, Mapping):
         raise TypeError(

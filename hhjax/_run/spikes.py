@@ -22,8 +22,8 @@ from .._base.windows import takes, takes_spike
 class KeptSpikes(eqx.Module):
     """The first spikes of every neuron, and how many there were.
 
-    What is worked out from more spikes than were kept, as a rate in a window that reaches beyond them, is
-    NaN, with a warning outside `jit`.
+    A result that needs more spikes than were kept, such as a rate in a later window, is NaN, with a
+    warning outside `jit`.
 
     **Fields:**
 
@@ -192,8 +192,8 @@ def spike_times(
     - `ts`: sample times, ms, increasing.
     - `V`: mV, shape (times,) or (times, n).
     - `threshold`: mV. At 0 mV the small spikes of a strongly driven squid axon (above
-        62.87 µA/cm²) are missed; take a lower one there. Outside `jit` a warning tells of V that rises
-        and falls by more than 10 mV below the threshold.
+        62.87 µA/cm²) are missed; take a lower one there. Outside `jit` you are warned where V
+        rises and falls by more than 10 mV below the threshold.
     - `max_spikes`: how many spikes per neuron to keep, the first ones; outside `jit` with a warning if there
         are more. By default all; under `jit` and `grad`, where the number is not known, room for one at
         every other sample.
