@@ -56,9 +56,9 @@ class Network(Printed, Checked):
     **Fields:**
 
     - `neuron`: the neuron, or a dict of neurons by the name of their population; each of its
-        parameters is a scalar or has one value for each neuron of the kind. An [`hh.Cell`][] stands for
-        neurons that are its compartments: regions are populations, in a population `pyr` such as
-        `pyr.dend`, with all cells' first compartments before their second ones.
+        parameters is a scalar or has one value for each neuron of the kind. The compartments of an
+        [`hh.Cell`][] count as neurons and its regions as populations, such as `pyr.dend` of the
+        population `pyr`; the first compartments of all cells come before the second ones.
     - `n`: how many there are; with several populations a dict, kept as the total. Of cells it is kept as
         the number of compartments.
     - `coupling`: how they act on each other: a coupling, a dict of couplings by name, or `None`

@@ -111,7 +111,7 @@ class Neuron(Printed, Checked):
     - `C`: membrane capacitance, µF/cm², scalar or one per neuron.
     - `ions`: a dict of [`hh.Ion`][]s by name, none by default.
     - `celsius`: temperature, °C, of its channels and ions that have none of their own. By default each
-        keeps that of its source.
+        has that of the paper it is from.
     """
 
     channels: dict[str, AbstractChannel]

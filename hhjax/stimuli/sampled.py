@@ -184,26 +184,25 @@ _MS_PER_MOHM_PF = 1e-3  # 1 MΩ·pF = 1 µs
 class Electrode(Checked):
     r"""What is between an amplifier and a cell: how a current reaches it, and how its V is read.
 
-    The cell gets the density 100·current/area + offset, or the current itself at a place. V is read as
-    V + bridge·current + junction, by way of a low-pass filter with the time constant series·capacitance, if
-    both are given. All numbers that are given can be free in [`hh.fit`][]: `"electrode.bridge"`.
+    The cell gets the density 100·current/area + offset, or the current itself at a place. The reading is
+    V + bridge·current + junction, through a low-pass filter with the time constant series·capacitance if
+    both are given. All numbers that you give can be free in [`hh.fit`][]: `"electrode.bridge"`.
 
     **Fields:**
 
     - `area`: membrane area, µm², for currents in pA; `None` for currents that are
         densities (µA/cm²) already.
     - `offset`: a constant current that the record does not show, µA/cm², everywhere.
-    - `bridge`: resistance between the amplifier and the cell that the amplifier does not balance, MΩ:
-        all of the series resistance without a bridge balance, negative where it is balanced too far.
-        Needs currents in pA.
-    - `series`: series resistance of the pipette, MΩ, balanced or not, which makes the filter. In voltage
-        clamp the membrane is charged through it; without one the clamp is ideal.
-    - `capacitance`: of the pipette, pF, as far as the amplifier does not neutralise it. The filter alone
-        is modelled: of the current, all reaches the cell.
-    - `junction`: liquid junction potential, mV, of the bath relative to the pipette, by which a reading
-        is too high: V = reading − junction (P. H. Barry and J. W. Lynch, J. Membr. Biol. 121 (1991)
-        101-117). About 10 to 16 mV for gluconate in the pipette, 0 where the recording is
-        corrected already.
+    - `bridge`: the part of the series resistance that the amplifier does not balance, MΩ: all of it
+        without a bridge balance, negative if it is balanced too far. Needs currents in pA.
+    - `series`: series resistance of the pipette, MΩ, balanced or not, for the filter. In voltage
+        clamp the membrane is charged through it; without it the clamp is ideal.
+    - `capacitance`: of the pipette, pF, that the amplifier does not neutralise, for the filter. The current
+        that charges it is left out: all of the current reaches the cell.
+    - `junction`: liquid junction potential, mV, of the bath relative to the pipette. The reading is too
+        high by it: V = reading − junction (P. H. Barry and J. W. Lynch, J. Membr. Biol. 121 (1991)
+        101-117). About 10 to 16 mV for gluconate in the pipette; 0 if the recording is corrected
+        already.
     - `at`: the place on an [`hh.Cell`][] where the current (pA) enters and V is recorded, see
         [`hh.cells.Morphology`][]. The cell has its own areas: leave out `area`.
     """
