@@ -229,7 +229,8 @@ class Current(AbstractLoss):
         if self.sd is not None:
             return self
         data = np.asarray(target, float)
-        # The median is no matter of the few samples at jumps. Independent errors: a variance of 1 + 4 + 1.
+        # The median leaves out the few samples at jumps. Second differences of independent errors have the
+        # variance 1 + 4 + 1.
         noise = 1.4826 * np.nanmedian(np.abs(np.diff(data, n=2, axis=1))) / np.sqrt(6)
         least = 1e-4 * np.nanmax(np.abs(data))
         return put(self, sd=jnp.asarray(np.nanmax([noise, least, 1e-12]), target.dtype))
@@ -311,7 +312,7 @@ class SpikeTimes(AbstractLoss):
         pairs = ~(jnp.isnan(fit.times) & jnp.isnan(data.times))
         alone = jnp.isnan(fit.times) != jnp.isnan(data.times)
         end = jnp.minimum(ts[-1], self.stop).astype(V.dtype)
-        # After the pairs, for what has no room in one trace and no match in the other: the last that has.
+        # One more pair for spikes beyond `room`: they count as if they came with the last one kept.
         more = jnp.maximum(fit.count, room) - jnp.maximum(data.count, room)
         spare = lambda times, lacks: jnp.where(lacks[..., None], end, times[..., -1:])
         put = lambda times, lacks: jnp.concatenate([times, spare(times, lacks)], axis=-1)

@@ -159,7 +159,7 @@ def _read(path: Path, archive: AbstractArchive) -> Saved:
     variables.pop("done")
     step = step_of(last_copy(copies))
     t0, t1, dt, ts = attrs["t0"], attrs["t1"], attrs["dt"], np.asarray(coords["time"].values, float)
-    # No part of a run ends one step before the run does, so that a last step may be ever so short.
+    # No part ends one step before the end of the run, so the last step may be very short.
     count = 0 if step < 0 else int(np.searchsorted(ts, t0 + (step + 0.5) * dt))
     finished = step >= 0 and t0 + step * dt > t1 - 1e-3 * dt
     how_far = rows_in_chunks(archive, count), ts.size, finished

@@ -194,7 +194,7 @@ class Placed(eqx.Module):
     @property
     def area(self) -> Float[Array, " n"]:
         """Membrane area of each compartment of all cells, µm²."""
-        # One for each cell, so that a gradient adds up over the cells once, after the loop.
+        # Repeated before the loop, so that a gradient is summed over the cells once, after the loop.
         return jnp.repeat(self.geometry.area, self.count) if self.known is None else self.known[1]
 
     def tree(self, C: Float[Array, " n"]) -> Tree | None:

@@ -127,7 +127,7 @@ class Neuron(Printed, Checked):
                 raise TypeError(
                     f"`Neuron.{field}` must be a dict of hh.{name} objects by name, got {shown(parts)}."
                 )
-        # An E that nothing sets is settled once and for all, and is then a parameter like others.
+        # An E that no ion sets gets its value here, and is then a parameter like others.
         for name, channel in self.channels.items():
             if name not in self._set_by_ions:
                 settled = _with_bare(channel, _with_E(_bare(channel)))
@@ -358,7 +358,7 @@ def _per_capacitance(current: Array, conductance: Array, C: Array) -> tuple[Arra
 @_per_capacitance.defjvp
 def _per_capacitance_jvp(primals: tuple, tangents: tuple) -> tuple[tuple, tuple]:
     values, C = _per_capacitance(*primals), primals[2]
-    # XLA computes anew, wherever it is used, what does not end in a division: so these do.
+    # These end in a division: XLA recomputes other expressions at each place where they are used.
     d_current, d_conductance, d_C = tangents
     return values, ((d_current - values[0] * d_C) / C, (d_conductance - values[1] * d_C) / C)
 

@@ -17,13 +17,13 @@ from .._model.neuron import Neuron
 from .run import nbytes, Result, Run, RunState, steps_done
 
 KEPT_BYTES = 1_000_000_000
-"""What a gradient may keep of a run; above, it keeps states at the boundaries of chunks alone."""
+"""What a gradient may keep of a run; above that, it keeps only the states between chunks."""
 
 
-# A state of so few bytes is of few neurons: all that a step works out is kept, about so many times its size.
+# For a state of so few bytes all values of a step are kept, about so many times its size.
 _FEW_BYTES, _ALL = 100, 30
-# Else two steps are made anew together: half the states to keep, at no more work. One of so many arrays
-# is long enough by itself: two of them compile for twice as long and are no faster.
+# Else two steps are computed again together: half the states to keep, at no more work. If a state has so many
+# arrays, it is one step: two would take twice as long to compile and be no faster.
 _BLOCK, _MANY_ARRAYS = 2, 12
 
 
@@ -111,7 +111,7 @@ def scan(f: Callable, carry: Any, xs: Any, length: int, kept: Kept) -> tuple[Any
     elif kept.block:
         chunk = min(kept.block, length)
         several = functools.partial(_calls, f)
-        # One array for each call of a block: what is read or written at one place goes into one loop.
+        # One array for each step of a block, so that XLA fuses all reads and writes of a step.
         apart = lambda xs: tuple(jax.tree.map(lambda x: x[:, k], xs) for k in range(chunk))
         together = lambda ys: jax.tree.map(lambda *ys: jnp.stack(ys, axis=1), *ys)
     else:

@@ -84,8 +84,8 @@ def _crossing(t: Array, v: Array, slopes: Array | None, near: Array) -> Array:
         return low, high, jnp.where((step >= low) & (step <= high), step, (low + high) / 2)
 
     _, _, at = jax.lax.fori_loop(0, 8, newton, (low, high, at))
-    # A Newton step from the root, held fixed, has the first derivative of the root itself, and another
-    # one those up to the third: each makes twice as many orders right, as it does digits.
+    # A Newton step from the root, held fixed, has the right first derivative. A second step makes those up to
+    # the third right.
     at = jax.lax.stop_gradient(at)
     for _ in range(2):
         value, slope = _value_and_slope(coefficients, nodes, at)

@@ -243,7 +243,7 @@ class SpikeSynapse(AbstractCoupling):
         enter = lambda new, old: jnp.where(
             spikes[:, None], jnp.concatenate([new[:, None], old[:, :-1]], axis=1), old
         )
-        # A spike that has to make room before it has arrived is missed for good.
+        # A spike that is replaced before it has arrived is lost.
         missed = spikes & (arrived(s["since"][:, -1:]) < 1)[:, 0]
         s = s | {"since": enter(jnp.where(missed, jnp.nan, late), s["since"])}
         newest = jnp.zeros_like(s["since"], bool).at[:, 0].set(spikes)
