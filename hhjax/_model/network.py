@@ -353,7 +353,7 @@ class Network(Printed, Checked):
             )
         here = np.zeros(cell.n)
         here[at.start - cell.start : at.stop - cell.start] = 1e5
-        # Divided for all compartments at once: the gradient by one area would need a vector of zeros each step.
+        # Divided for all compartments at once: a gradient by one area would make a vector of zeros each step.
         density = jnp.asarray(here, cell.area.dtype) / cell.area
         density = density * jnp.tile(injected, cell.n // jnp.size(injected))
         part = slice(cell.start, cell.start + cell.n)

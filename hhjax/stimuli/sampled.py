@@ -73,8 +73,8 @@ class Sampled(Stimulus):
 
     def table(self, edges: Array) -> tuple[Array, Array]:
         # Trapezium rule on the union of samples and step edges, where it is exact.
-        # A sample on an edge counts as just before it, for the derivative too. Hence samples are sorted before
-        # edges, and steps are told by the number of edges, not by times.
+        # A sample on an edge counts as just before it, for the derivative too. Hence samples are sorted
+        # before edges, and steps are told by the number of edges, not by times.
         ts = jnp.concatenate([_between(self.ts, edges[0], edges[-1]), edges])
         order = jnp.argsort(ts)
         ts, step = ts[order], jnp.cumsum(order >= self.ts.shape[0])
