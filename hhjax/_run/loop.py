@@ -111,7 +111,7 @@ def scan(f: Callable, carry: Any, xs: Any, length: int, kept: Kept) -> tuple[Any
     elif kept.block:
         chunk = min(kept.block, length)
         several = functools.partial(_calls, f)
-        # One array for each step of a block, so that XLA fuses all reads and writes of a step.
+        # One array for each call of a block: what is read or written at one place goes into one loop.
         apart = lambda xs: tuple(jax.tree.map(lambda x: x[:, k], xs) for k in range(chunk))
         together = lambda ys: jax.tree.map(lambda *ys: jnp.stack(ys, axis=1), *ys)
     else:
