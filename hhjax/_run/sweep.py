@@ -157,9 +157,9 @@ def sweep(
 
     - `network`, `t1`, `dt`, `t0`, `stimulus`, `v0`, `solver`: as in [`hh.simulate`][].
     - `over`: a dict whose every entry is an axis of the sweep. A key names a parameter:
-        as for [`hh.get`][] `"C"`, `"na.g"`, `"e.na.g"` in the population `e`, `"coupling.weights"`, `"coupling.ampa.tau"`,
-        `"noise.sigma"`, and also `"stimulus"`, `"stimulus.start"` or another field of it, and `"v0"`.
-        The value is an array. Its first axis is that of the points, any others are those of the
+        `"C"`, `"na.g"`, `"e.na.g"` in the population `e`, `"coupling.weights"`, `"coupling.ampa.tau"`,
+        `"noise.sigma"` as for [`hh.get`][], and also `"stimulus"`, `"stimulus.start"` or another field
+        of it, and `"v0"`. The value is an array. Its first axis is that of the points, any others are those of the
         parameter: (points, n, n) for `"coupling.weights"`. A tuple of names with a tuple of arrays
         varies them together, such as a list of parameter sets. An [`hh.Axis`][] gives an axis a name of
         your own.
