@@ -171,9 +171,10 @@ class Trace(AbstractLoss):
 class Prediction(Trace):
     """Error of the membrane potential predicted for each sample from the samples before it.
 
-    For cells with noise, whose spikes no free-running model can meet. In [`hh.fit`][] V takes over, at each
-    sample, a share of what it differs by from the data: a Kalman filter of V in its steady state. The
-    share is estimated besides the parameters, or follows from noise that is given. A [`Trace`][] elsewhere.
+    For cells with noise, whose spikes a free-running model cannot have. In [`hh.fit`][] V is corrected at
+    each sample by a fraction of its difference from the data: a Kalman filter of V in its steady state. The
+    fraction is estimated together with the parameters, or follows from noise that is given. Outside of
+    [`hh.fit`][] it is a [`Trace`][].
 
     **Fields:** those of [`Trace`][], and
 
@@ -228,7 +229,8 @@ class Current(AbstractLoss):
         if self.sd is not None:
             return self
         data = np.asarray(target, float)
-        # The median is no matter of the few samples at jumps. Independent errors: a variance of 1 + 4 + 1.
+        # The median leaves out the few samples at jumps. Second differences of independent errors have the
+        # variance 1 + 4 + 1.
         noise = 1.4826 * np.nanmedian(np.abs(np.diff(data, n=2, axis=1))) / np.sqrt(6)
         least = 1e-4 * np.nanmax(np.abs(data))
         return put(self, sd=jnp.asarray(np.nanmax([noise, least, 1e-12]), target.dtype))
@@ -243,9 +245,9 @@ class Current(AbstractLoss):
 class SpikeTimes(AbstractLoss):
     """Difference of spike times, first with first, second with second and so on.
 
-    A spike that one trace has and the other lacks counts as one at the end of the trace, but not less than
-    `sd`, and those for which there is no room as if they came with the last one that there is.
-    The slope of such a residual says nothing about the missing spike: add a [`Trace`][] or
+    A spike that only one trace has counts as if the other had it at the end of the trace, and at least as
+    `sd`. Spikes beyond `max_spikes` count as if they came with the last one that is kept.
+    The gradient of such a residual says nothing about the missing spike: add a [`Trace`][] or
     a smooth [`hh.features.spike_count`][] for that.
 
     **Fields:**
@@ -310,7 +312,7 @@ class SpikeTimes(AbstractLoss):
         pairs = ~(jnp.isnan(fit.times) & jnp.isnan(data.times))
         alone = jnp.isnan(fit.times) != jnp.isnan(data.times)
         end = jnp.minimum(ts[-1], self.stop).astype(V.dtype)
-        # After the pairs, for what has no room in one trace and no match in the other: the last that has.
+        # One more pair for spikes beyond `room`: they count as if they came with the last one kept.
         more = jnp.maximum(fit.count, room) - jnp.maximum(data.count, room)
         spare = lambda times, lacks: jnp.where(lacks[..., None], end, times[..., -1:])
         put = lambda times, lacks: jnp.concatenate([times, spare(times, lacks)], axis=-1)
@@ -361,21 +363,21 @@ def _as_names(names: Any) -> Any:
 class Features(AbstractLoss):
     """Differences of the features of [`hh.features.extract`][], each by how much it varies in the data.
 
-    What counts as 1 is the standard deviation of a feature over the sweeps of the data that have the same
-    current, or, if none have, from what the sweeps with the next lower and higher current say. It is at least
-    1 for counts, 1 Hz, 1 ms for latencies and time constants, 0.5 ms for the AHP, 0.05 ms for half-widths,
-    2 mV for heights and thresholds, 1 mV for rest and AHP, 0.5 mV for the sag, 0.02 for adaptation; and for
-    all but potentials and adaptation at least 10 % of the value.
+    The unit is the standard deviation of a feature over the sweeps of the data that have the same current
+    or, if none have, from an interpolation between the sweeps with the next lower and higher current. It is
+    at least 1 for counts, 1 Hz, 1 ms for latencies and time constants, 0.5 ms for the AHP, 0.05 ms for
+    half-widths, 2 mV for heights and thresholds, 1 mV for rest and AHP, 0.5 mV for the sag, 0.02 for
+    adaptation; and for all but potentials and adaptation at least 10 % of the value.
 
-    The count itself has no slope; it is given that of [`hh.features.spike_count`][]. Where noise is large,
-    the lowest V of the data is its own, and with it the sag: leave it out by `names`.
+    The count itself has no gradient; it gets that of [`hh.features.spike_count`][]. Where noise is large,
+    the lowest V of the data, and so the sag, is mostly noise: leave the sag out by `names`.
 
     **Fields:**
 
     - `names`: which features, by default all.
     - `start`, `stop`: the step, ms, by default as in `recording.features()`.
     - `threshold`: of a spike, mV.
-    - `missing`: what a feature counts that the data have and the model has not, or the other way round.
+    - `missing`: the residual of a feature that only the data or only the model has.
     - `sd`: what counts as 1 instead, a dict by name, in the unit of the feature.
     - `reference`: the features of the data, which [`hh.fit`][] finds.
 

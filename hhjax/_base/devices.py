@@ -74,12 +74,12 @@ def lanes_are_slow(neurons: int) -> bool:
 
 
 def use_cores(count: int | None = None) -> bool:
-    """Make each CPU core a JAX device, for [`hh.sweep`][], and let XLA make fast loops of steps.
+    """Make each CPU core a JAX device, for [`hh.sweep`][], and make the loop over time faster.
 
     Call it once, after the imports and before JAX computes anything. It sets
-    `jax_num_cpu_devices` and adds to `XLA_FLAGS` that a loop over time is compiled into one
-    function (`xla_cpu_small_while_loop_byte_threshold`), which speeds up runs and gradients of few
-    neurons. A GPU is not affected.
+    `jax_num_cpu_devices`, and in `XLA_FLAGS` the option `xla_cpu_small_while_loop_byte_threshold`. XLA
+    then compiles the loop over time into one function, which is faster for few neurons, and their
+    gradients. A GPU is not affected.
 
     **Arguments:** `count`: how many cores, by default all that this process may use.
 

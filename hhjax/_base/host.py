@@ -69,7 +69,7 @@ class Settings:
         return hash(self._key)
 
 
-# Outside of jit these compile a condition afresh at each step. Others may want to see a number.
+# Outside of jit these would compile again at each step. Other meters may need concrete numbers.
 _COMPILED = diffrax.TextProgressMeter, diffrax.TqdmProgressMeter
 
 

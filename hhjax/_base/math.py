@@ -24,7 +24,7 @@ _SMALL = 0.5  # below, the derivatives are series
 _TINY = 1.2345e-18  # added to what is divided by, in case it is 0: of others it is lost, and x² is normal
 
 
-# For a function that is traced many times: once for each shape and type will do.
+# For a function that is used many times: traced once for each shape and type.
 _traced_once = functools.partial(jax.jit, inline=True)
 
 

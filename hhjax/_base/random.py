@@ -98,7 +98,7 @@ def increments(key: Array, shape: tuple[int, int], dt: Array) -> Array:
     """
     if dt.dtype == jnp.float32:
         return jnp.sqrt(dt) * normal_from_bits(_bits(key, shape))
-    # XLA would draw a number anew wherever it is used, but for a loop in between.
+    # In a loop, since XLA would otherwise draw the numbers again at each place where they are used.
     return jax.lax.map(lambda row: jnp.sqrt(dt) * row, jax.random.normal(key, shape, dt.dtype))
 
 
@@ -129,7 +129,7 @@ def normal_from_bits(bits: Array) -> Array:
     L = horner(_LOG, r) * r - e * math.log(2)
     sign = bits & np.uint32(0x80000000)
     signed = jax.lax.bitcast_convert_type(jax.lax.bitcast_convert_type(L, jnp.uint32) ^ sign, jnp.float32)
-    # XLA computes anew, wherever it is used, what does not end in a division.
+    # It ends in a division since XLA recomputes other expressions at each place where they are used.
     return signed * horner(_ABOVE, L) / horner(_BELOW, L)
 
 

@@ -28,9 +28,7 @@ def renamed(**new: str) -> Callable[[_T], _T]:
     def decorate(it: Any) -> Any:
         made = it.__init__ if isinstance(it, type) else it
 
-        def told(old: str) -> str:
-            now = f"is now `{new[old]}`" if new[old] else "is no more, leave it out"
-            return f"`{old}` of {_public(it)} {now}"
+        told = functools.partial(_told, it, new)
 
         @functools.wraps(made)
         def call(*args: Any, **given: Any) -> Any:
@@ -38,18 +36,37 @@ def renamed(**new: str) -> Callable[[_T], _T]:
                 raise TypeError(f"{told(old)}, got {old}={given[old]!r}.")
             return made(*args, **given)
 
-        def read(old: str, self: Any) -> Any:
-            raise AttributeError(f"{told(old)}.")
-
         if not isinstance(it, type):
             return call
         it.__init__ = call
+        return reads(**new)(it)
+
+    return decorate
+
+
+def reads(**new: str) -> Callable[[_T], _T]:
+    """A decorator for a class whose attributes or methods once had other names.
+
+    **Arguments:** as of `renamed`.
+
+    **Returns:** the same class, which raises `AttributeError` where an old name is read.
+    """
+
+    def decorate(it: Any) -> Any:
+        def read(old: str, self: Any) -> Any:
+            raise AttributeError(f"{_told(it, new, old)}.")
+
         for old in new:
             if not hasattr(it, old):
                 setattr(it, old, property(functools.partial(read, old)))
         return it
 
     return decorate
+
+
+def _told(it: Any, new: dict[str, str], old: str) -> str:
+    now = f"is now `{new[old]}`" if new[old] else "is no more, leave it out"
+    return f"`{old}` of {_public(it)} {now}"
 
 
 def _public(it: Any) -> str:

@@ -21,8 +21,8 @@ def swings_below(V: Any, threshold: Any) -> np.ndarray:
     """
     V = np.asarray(V, float) - np.asarray(threshold, float)
     below = (V < 0) & np.isfinite(V)
-    # Between two stays above the threshold the least V so far, and from there on: a cumulative minimum in
-    # which every stay lies lower than all before it.
+    # The least V since the last stay above the threshold, and until the next one: a cumulative minimum, for
+    # which each further stay lowers V by more than its range.
     stay = np.cumsum(~below, axis=0)
     V = np.where(below, np.maximum(V, _LOWEST), 0.0)
     deep = 1.0 - _LOWEST

@@ -39,7 +39,7 @@ def make_parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentP
     """The parser, and that of each command by its name."""
     out = argparse.ArgumentParser(add_help=False)
     told = f"folder for what is written, by default {_OUT}"
-    # Without a default here, which in a command would hide what was given before it.
+    # No default here: that of a command would replace what was given before the command.
     out.add_argument("--out", type=Path, default=argparse.SUPPRESS, help=told)
     parser = argparse.ArgumentParser(
         prog="python -m hhjax",

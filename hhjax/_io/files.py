@@ -47,13 +47,13 @@ def save(path: str | os.PathLike, thing: Any, **notes: Any) -> None:
     ```
 
     The file is an `.npz`: `numpy.load` opens its arrays under names such as `ys.V`, and
-    `header.json` in it tells the rest in plain text. A solution carries the name of its solver
-    and dt, a fit and a sweep the model as well; add what else you will want to know as notes.
+    `header.json` in it says the rest in plain text. A solution has the name of its solver
+    and dt, a fit and a sweep also the model. Add what else you want to keep as notes.
 
     **Arguments:**
 
-    - `path`: ends in `.npz`; an older file of that name is replaced once the new one is whole, a link
-        goes on leading to it.
+    - `path`: ends in `.npz`. An older file of that name is replaced once the new one is whole; a link
+        stays a link.
     - `thing`: a module, array, number, string, `None`, key, or a list, tuple, dict (by strings),
         named tuple or dataclass of such. Functions and classes of your own are kept by name:
         define them at the top level of a module, and give them to [`hh.load`][] as `allow`.
@@ -97,24 +97,24 @@ def save(path: str | os.PathLike, thing: Any, **notes: Any) -> None:
 def load(path: str | os.PathLike, *, allow: Sequence[Any] = (), limit: int | None = None) -> Any:
     """What [`hh.save`][] kept, identical to the last bit.
 
-    Safe for files of strangers: nothing in them is run and nothing is imported. A file may hold numbers,
+    Safe for files from strangers: nothing in them is run and nothing is imported. A file may hold numbers,
     arrays, objects of hhjax's own classes and hhjax's functions that compute, such as
     [`hh.squid_axon`][] and `hh.features.peak`: see *What a file may hold* in the documentation. Objects
-    are checked as when they are constructed. What else a file names stands in the result as a
-    placeholder that prints what it was, and raises `ValueError` when it is used.
+    are checked as when they are constructed. In place of anything else the result has a placeholder,
+    which prints what it was and raises `ValueError` when it is used.
 
     **Arguments:**
 
     - `path`: the file.
-    - `allow`: classes and functions to take where the file names one like it: your own, those of other
-        packages, and classes that have moved since.
+    - `allow`: classes and functions that the file may name besides: your own, those of other packages,
+        and classes that have moved since.
     - `limit`: the most memory that the arrays may take, in bytes, by default the size of the file and
         256 MB at least. What hh.save writes is not compressed and takes no more.
 
     **Returns:** the thing, with float64 arrays also where `jax_enable_x64` is off.
 
-    **Raises:** `FileNotFoundError`; `ValueError` that names the file for other files, damaged ones, those
-    of newer versions and those that hold what cannot be.
+    **Raises:** `FileNotFoundError`; `ValueError` that names the file for other kinds of files, damaged
+    files, files of newer versions and values that no object can have.
     """
     with _opened(path, allow, limit) as (header, reader):
         return reader.read(header["thing"])

@@ -57,7 +57,7 @@ def label(
             count += 1
             name = f"{wanted}_{count}"
         own = [f"{name}_{k}" for k in range(x.ndim - len(lead))]
-        # Those of a population have another length; where two are of length n, who knows.
+        # An axis of a population has another length; with two axes of length n it is not clear which it is.
         neurons = [k for k, size in enumerate(x.shape[len(lead) :]) if size == n]
         if len(neurons) == 1:
             own[neurons[0]] = "neuron"

@@ -219,7 +219,7 @@ class RowsOnDisk(_ChunksOnDisk):
         coords = label_neurons(n) | label_times(ts)
         taken = [*coords, "checks", "done", "resume"]
         saved = label_saved(whole, ("time",), n, of_state=of_state, taken=taken)
-        # Chunks are an eighth of what is written at a time, as what is left of one is written twice.
+        # Chunks are an eighth of a part: an unfinished chunk is written twice.
         layout = lay_out(folder, saved, ("time",), (len(ts),), -(-count // 8), coords, attrs)
         nbytes = lambda tree: sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(tree))
         size = lambda grid: _HEAD + nbytes(state) + grid.chunk[0] * nbytes(row)

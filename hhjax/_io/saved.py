@@ -18,9 +18,9 @@ from .store import kind_of, read_archive
 class Saved(Printed, Mapping[str, Any]):
     """What [`hh.simulate_to`][] or [`hh.sweep_to`][] wrote, as [`hh.open`][] found it.
 
-    A mapping from names to arrays that read what is indexed, `saved["V"][-1000:]`, or everything,
-    `np.asarray(saved["V"])`, and compare its checksums: what is damaged or missing is a `ValueError`. The
-    names are those of `to_xarray()`; `print(saved)` tells them. What has not been written yet is NaN or 0.
+    A mapping from names to arrays on disk. `saved["V"][-1000:]` reads these rows, `np.asarray(saved["V"])`
+    all, and both check them: a damaged or missing part is a `ValueError`. The names are those of
+    `to_xarray()`; `print(saved)` shows them. What has not been written yet is NaN or 0.
 
     **Fields:**
 
@@ -30,8 +30,8 @@ class Saved(Printed, Mapping[str, Any]):
     - `axes`: the values along the axes of a sweep, by name; those that vary together have one length.
     - `units`: of the arrays, axes and times by name, where they are known.
     - `attrs`: the type of the solver, `t0`, `t1` and `dt` in ms.
-    - `count`, `total`: how many rows of a run, or points of a sweep, are there in whole chunks, and of
-        how many. The rows are the first ones; which points, says `saved["done"]`.
+    - `count`, `total`: how many rows of a run, or points of a sweep, are there in whole chunks, and how
+        many there will be. The rows are the first ones; `saved["done"]` says which points.
     - `finished`: whether the run or the sweep came to its end.
     """
 
@@ -119,9 +119,9 @@ def open(folder: str | Path) -> Saved:
     saved.count, saved.finished, saved["V"][-1], saved.units["V"]
     ```
 
-    Nothing is written, and a read-only folder will do. A Zarr group and a `.npy` folder are read while a
-    run goes on, too: call `open` again to see what has come. An HDF5 file is read when the run has ended
-    or was killed; close it before the run goes on.
+    Nothing is written, so the folder may be read-only. A Zarr group and a `.npy` folder can be read while
+    they are written: call `open` again to see what is new. An HDF5 file can be read once the run has
+    ended or was killed; close it before the run goes on.
 
     **Arguments:** `folder`: as it was given to them.
 
@@ -159,7 +159,7 @@ def _read(path: Path, archive: AbstractArchive) -> Saved:
     variables.pop("done")
     step = step_of(last_copy(copies))
     t0, t1, dt, ts = attrs["t0"], attrs["t1"], attrs["dt"], np.asarray(coords["time"].values, float)
-    # No part of a run ends one step before the run does, so that a last step may be ever so short.
+    # No part ends one step before the end of the run, so the last step may be very short.
     count = 0 if step < 0 else int(np.searchsorted(ts, t0 + (step + 0.5) * dt))
     finished = step >= 0 and t0 + step * dt > t1 - 1e-3 * dt
     how_far = rows_in_chunks(archive, count), ts.size, finished

@@ -69,8 +69,9 @@ class Cell(Printed, eqx.Module):
     cell = hh.Cell(sections, {"soma": hh.squid_axon(), "dend": passive}, resistivity=150)
     ```
 
-    It stands where a neuron does, in [`hh.simulate`][], in [`hh.Network`][] and so on; V, and what has one
-    value for each neuron, then has one for each compartment, numbered as in [`hh.cells.Morphology`][].
+    It can replace a neuron everywhere, in [`hh.simulate`][], [`hh.Network`][] and so on. V, and everything
+    with one value for each neuron, then has one for each compartment, numbered as in
+    [`hh.cells.Morphology`][].
 
     **Arguments:**
 
@@ -193,7 +194,7 @@ class Placed(eqx.Module):
     @property
     def area(self) -> Float[Array, " n"]:
         """Membrane area of each compartment of all cells, µm²."""
-        # One for each cell, so that a gradient adds up over the cells once, after the loop.
+        # Repeated before the loop, so that a gradient is summed over the cells once, after the loop.
         return jnp.repeat(self.geometry.area, self.count) if self.known is None else self.known[1]
 
     def tree(self, C: Float[Array, " n"]) -> Tree | None:

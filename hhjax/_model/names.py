@@ -138,7 +138,10 @@ def look_up(root: Any, name: Any, argument: str, hint: str = "") -> Leaf:
     leaf = find(root, name)
     if leaf is None or not _is_float(leaf.value):
         if any(name in x.names and x.value is None for x in leaves(root, unset=True)):
-            raise ValueError(f"`{argument}` names {name!r}, which is None: make the model with a value.")
+            where = ", or take the neuron's 'celsius'" if name.endswith(".celsius") else ""
+            raise ValueError(
+                f"`{argument}` names {name!r}, which is None: make the model with a value{where}."
+            )
         known = known_are(name, parameters(root))
         raise ValueError(f"`{argument}` names {name!r}, which is no parameter.{known}{hint}")
     return leaf
@@ -160,7 +163,7 @@ def get(model: Any, name: str) -> Any:
 
     **Returns:** an array.
 
-    **Raises:** `ValueError` for a name that is none, with the nearest and all that are.
+    **Raises:** `ValueError` for an unknown name, with the known ones.
     """
     check_kind("model", model, (eqx.Module, tuple), "a neuron, a network or a stimulus")
     return look_up(model, name, "name").value
@@ -183,8 +186,8 @@ def replace(model: Model, values: Mapping[str, Any]) -> Model:
 
     **Returns:** a new model of the same type and float type.
 
-    **Raises:** `ValueError` for names that are none, and for values that the model would not have
-    been made with: NaN, out of range, of a shape that does not fit; `TypeError` for what is no number.
+    **Raises:** `ValueError` for unknown names, and for values that are NaN, out of range or of a wrong
+    shape; `TypeError` for what is no number.
     """
     if not isinstance(values, Mapping):
         raise TypeError(

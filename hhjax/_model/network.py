@@ -22,6 +22,7 @@ from .._base.parameters import (
     shown,
 )
 from .._base.random import input_key
+from .._base.renames import reads
 from .._base.tables import Printed, Table
 from .._noise.channels import AbstractNoisyChannel
 from .._noise.currents import AbstractNoise
@@ -35,6 +36,7 @@ from .neuron import Neuron, Populations, State
 from .tables import network_tables
 
 
+@reads(gates_are_independent="flow_is_exact", map_gates="map_kinds")
 class Network(Printed, Checked):
     """n neurons of one kind or of several, coupled or not.
 
@@ -54,9 +56,9 @@ class Network(Printed, Checked):
     **Fields:**
 
     - `neuron`: the neuron, or a dict of neurons by the name of their population; each of its
-        parameters is a scalar or has one value for each neuron of the kind. An [`hh.Cell`][] stands for
-        neurons that are its compartments: regions are populations, in a population `pyr` such as
-        `pyr.dend`, with all cells' first compartments before their second ones.
+        parameters is a scalar or has one value for each neuron of the kind. The compartments of an
+        [`hh.Cell`][] count as neurons and its regions as populations, such as `pyr.dend` of the
+        population `pyr`; the first compartments of all cells come before the second ones.
     - `n`: how many there are; with several populations a dict, kept as the total. Of cells it is kept as
         the number of compartments.
     - `coupling`: how they act on each other: a coupling, a dict of couplings by name, or `None`
@@ -351,7 +353,7 @@ class Network(Printed, Checked):
             )
         here = np.zeros(cell.n)
         here[at.start - cell.start : at.stop - cell.start] = 1e5
-        # For all compartments, as a gradient by the area of one would make a vector of zeros at every step.
+        # Divided for all compartments at once: a gradient by one area would make a vector of zeros each step.
         density = jnp.asarray(here, cell.area.dtype) / cell.area
         density = density * jnp.tile(injected, cell.n // jnp.size(injected))
         part = slice(cell.start, cell.start + cell.n)

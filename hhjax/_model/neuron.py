@@ -22,7 +22,7 @@ from .._base.parameters import (
     settle,
     shown,
 )
-from .._base.renames import renamed
+from .._base.renames import reads, renamed
 from .._base.tables import Printed, Table
 from .._noise.channels import AbstractNoisyChannel
 from ..channels._channel import AbstractChannel, AbstractOhmicChannel
@@ -95,6 +95,13 @@ def _with_bare(channel: Any, bare: Any) -> Any:
 
 
 @renamed(pools="ions, of hh.calcium(...) or hh.Ion(...)")
+@reads(
+    steady_gates="steady_state",
+    gates_form="others_form",
+    linear_form="others_form, or V_form",
+    channels_at="surroundings",
+    gates_are_independent="flow_is_exact",
+)
 class Neuron(Printed, Checked):
     r"""A space-clamped neuron, $C\,dV/dt = I - \sum_k I_k$.
 
@@ -104,7 +111,7 @@ class Neuron(Printed, Checked):
     - `C`: membrane capacitance, µF/cm², scalar or one per neuron.
     - `ions`: a dict of [`hh.Ion`][]s by name, none by default.
     - `celsius`: temperature, °C, of its channels and ions that have none of their own. By default each
-        keeps that of its source.
+        has that of the paper it is from.
     """
 
     channels: dict[str, AbstractChannel]
@@ -120,7 +127,7 @@ class Neuron(Printed, Checked):
                 raise TypeError(
                     f"`Neuron.{field}` must be a dict of hh.{name} objects by name, got {shown(parts)}."
                 )
-        # An E that nothing sets is settled once and for all, and is then a parameter like others.
+        # An E that no ion sets gets its value here, and is then a parameter like others.
         for name, channel in self.channels.items():
             if name not in self._set_by_ions:
                 settled = _with_bare(channel, _with_E(_bare(channel)))
@@ -351,7 +358,7 @@ def _per_capacitance(current: Array, conductance: Array, C: Array) -> tuple[Arra
 @_per_capacitance.defjvp
 def _per_capacitance_jvp(primals: tuple, tangents: tuple) -> tuple[tuple, tuple]:
     values, C = _per_capacitance(*primals), primals[2]
-    # XLA computes anew, wherever it is used, what does not end in a division: so these do.
+    # These end in a division: XLA recomputes other expressions at each place where they are used.
     d_current, d_conductance, d_C = tangents
     return values, ((d_current - values[0] * d_C) / C, (d_conductance - values[1] * d_C) / C)
 

@@ -79,10 +79,10 @@ def diffusion(t: ArrayLike, y: State, args: tuple[Network, Any]) -> lineax.Abstr
     diffrax.diffeqsolve(terms, hh.as_diffrax("euler_maruyama"), ..., args=(network, stimulus))
     ```
 
-    Channel noise depends on the state: of diffrax's own solvers take `diffrax.Euler()`, which
-    converges to the Itô solution. Noise of the injected current alone is additive and the
-    same in Itô's and Stratonovich's sense, so `diffrax.Heun()` and its kind and `SPaRK()`
-    serve as well. (The Milstein methods need the diffusion as a matrix.)
+    Channel noise depends on the state: of diffrax's own solvers only `diffrax.Euler()` converges to the
+    Itô solution. Current noise is additive and the same in Itô's and Stratonovich's sense, so
+    `diffrax.Heun()` and other Runge-Kutta methods and `SPaRK()` work as well. (The Milstein methods
+    need the diffusion as a matrix.)
 
     **Arguments:** `t`: ms; `y`: the state; `args`: `(network, stimulus)`.
 
@@ -127,7 +127,7 @@ def with_channel_noise(
     Works for any [`hh.Channel`][]: the noise follows from its gates, exponents and rates. For an
     [`hh.MarkovChannel`][] there are `"conductance"`, `"tau_leap"` and `"exact"`.
     Channels without a gate that has a state, such as the leak, stay as they are. In a network
-    of several populations each neuron is given its noise before, or none.
+    of several populations, give each neuron its noise before you make the network.
 
     ```python
     noisy = hh.with_channel_noise(hh.squid_axon(), model="conductance", count={"na": 6000, "k": 1800})

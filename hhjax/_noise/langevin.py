@@ -146,7 +146,7 @@ class ConductanceNoise(AbstractLangevinChannel):
             for (g, p), k in zip(scheme.gates, scheme.states[e.source]):
                 ways *= math.comb(p, k) * (e.opening if g == e.gate else 1)
                 amount = amount * power(opened[g], k) * power(closed[g], p - k - (g == e.gate))
-            # XLA computes anew, for each deviation, what does not end in a division.
+            # It ends in a division: XLA recomputes other expressions for each deviation.
             amount = math.sqrt(ways) * amount / self.count
             for i, weight in scheme.joint_change(e):
                 change[i] = change[i] + weight * amount
@@ -230,7 +230,7 @@ class OUConductanceNoise(AbstractLangevinChannel):
         return sum(gates[name] for name in self._mode_names)
 
     def linear_current(self, V, gates, ions=NO_IONS):
-        # The deterministic current plus what the noise adds, so that no noise adds nothing.
+        # The deterministic current plus that of the noise: without noise it is exactly the first.
         smooth = {g: gates[g] for g, _ in self.scheme.gates}
         mean = self.scheme.product(smooth)[-1]
         fluctuation = jnp.clip(self._fluctuation(gates), -mean, 1 - mean)

@@ -17,13 +17,13 @@ from .._model.neuron import Neuron
 from .run import nbytes, Result, Run, RunState, steps_done
 
 KEPT_BYTES = 1_000_000_000
-"""What a gradient may keep of a run; above, it keeps states at the boundaries of chunks alone."""
+"""What a gradient may keep of a run; above that, it keeps only the states between chunks."""
 
 
-# A state of so few bytes is of few neurons: all that a step works out is kept, about so many times its size.
+# For a state of so few bytes all values of a step are kept, about so many times its size.
 _FEW_BYTES, _ALL = 100, 30
-# Else two steps are made anew together: half the states to keep, at no more work. One of so many arrays
-# is long enough by itself: two of them compile for twice as long and are no faster.
+# Else two steps are computed again together: half the states to keep, at no more work. If a state has so many
+# arrays, it is one step: two would take twice as long to compile and be no faster.
 _BLOCK, _MANY_ARRAYS = 2, 12
 
 

@@ -89,11 +89,10 @@ def voltage(t: Array, y: State, args: Any) -> Float[Array, " n"]:
 class SpikeCount(AbstractReducer):
     """How often V crosses `threshold` upward, shape (n,), whole numbers.
 
-    **Fields:** `threshold`: mV; `start`: ms, crossings up to then are not counted, so that none are
-    if it lies after the run.
+    **Fields:** `threshold`: mV; `start`: ms, crossings up to then are not counted.
 
-    **Returns:** −1 for a neuron that turned infinite or NaN. Outside `jit` and in [`hh.sweep`][] a warning
-    tells of V that rises and falls by more than 10 mV below the threshold.
+    **Returns:** −1 for a neuron that turned infinite or NaN. Outside `jit` and in [`hh.sweep`][] you are
+    warned where V rises and falls by more than 10 mV below the threshold.
     """
 
     threshold: Parameter = param(0.0, unit="mV")
@@ -156,7 +155,7 @@ class _Crossings(AbstractReducer):
 
 
 class SpikeTimes(_Crossings):
-    """The times (ms) at which V crosses `threshold` upward, and how many these are.
+    """The times (ms) at which V crosses `threshold` upward, and their number.
 
     A crossing is interpolated by the cubic through the samples at its end and the three before: off by
     2e-4 ms for the squid axon at dt = 0.025 ms. Differentiable.
@@ -164,7 +163,7 @@ class SpikeTimes(_Crossings):
     **Fields:** `max_spikes`: how many to keep of each neuron, the first ones; `threshold`: mV; `start`: ms,
     crossings up to then are neither kept nor counted.
 
-    **Returns:** an [`hh.KeptSpikes`][], which [`hh.firing_rate`][] takes and its like. Warnings are those of
+    **Returns:** an [`hh.KeptSpikes`][], which [`hh.firing_rate`][] and the like take. Warnings are those of
     [`hh.SpikeCount`][].
     """
 
@@ -273,8 +272,7 @@ class Mean(AbstractReducer):
 
     **Fields:** `fn`; `start`: ms, steps that end by then are left out.
 
-    **Returns:** what `fn` returns, of truth values and whole numbers as well, as floats; NaN where no
-    step is left.
+    **Returns:** what `fn` returns, averaged, as floats; NaN where no step is left.
     """
 
     fn: Callable = voltage
@@ -312,7 +310,7 @@ class Extrema(AbstractReducer):
 
     **Fields:** `fn`; `start`: ms, steps that end by then are left out.
 
-    **Returns:** [`hh.Extremes`][]; of nothing the least is ∞ and the greatest −∞.
+    **Returns:** [`hh.Extremes`][]; where no step is left, ∞ and −∞.
     """
 
     fn: Callable = voltage
@@ -334,7 +332,7 @@ class Extrema(AbstractReducer):
 class Histogram(AbstractReducer):
     """How many steps `fn(t, y, args)`, by default V, spent between each two `edges`.
 
-    A bin holds its lower edge, not its upper one; what lies outside is not counted.
+    A bin includes its lower edge and not its upper one. Values outside are not counted.
 
     **Fields:** `edges`: shape (bins + 1,), increasing; `fn`; `start`: ms, steps that end
     by then are left out.

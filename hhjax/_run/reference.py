@@ -37,15 +37,14 @@ def reference(
 ) -> Solution:
     """Run a network with a tight adaptive diffrax solver, to compare others against.
 
-    The solver steps onto the stimulus's edges; where it does not know them, as of a Python function of t, its
-    steps are at most 2·dt long, see [`hh.steps_onto`][]. For digits worth the name, enable
-    `jax_enable_x64`; in float32 the default tolerances are 1e-6.
+    Its steps end on the edges of the stimulus. A Python function of t has no edges that are known: there the
+    steps are at most 2·dt long, see [`hh.steps_onto`][]. Enable `jax_enable_x64`: in float32 the default
+    tolerances are only 1e-6.
 
     **Arguments:** those of [`hh.simulate`][], and
 
-    - `dt`: spacing of the saved values, ms, off which spike times are read. It has no bearing on the
-        accuracy of the solution, unless the stimulus is a function of t: what that does for less than dt
-        may be stepped over.
+    - `dt`: spacing of the saved values, ms, from which spike times are taken. It does not change the
+        solution, unless the stimulus is a function of t: a change that lasts for less than dt may be missed.
     - `solver`: any adaptive diffrax ODE solver; `diffrax.Kvaerno5()` for stiff models.
     - `saveat`: any `diffrax.SaveAt` with t0, t1, ts, fn; by default V every `dt`.
     - `rtol`, `atol`: tolerances of the step size controller, by default 1e-10 in float64.

@@ -298,8 +298,8 @@ def simulate(
         which then takes fixed steps. By default `"strang"`, with noise `"strang_maruyama"`.
     - `y0`: the initial state; by default all variables at rest for `v0`. A
         [`hh.Solution`][] goes on from where that run stopped, on its grid, with the solver's
-        own state: the two halves equal the whole run, to the last bit where XLA compiles
-        their loops alike.
+        own state. The two parts equal the whole run, but for the last digit where XLA compiles
+        their loops in different ways.
     - `v0`: initial membrane potential, mV, scalar or (n,); not used with `y0`.
     - `saveat`: a `diffrax.SaveAt` with any of t0, t1, steps=k, ts (on the grid) and
         fn(t, y, args), args being (network, stimulus). By default V at every step and at
@@ -308,11 +308,12 @@ def simulate(
     - `reduce`: what to gather without saving it: a reducer such as [`hh.SpikeCount`][], or a
         dict, list or tuple of them. The results are in `solution.reduced`.
     - `adjoint`: what a reverse-mode gradient keeps of the run.
-        `diffrax.RecursiveCheckpointAdjoint()` keeps the state of every second step, of a few neurons
-        all that a step works out, and makes the rest anew. Where that would take more than 1 GB
-        (for each member of a `vmap`), it keeps about 1.5 √steps states. With `checkpoints=k` it keeps k
-        states, and half of those from one of them to the next. `diffrax.DirectAdjoint()` keeps
-        everything. `diffrax.ForwardMode()` is for `jax.jvp` and `jax.jacfwd`, which agree under all three.
+        `diffrax.RecursiveCheckpointAdjoint()` keeps the state of every second step and computes the
+        rest again; for a few neurons it keeps all values of a step. Where that would take more than
+        1 GB (for each member of a `vmap`), it keeps about 1.5 √steps states. With `checkpoints=k` it
+        keeps k states, and every second state between two of them. `diffrax.DirectAdjoint()` keeps
+        everything. `diffrax.ForwardMode()` is for `jax.jvp` and `jax.jacfwd`. The values are the same
+        under all three.
     - `progress_meter`: one of diffrax's, such as `diffrax.TqdmProgressMeter()`.
     - `key`: a `jax.random.key`, needed for noise and for an [`hh.synapses.Poisson`][] without a key of
         its own. What is drawn in a step depends on the key and the number of the step alone, however

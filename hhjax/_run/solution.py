@@ -46,7 +46,7 @@ class Solution(Printed, Checked):
     - `final`: the whole state at the end of the run.
     - `finite`: shape (n,), false for a neuron whose final state is infinite or NaN.
     - `reduced`: the results of `reduce=`, in its structure.
-    - `progress`: where the run stands; give the solution as `y0` to go on from there.
+    - `progress`: where the run stopped; give the solution as `y0` to go on from there.
     """
 
     __slots__ = ("_again",)  # see `remember`: no field, and not in `__dict__`, which makes the pytree
@@ -71,7 +71,7 @@ class Solution(Printed, Checked):
     def spike_times(self, threshold: ArrayLike = 0.0) -> list[np.ndarray]:
         """Upward crossings of `threshold` (mV), as one array of times (ms) per neuron.
 
-        A warning tells of V that rises and falls by more than 10 mV below the threshold, of a cell where no
+        You are warned where V rises and falls by more than 10 mV below the threshold, and for a cell if no
         compartment of it fires. For use outside
         `jit`; [`hh.spike_times`][] works inside.
         """

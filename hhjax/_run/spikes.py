@@ -13,16 +13,17 @@ from jaxtyping import Array, Float, Int
 from .._base.arguments import as_array, as_number, as_window
 from .._base.host import warn
 from .._base.parameters import check_size, is_concrete
-from .._base.renames import renamed
+from .._base.renames import reads, renamed
 from .._base.swings import swings_below, warn_of_swings
 from .._base.windows import takes, takes_spike
 
 
+@reads(shape="times.shape")
 class KeptSpikes(eqx.Module):
     """The first spikes of every neuron, and how many there were.
 
-    What is worked out from more spikes than were kept, as a rate in a window that reaches beyond them, is
-    NaN, with a warning outside `jit`.
+    A result that needs more spikes than were kept, such as a rate in a later window, is NaN, with a
+    warning outside `jit`.
 
     **Fields:**
 
@@ -32,6 +33,11 @@ class KeptSpikes(eqx.Module):
 
     times: Float[Array, "..."]
     count: Int[Array, "..."]
+
+    def __getitem__(self, *at: Any, **how: Any) -> Any:
+        raise TypeError("hh.KeptSpikes is no array: take `.times`, ms, or `.count`.")
+
+    __array__ = __getitem__
 
 
 def _newton_coefficients(t: Array, v: Array) -> list[Array]:
@@ -78,8 +84,8 @@ def _crossing(t: Array, v: Array, slopes: Array | None, near: Array) -> Array:
         return low, high, jnp.where((step >= low) & (step <= high), step, (low + high) / 2)
 
     _, _, at = jax.lax.fori_loop(0, 8, newton, (low, high, at))
-    # A Newton step from the root, held fixed, has the first derivative of the root itself, and another
-    # one those up to the third: each makes twice as many orders right, as it does digits.
+    # A Newton step from the root, held fixed, has the right first derivative. A second step makes those up to
+    # the third right.
     at = jax.lax.stop_gradient(at)
     for _ in range(2):
         value, slope = _value_and_slope(coefficients, nodes, at)
@@ -186,8 +192,8 @@ def spike_times(
     - `ts`: sample times, ms, increasing.
     - `V`: mV, shape (times,) or (times, n).
     - `threshold`: mV. At 0 mV the small spikes of a strongly driven squid axon (above
-        62.87 µA/cm²) are missed; take a lower one there. Outside `jit` a warning tells of V that rises
-        and falls by more than 10 mV below the threshold.
+        62.87 µA/cm²) are missed; take a lower one there. Outside `jit` you are warned where V
+        rises and falls by more than 10 mV below the threshold.
     - `max_spikes`: how many spikes per neuron to keep, the first ones; outside `jit` with a warning if there
         are more. By default all; under `jit` and `grad`, where the number is not known, room for one at
         every other sample.

@@ -147,26 +147,24 @@ def sweep(
     result.reduced  # shape (50, 40, 1)
     ```
 
-    The points run as batches, shared out over all JAX devices ([`hh.use_cores`][] makes one of
-    each CPU core) and cut in chunks that fit into memory. As many other values compile
-    nothing anew. Under `jax.distributed` each process runs and returns its own part
-    of the points. For gradients, `jax.vmap` [`hh.simulate`][] instead; for results that are larger
-    than the memory, and sweeps that take days, see [`hh.sweep_to`][].
+    The points run as batches over all JAX devices ([`hh.use_cores`][] makes each CPU core one), in
+    chunks that fit into memory. Other values compile nothing again, if their number is the same.
+    Under `jax.distributed` each process runs and returns its own part of the points. For gradients,
+    use `jax.vmap` of [`hh.simulate`][] instead. For results that are larger than the memory, and sweeps
+    that take days, see [`hh.sweep_to`][].
 
     **Arguments:**
 
     - `network`, `t1`, `dt`, `t0`, `stimulus`, `v0`, `solver`: as in [`hh.simulate`][].
     - `over`: a dict whose every entry is an axis of the sweep. A key names a parameter:
-        `"stimulus"`, `"stimulus.amplitude"` or any other field, `"v0"`, `"C"`,
-        `"channel.parameter"` such as `"na.g"`, `"ion.parameter"`, all of these of the neuron with
-        `"population."` in front where there are several; `"coupling.parameter"`, or
-        `"coupling.name.parameter"` of couplings with names; `"noise.parameter"`, or
-        `"noise.0.parameter"` of the first of several, as for [`hh.get`][]. The value is an array,
-        whose further axes, if any, are those of the parameter: (points, n, n) for
-        `"coupling.weights"`. A tuple of names with a tuple of arrays varies them together, as for a
-        list of parameter sets or a random draw. Any other name goes with an [`hh.Axis`][].
-    - `reduce`: what to gather, see [`hh.simulate`][]; by default [`hh.SpikeCount`][].
-    - `saveat`: what to save besides, by default nothing.
+        `"C"`, `"na.g"`, `"e.na.g"` in the population `e`, `"coupling.weights"`, `"coupling.ampa.tau"`,
+        `"noise.sigma"` as for [`hh.get`][], and also `"stimulus"`, `"stimulus.start"` or another field
+        of it, and `"v0"`. The value is an array. Its first axis is that of the points, any others are those of the
+        parameter: (points, n, n) for `"coupling.weights"`. A tuple of names with a tuple of arrays
+        varies them together, such as a list of parameter sets. An [`hh.Axis`][] gives an axis a name of
+        your own.
+    - `reduce`: what to compute during the run, see [`hh.simulate`][]; by default [`hh.SpikeCount`][].
+    - `saveat`: what to save as well, by default nothing.
     - `key`: a `jax.random.key`, for noise and Poisson inputs, which differ from point to point.
     - `chunk`: points in one launch; by default as many as keep it below 256 MB.
     - `progress_meter`: one of diffrax's, told after each chunk.
@@ -205,8 +203,8 @@ def sweep_to(
     """Run a network for every combination of the values in `over`, as [`hh.sweep`][] does, and write
     the results to disk chunk by chunk.
 
-    A sweep that was killed goes on from its finished chunks if called again with the same arguments. Under
-    `jax.distributed` the processes share out whole chunks, and return their own points.
+    If the sweep was killed, the same call goes on from its finished chunks. Under `jax.distributed` each
+    process takes whole chunks, and returns its own points.
 
     **Arguments:**
 
@@ -215,8 +213,8 @@ def sweep_to(
         array. Axes, times and units are in it, under the names of [`hh.Sweep.to_xarray`][].
     - The others as in [`hh.sweep`][].
 
-    **Returns:** a [`hh.Sweep`][] whose `ys` are arrays on disk, which read what is indexed and compare its
-    checksums. [`hh.open`][] reads the folder again, before the sweep has ended as well.
+    **Returns:** a [`hh.Sweep`][] whose `ys` are arrays on disk: indexing reads the part that you ask for and
+    checks it. [`hh.open`][] reads the folder, also before the sweep has ended.
 
     **Raises:** what [`hh.sweep`][] does; `ImportError` for a package that `folder` needs; `ValueError`
     for a folder that holds another sweep or anything else, that is damaged, or that another process is

@@ -50,10 +50,10 @@ def simulate_to(
 ) -> Solution:
     """Run a network as [`hh.simulate`][] does, and write what is saved to disk as the run goes on.
 
-    The run is made in parts, each from exactly where the last stood, in the memory that one part
-    needs. A run that was killed goes on from its last finished part if called again with the same
-    arguments, and equals an unbroken one to the last bit; it equals one in memory where XLA compiles
-    the loops alike. Not inside `jit`, `vmap` or `grad`.
+    The run is made in parts, each from the exact state in which the last one ended, and needs the memory of
+    one part. If it was killed, the same call goes on from the last finished part, with the same result
+    to the last bit. A run in memory may differ from it in the last digit, where XLA compiles the
+    loops in different ways. Not inside `jit`, `vmap` or `grad`.
 
     **Arguments:**
 
@@ -64,8 +64,8 @@ def simulate_to(
         of rows, and at most a 16th of the run.
     - The others as in [`hh.simulate`][].
 
-    **Returns:** a [`hh.Solution`][] whose `ys` are arrays on disk, which read what is indexed and compare
-    its checksums. [`hh.open`][] reads the folder again, before the run has ended as well.
+    **Returns:** a [`hh.Solution`][] whose `ys` are arrays on disk: indexing reads the part that you ask for
+    and checks it. [`hh.open`][] reads the folder, also before the run has ended.
 
     **Raises:** what [`hh.simulate`][] does; `ImportError` for a package that `folder` needs;
     `ValueError` for a folder that holds another run or anything else, that is damaged, or that another

@@ -62,10 +62,10 @@ def branches(
 ) -> Branches:
     """All equilibria of one neuron between two currents, with its folds and Hopf points.
 
-    Every V is an equilibrium at one current, that of the steady-state I-V curve. Along this curve a
-    fold is where its slope changes sign, and a Hopf point where the product of all sums of two
-    eigenvalues does, found by finer and finer scans to the last digits. For another parameter than
-    the current, or for many neurons, see [`hh.analysis.equilibrium`][].
+    Every V is an equilibrium at one current, that of the steady-state I-V curve. At a fold the slope of
+    this curve changes sign. At a Hopf point the product of all sums of two eigenvalues changes sign. Both
+    are refined to the last digits. For another parameter than the current, or for many neurons, see
+    [`hh.analysis.equilibrium`][].
 
     ```python
     print(hh.analysis.branches(hh.squid_axon(), (0.0, 200.0)))

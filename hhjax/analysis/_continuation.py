@@ -92,9 +92,9 @@ def continue_orbit(
     """Follow a periodic orbit, stable or not, over a range of current.
 
     By pseudo-arclength continuation (H. B. Keller, in *Applications of Bifurcation Theory*, Academic
-    Press 1977, 359-384), which goes around folds, in both directions from `orbit`: until the current
-    leaves the range, the orbit shrinks into a Hopf point, its period grows beyond `max_period`, as
-    near a homoclinic orbit, or `steps` become too few, which the multiplier that is 1 shows. Folds
+    Press 1977, 359-384), which goes around folds, in both directions from `orbit`. It ends where the
+    current leaves the range, the orbit shrinks into a Hopf point, the period exceeds `max_period`
+    (near a homoclinic orbit), or `steps` are too few (the multiplier that should be 1 is not). Folds
     are located to the accuracy of the orbits.
 
     **Arguments:** `orbit`: from [`hh.analysis.periodic_orbit`][], in a current that all neurons

@@ -181,7 +181,7 @@ def current_clamp(
         and after, ms, `before` for at least 10 ms.
     - `dt`, `solver`: see [`hh.simulate`][].
     - `v0`: initial V, mV; by default the resting potential.
-    - `threshold`: of a spike, mV. Outside `jit` a warning tells of steps in which V rises and falls by more
+    - `threshold`: of a spike, mV. Outside `jit` you are warned of steps in which V rises and falls by more
         than 10 mV below it.
 
     **Returns:** an [`hh.analysis.CurrentClamp`][].

@@ -74,8 +74,8 @@ def equilibrium(
 ) -> Equilibrium:
     """An equilibrium of a network at a constant current, from a guess.
 
-    At rest every gate, concentration and synapse is a function of V, so that n equations for the n
-    membrane potentials remain. They are solved by Powell's dogleg with exact derivatives. Works
+    At rest every gate, concentration and synapse is a function of V, and n equations for the n membrane
+    potentials remain. They are solved by Powell's dogleg with exact derivatives. Works
     under `jit` and `vmap`, and the result is differentiable in the network and the stimulus, by
     the implicit function theorem.
 
@@ -124,8 +124,8 @@ def equilibria(
 ) -> tuple[Equilibrium, ...]:
     """All equilibria of one neuron at a constant current, from the lowest V up.
 
-    They are the potentials at which the steady-state I-V curve passes the current, found by scans
-    that are made finer to the last digits.
+    They are the potentials at which the steady-state I-V curve passes the current, found by a scan and
+    refined to the last digits.
 
     **Arguments:** `network`: an [`hh.Neuron`][]; `stimulus`: µA/cm², a number; `V`: where to
     look, mV; `points`: of the scan: two equilibria closer than the spacing may be missed.

@@ -99,17 +99,16 @@ def fi_curve(
 ) -> FICurve:
     r"""Firing rate against current, with the threshold and the class of its onset.
 
-    The rate is that of the run's second half, unless `start` says otherwise, so that a cell which
-    fires a few times and falls silent counts as silent. Where firing begins is then refined with
-    batches of as many currents.
+    The rate is that of the second half of the run, unless `start` says otherwise: a cell that fires a few
+    times and then stops counts as silent. The current where firing begins is then refined.
 
     The class is that of A. L. Hodgkin, J. Physiol. 107 (1948) 165-181, by the rule: firing has
     class 1 if (i) the resting state is lost in a fold (the steady current has a maximum
     $I_f$ as V rises), (ii) the cell does not go on firing below $I_f$, and (iii) the rate falls
     towards the fold. Past a saddle-node on an invariant circle the rate grows as
     $\sqrt{I - I_f}$ (J. Rinzel and G. B. Ermentrout, 1998): at four times the distance of the
-    threshold it is twice as high, while after a jump it is about the same. The line is drawn at 1.4
-    times. All else is class 2.
+    threshold it is twice as high, while after a jump it is about the same. From a ratio of
+    1.4 on it is class 1, else class 2.
 
     ```python
     curve = hh.analysis.fi_curve(hh.wang_buzsaki(), jnp.linspace(0.0, 2.0, 11))
@@ -130,7 +129,7 @@ def fi_curve(
     - `tol`: how narrow the bracket of the threshold is in the end, as a fraction of the spacing of
         the currents.
     - `dt`, `solver`, `v0`: see [`hh.simulate`][].
-    - `threshold`: of a spike, mV. Outside `jit` a warning tells of currents with which V rises and falls by
+    - `threshold`: of a spike, mV. Outside `jit` you are warned of currents with which V rises and falls by
         more than 10 mV below it.
 
     **Returns:** an [`hh.analysis.FICurve`][].

@@ -88,7 +88,7 @@ def rheobase(
     - `dt`, `solver`, `v0`, `threshold`: as in [`hh.analysis.current_clamp`][].
 
     **Raises:** `ValueError` if the cell fires at `low` or does not at `high`, or runs turn infinite or NaN;
-    NaN under `jit`. A warning tells of V that rises and falls by more than 10 mV below the threshold.
+    NaN under `jit`. You are warned where V rises and falls by more than 10 mV below the threshold.
     """
     neuron = one_neuron(neuron)
     dtype = run_dtype(neuron)

@@ -41,12 +41,12 @@ def load(
     cell = hh.Cell(shape, {"soma": hh.squid_axon(), "dend": passive})
     ```
 
-    An SWC file has a point in each line: id, type, x, y, z, radius (µm), id of the parent or -1. What it
-    means is read as NEURON does: a soma of one point, or of three in a line with the middle first, is one
-    compartment of the area of a sphere, 4πr². The edge from the soma to a neurite's first point has neither
-    membrane nor resistance, every other one is a frustum. Sections are unbranched, of one type, and called
-    `soma`, `axon[0]`, `dend[0]`, `apic[0]` and so on, in the order of ids; types beyond 4 make regions of
-    their own, such as `type5`. The type of an edge is that of the point at its end.
+    An SWC file has a point in each line: id, type, x, y, z, radius (µm), id of the parent or -1. It is read
+    as NEURON does. A soma of one point, or of three in a line with the middle first, is one compartment
+    with the area of a sphere, 4πr². The edge from the soma to the first point of a neurite has neither
+    membrane nor resistance, every other edge is a frustum, of the type of the point at its end. Sections
+    are unbranched, of one type, and called `soma`, `axon[0]`, `dend[0]`, `apic[0]` and so on, in the order
+    of ids. Types beyond 4 are regions of their own, such as `type5`.
 
     **Arguments:**
 

@@ -13,6 +13,7 @@ from jaxtyping import Array, Float
 
 from .._base.math import once, relax_by
 from .._base.parameters import Checked, OptionalParameter, param, Parameter, settle
+from .._base.renames import reads
 from ._ion import Ion, Ions
 from ._kinetics import Instantaneous, Kinetics
 
@@ -33,6 +34,10 @@ def ion_of(channel: Any, name: str, ions: Ions) -> Ion:
     return ions[name]
 
 
+_RENAMED = {"pool": "senses", "has_instantaneous_gates": "conductance_depends_on_V"}
+
+
+@reads(**_RENAMED)
 class AbstractChannel(Checked):
     """A population of ion channels in a membrane: its states, and the current that they make.
 
@@ -100,8 +105,8 @@ class AbstractChannel(Checked):
     def _check_made(self) -> None:
         if isinstance(self.senses, str):
             raise TypeError(f"`{type(self).__name__}.senses` must be a tuple of names, got {self.senses!r}.")
-        for old, new in (("pool", "senses"), ("has_instantaneous_gates", "conductance_depends_on_V")):
-            if hasattr(type(self), old):
+        for old, new in _RENAMED.items():
+            if getattr(type(self), old) is not getattr(AbstractChannel, old):
                 raise TypeError(f"`{old}` of a channel is now `{new}`: rename it in {type(self).__name__}.")
 
 

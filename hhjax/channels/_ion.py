@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from .._base.parameters import check_flag, Checked, OptionalParameter, param, Parameter, settle, shown
+from .._base.renames import renamed
 
 FARADAY = 96485.33212
 """C/mol."""
@@ -41,8 +42,8 @@ class Ion(Checked):
     ```
 
     Its concentration in a state is `concentrations["k"]`. With the Nernst potential the current
-    depends on c, so that the drive of c is not quite free of c itself. [`hh.calcium`][] is the ion
-    that most models have.
+    depends on c, and the equation of c is then not linear in c. [`hh.calcium`][] is the ion that most
+    models have.
 
     **Fields:**
 
@@ -54,7 +55,7 @@ class Ion(Checked):
     - `tau`: time constant of removal, ms; infinite for none.
     - `celsius`: °C; by default the neuron's, else 36.
     - `nernst`: whether it sets the reversal potential E of its carriers, which then have none of their own.
-    - `enters_only`: whether only current that brings ions in counts, as for calcium, which pumps bring out.
+    - `enters_only`: whether only inward flow of the ion changes its concentration, as in models of calcium.
     """
 
     carriers: tuple[str, ...] = eqx.field(converter=_names, static=True, default=())
@@ -107,6 +108,7 @@ Ions = Mapping[str, Ion]
 """Ions by name, each with `inside` as it is at the moment."""
 
 
+@renamed(rest="inside")
 def calcium(carriers: Any = (), **fields: Any) -> Ion:
     """Calcium, which its channels let in and a pump in first order brings out.
 

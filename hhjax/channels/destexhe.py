@@ -13,6 +13,7 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
 from .._base.parameters import OptionalParameter, param, Parameter
+from .._base.renames import renamed
 from ._channel import Channel
 from ._kinetics import AlphaBeta, InfTau, q10
 from .hodgkin_huxley import Leak
@@ -76,6 +77,7 @@ class HCurrent(Channel):
         return q10(self.celsius, reference=36.0, q10=3.0)
 
 
+@renamed(calcium="inside, of the neuron's hh.Ion")
 class CalciumActivatedPotassium(Channel):
     """Slow calcium-activated potassium current (AHP), g·m²·(V − E), with dm/dt = αc²(1 − m) − βm.
 

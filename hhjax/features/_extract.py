@@ -85,20 +85,20 @@ def extract(
         (`ohmic_input_resistance_vb_ssse`).
     - `time_constant`: ms, of an exponential from 1 ms after `start` to the lowest V (`time_constant`).
 
-    The last three are those of steps without spikes, the sag and the time constant of steps downwards. After
-    the last spike the lowest V is one before `stop`. All but the
-    count have slopes; [`hh.features.spike_count`][] is a count that has one.
+    The last three are of steps without spikes; sag and time constant only of negative steps. The lowest V
+    after the last spike is taken before `stop`. All but the count have gradients;
+    [`hh.features.spike_count`][] is a count that has one.
 
     **Arguments:**
 
     - `ts`: ms, shape (times,); `V`: mV, shape (..., times, n).
-    - `start`, `stop`: the step, ms; without a `start` nothing is known of the rest.
+    - `start`, `stop`: the step, ms; `rest` needs a `start`.
     - `amplitude`: by how much the current changes at `start`, pA or µA/cm², broadcast against the result;
         without it `input_resistance` is NaN.
     - `threshold`: of what counts as a spike, mV, with a warning outside `jit` where V rises and falls by more
         than 10 mV below it. A spike crosses it upwards and downwards again.
-    - `max_spikes`: how many spikes of a trace there is room for; by default all. More are counted, and left
-        out of the means.
+    - `max_spikes`: how many spikes of a trace are kept; by default all. Spikes beyond these are counted, but
+        left out of the means.
 
     **Returns:** a dict by name, of shape (..., n). The input resistance is in MΩ for pA and in Ω·cm² for
     µA/cm². All of a trace with missing samples (NaN) in the step, or in the time for the rest, is NaN, the

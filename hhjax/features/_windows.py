@@ -102,7 +102,7 @@ def spike_count(
 
     A spike from well below to well above the threshold adds 1, one that peaks near it a
     part, so that the slope tells which way a missing spike lies. `threshold` and `width`
-    in mV; rises between `start` and `stop` (ms) count. Outside `jit` a warning tells of V that rises and
+    in mV; rises between `start` and `stop` (ms) count. Outside `jit` you are warned where V rises and
     falls by more than 10 mV below the threshold.
     """
     ts, V = as_array("ts", ts, "ms", axes="(times,)"), _as_V(V)

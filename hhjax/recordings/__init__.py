@@ -18,11 +18,10 @@ def load(path: str | os.PathLike, *, clamp: str | None = None) -> Any:
     - `.abf`: Axon Binary Format 1 and 2 (needs `pip install 'hhjax[abf]'`, pyABF): the first
         channel recorded in mV, and the command of an output in pA: the one that plays a waveform, of the same
         number as the channel if there are several. A waveform file is looked for where the recording says and
-        beside it. Where the command is only a holding level although the responses differ, the
-        current was not recorded: a warning says so, and [`hh.fit`][] refuses the recording
-        until you make one with the current, `hh.Recording(ts, current, V, "pA", held=True)`. In voltage clamp
-        the first channel in pA and a command in mV, with the P/n leak subtraction that the header
-        tells of.
+        beside it. If the command is only a holding level although the responses differ, the current was
+        not recorded. You are warned, and [`hh.fit`][] refuses the recording until you make one
+        with the current, `hh.Recording(ts, current, V, "pA", held=True)`. In voltage clamp the first
+        channel in pA and a command in mV, with the P/n leak subtraction of the header.
     - `.nwb`: Neurodata Without Borders 2 (needs `pip install 'hhjax[nwb]'`, PyNWB): every
         `CurrentClampSeries` with its `CurrentClampStimulusSeries`, paired by the table of intracellular
         recordings (rows may be ranges of a long series), else by sweep number and electrode, else by

@@ -12,8 +12,8 @@ from ._recording import IN_MV, IN_PA, is_even, Recording
 
 _TIME = {"ms": 1.0, "msec": 1.0, "s": 1e3, "sec": 1e3, "µs": 1e-3}
 _UNITS = {"time": _TIME, "current": {**IN_PA, "µA/cm²": 1.0}, "V": IN_MV}
-# A letter alone is a unit in brackets, behind a slash or behind a name that asks for it: `cell A` is not in
-# ampere.
+# A single letter is a unit only in brackets, behind a slash or behind one of these names: `cell A` is no
+# current.
 _LETTERS = {"s": "t|time", "A": "i|current|command", "V": "v|vm|voltage|potential|sweep"}
 
 

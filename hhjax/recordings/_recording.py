@@ -45,8 +45,8 @@ class Recording(Printed, Checked):
     - `name`: where it came from.
     - `held`: whether each value of the current holds until the next sample, as the commands of an
         amplifier do; otherwise the current is linear between samples.
-    - `current_known`: whether `current` is what was injected. Where a file does not hold it, the
-        model can not be given it: [`hh.fit`][] and [`hh.replay`][] refuse such a recording.
+    - `current_known`: whether `current` is what was injected. If not, because a file lacks it,
+        [`hh.fit`][] and [`hh.replay`][] refuse the recording.
 
     **Raises:** `ValueError` for shapes that do not match, uneven times, currents that are
     not finite, infinite V.
@@ -180,8 +180,8 @@ class Recording(Printed, Checked):
     def every(self, k: int) -> "Recording":
         """Every k-th sample of V, with a mean of the current that carries the same charge.
 
-        A held current is averaged from each sample that is kept to the next one. The weights of one that is
-        linear between samples fall to nothing at the next sample that is kept on either side.
+        A held current is averaged from each kept sample to the next one. A current that is linear between
+        samples is averaged with weights that fall to 0 at the kept samples on either side.
         """
         k, length = check_size("k", k), self.ts.size
         j = np.arange(k) if self.held else np.arange(1 - k, k)

@@ -34,9 +34,9 @@ class VoltageClampRecording(Printed, Checked):
     - `current_unit`: `"pA"` or `"µA/cm²"`.
     - `name`: where it came from.
     - `compensation`: the part of the series resistance that the amplifier compensates, from 0 to below 1.
-    - `leak_pulses`: n of a P/n leak subtraction that the current went through, 0 for none: n pulses of 1/n of
-        the size, of which the responses were added up and taken away; negative where they go the other way.
-        The model's current goes through the same, so that what is left of the leak is left in both.
+    - `leak_pulses`: n of the P/n leak subtraction of the amplifier, 0 for none, negative for pulses in the
+        other direction. (The responses to n pulses of 1/n of the size were summed and subtracted.) The
+        same is done to the model's current.
     - `leak_holding`: the potential from which those pulses start, mV; by default the sweep's first value.
 
     **Raises:** `ValueError` for shapes that do not match, uneven times, commands that are not

@@ -189,7 +189,7 @@ class ExpEuler(AbstractStepper):
             change = J.solve_shifted(p, w)
             return jax.tree.map(lambda x, dx: x + 2 * dx.real, moved, change, is_leaf=is_complex), None
 
-        # A loop, so that XLA works out each fraction once. Those of φ1 have the residues r, of φ2 r/p.
+        # A loop, so that XLA computes each fraction once. Those of φ1 have the residues r, of φ2 r/p.
         at = fractions(len(vectors), dt.dtype)
         moved, _ = jax.lax.scan(fraction, jax.tree.map(jnp.zeros_like, f), at)
         z = _added(network, z, dt, moved)

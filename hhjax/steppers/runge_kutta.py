@@ -26,7 +26,7 @@ class _AbstractRungeKutta(AbstractStepper):
             slope = vector_field(t + c, y, (network, stimulus))
             return (slope, jax.tree.map(lambda x, k: x + b * k, moved, slope)), None
 
-        # A loop, so that XLA works out a stage once, and not anew for each that follows.
+        # A loop, so that XLA computes each stage once and not again for each later one.
         stages = (dt * jnp.asarray(x, dt.dtype) for x in (self.c, self.b))
         (_, moved), _ = jax.lax.scan(stage, (jax.tree.map(jnp.zeros_like, z), z), tuple(stages))
         return moved

@@ -233,11 +233,11 @@ def as_diffrax(solver: str | AbstractStepper) -> diffrax.AbstractSolver:
     )
     ```
 
-    diffrax works out the step as t1 − t0 and so, in float32, not exactly; on step sizes
-    that are powers of two the result equals that of [`hh.simulate`][].
+    diffrax computes the step as t1 − t0, which is rounded in float32. With a power of two as the step,
+    the result equals that of [`hh.simulate`][].
 
-    A stepper for noise takes two terms, see [`hh.diffusion`][], and is an Itô solver. diffrax hands on
-    no key: an [`hh.synapses.Poisson`][] needs one of its own.
+    A stepper for noise takes two terms, see [`hh.diffusion`][], and is an Itô solver. diffrax passes no
+    key on, so an [`hh.synapses.Poisson`][] needs one of its own.
 
     **Arguments:** `solver`: a name (see [`hh.simulate`][]) or a stepper.
     """

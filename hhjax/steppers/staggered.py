@@ -117,7 +117,7 @@ class Staggered(_AbstractStaggered):
         return z.y
 
     def advance(self, network, t, end, dt, z, stimulus, key):
-        # The gates that it reports lag; what happens to the couplings happens to those at t.
+        # Its gates are half a step late, but spikes act on the couplings at t.
         return Strang().advance(network, t, end, dt, z, stimulus, key)
 
 
@@ -179,7 +179,7 @@ class Strang4(AbstractStepper):
             after = strang.step(network, t + begun, h, before, stimulus, None)
             return (after, jax.tree.map(lambda x, y: jnp.where(number == 0, x, y), after, whole)), None
 
-        # In a loop and apart, so that XLA works out nothing twice: the whole step, then the two halves.
+        # The whole step, then the two halves, in a loop, so that XLA computes nothing twice.
         lengths, begun = (dt * jnp.asarray(x, dt.dtype) for x in ((1.0, 0.5, 0.5), (0.0, 0.0, 0.5)))
         (halves, whole), _ = jax.lax.scan(substep, (start, start), (jnp.arange(3), lengths, begun))
         fine, coarse = (once(strang.output(network, end)) for end in (halves, whole))

@@ -82,8 +82,8 @@ class ExpEulerMaruyama(AbstractMaruyama):
     V, gates and noise each take their exact step with all others held at their old
     values, noise included. Weak and strong order as `euler_maruyama`; bounded at every dt.
     Exact for a passive membrane under current noise, and for `"ou_conductance"` at a voltage
-    clamp. Without noise it is `ind_exp_euler`, and as far off: by 3.8 mV where
-    `euler_maruyama` is by 0.65 mV. Channels with model="exact" need `strang_maruyama`.
+    clamp. Without noise it is `ind_exp_euler`, with as large an error: 3.8 mV in the example of
+    `euler_maruyama`, which has 0.65 mV. Channels with model="exact" need `strang_maruyama`.
     """
 
     order: ClassVar[int] = 1
@@ -109,8 +109,8 @@ class StrangMaruyama(AbstractMaruyama):
     V half a step, gates, channels and coupling a whole step, V half a step, each exactly
     with the others held, noise included. Without noise of order 2, at about the cost of
     `strang`, with one evaluation of the rates per step, and bounded at every dt. Exact for a
-    passive membrane under current noise. Strong order as `euler_maruyama`, but where that is
-    off by 0.65 mV, by 0.06 mV; there the error of averages falls as dt² down to 0.01 ms.
+    passive membrane under current noise. Strong order as `euler_maruyama`, but the error in that example
+    is 0.06 mV instead of 0.65 mV, and the error of averages falls as dt² down to 0.01 ms.
     Runs every model of channel noise; with model="exact", V and the channels move together
     in the half steps.
     """

@@ -30,8 +30,10 @@ from .._base.parameters import (
     run_dtype,
     shown,
 )
+from .._base.renames import reads
 
 
+@reads(on_grid="table(edges)")
 class Stimulus(Checked):
     """An injected current in µA/cm² as a function of time, positive inward.
 
@@ -81,8 +83,8 @@ class Stimulus(Checked):
     def longest_step(self, dt: float) -> Array | float:
         """How long (ms) an adaptive step may be that misses nothing between two `edges`.
 
-        By default 2·dt, so that nothing which lasts for dt is stepped over. A stimulus that states
-        all of its `edges` and is slow between them may say more.
+        By default 2·dt, so that a change that lasts for dt is not missed. A stimulus that states all of
+        its `edges` and is slow between them may allow more.
         """
         return 2 * dt
 

@@ -31,8 +31,8 @@ def _between(x: Any, low: Any, high: Any) -> Array:
 class Sampled(Stimulus):
     """A recorded current, linear or held between samples, and held at its ends.
 
-    `simulate` integrates it exactly over every step, so that it may be sampled more
-    finely than dt; under `diffrax.diffeqsolve` it is read at single times.
+    Each step of `hh.simulate` gets the exact mean over the step, so it may be sampled more finely than
+    dt. `diffrax.diffeqsolve` sees its values at the times of its own steps only.
 
     **Fields:**
 
@@ -73,8 +73,8 @@ class Sampled(Stimulus):
 
     def table(self, edges: Array) -> tuple[Array, Array]:
         # Trapezium rule on the union of samples and step edges, where it is exact.
-        # Of a sample on an edge the derivative is that of one just before it, whose interval counts to the
-        # step before: hence the order of what is sorted, and steps by numbers of edges, not by times.
+        # A sample on an edge counts as just before it, for the derivative too. Hence samples are sorted
+        # before edges, and steps are told by the number of edges, not by times.
         ts = jnp.concatenate([_between(self.ts, edges[0], edges[-1]), edges])
         order = jnp.argsort(ts)
         ts, step = ts[order], jnp.cumsum(order >= self.ts.shape[0])
@@ -133,9 +133,9 @@ class Tabulated(Stimulus):
 class Clamp(Stimulus):
     """An electrode that draws V towards a command: I = g·(command(t) − V).
 
-    A voltage clamp whose series resistance is 1/g, or, with a small g, a nudge. However large dt·g/C is, V
-    and the current that `run.currents()["stimulus"]` gives are right to the order of the solver, where
-    edges of the command lie between steps; of an edge within a step the current at its end is not.
+    A voltage clamp whose series resistance is 1/g, or, with a small g, a nudge. V and the current that
+    `run.currents()["stimulus"]` gives are right to the order of the solver, however large dt·g/C is. Put
+    the edges of the command on the grid: within a step, the current at the end of that step is wrong.
     In float32 rounding of V makes an error of some g·4e-6 mV. Explicit solvers need dt·g/C below 2.
 
     **Fields:**
@@ -184,26 +184,25 @@ _MS_PER_MOHM_PF = 1e-3  # 1 MΩ·pF = 1 µs
 class Electrode(Checked):
     r"""What is between an amplifier and a cell: how a current reaches it, and how its V is read.
 
-    The cell gets the density 100·current/area + offset, or the current itself at a place. V is read as
-    V + bridge·current + junction, by way of a low-pass filter with the time constant series·capacitance, if
-    both are given. All numbers that are given can be free in [`hh.fit`][]: `"electrode.bridge"`.
+    The cell gets the density 100·current/area + offset, or the current itself at a place. The reading is
+    V + bridge·current + junction, through a low-pass filter with the time constant series·capacitance if
+    both are given. All numbers that you give can be free in [`hh.fit`][]: `"electrode.bridge"`.
 
     **Fields:**
 
     - `area`: membrane area, µm², for currents in pA; `None` for currents that are
         densities (µA/cm²) already.
     - `offset`: a constant current that the record does not show, µA/cm², everywhere.
-    - `bridge`: resistance between the amplifier and the cell that the amplifier does not balance, MΩ:
-        all of the series resistance without a bridge balance, negative where it is balanced too far.
-        Needs currents in pA.
-    - `series`: series resistance of the pipette, MΩ, balanced or not, which makes the filter. In voltage
-        clamp the membrane is charged through it; without one the clamp is ideal.
-    - `capacitance`: of the pipette, pF, as far as the amplifier does not neutralise it. The filter alone
-        is modelled: of the current, all reaches the cell.
-    - `junction`: liquid junction potential, mV, of the bath relative to the pipette, by which a reading
-        is too high: V = reading − junction (P. H. Barry and J. W. Lynch, J. Membr. Biol. 121 (1991)
-        101-117). About 10 to 16 mV for gluconate in the pipette, 0 where the recording is
-        corrected already.
+    - `bridge`: the part of the series resistance that the amplifier does not balance, MΩ: all of it
+        without a bridge balance, negative if it is balanced too far. Needs currents in pA.
+    - `series`: series resistance of the pipette, MΩ, balanced or not, for the filter. In voltage
+        clamp the membrane is charged through it; without it the clamp is ideal.
+    - `capacitance`: of the pipette, pF, that the amplifier does not neutralise, for the filter. The current
+        that charges it is left out: all of the current reaches the cell.
+    - `junction`: liquid junction potential, mV, of the bath relative to the pipette. The reading is too
+        high by it: V = reading − junction (P. H. Barry and J. W. Lynch, J. Membr. Biol. 121 (1991)
+        101-117). About 10 to 16 mV for gluconate in the pipette; 0 if the recording is corrected
+        already.
     - `at`: the place on an [`hh.Cell`][] where the current (pA) enters and V is recorded, see
         [`hh.cells.Morphology`][]. The cell has its own areas: leave out `area`.
     """

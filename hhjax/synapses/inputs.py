@@ -54,13 +54,13 @@ def _as_threefry(key: Array) -> Array:
 class Poisson(AbstractInput):
     """Independent Poisson trains.
 
-    They are drawn from the `key` of the run, for every coupling others, which depend on its name in a
-    dict of couplings and on no other coupling. With a `key` of its own an input has the same trains in
-    every run, and so have all inputs with this key.
+    They are drawn from the `key` of the run. Each coupling has trains of its own, which depend on its name
+    in the dict of couplings. With a `key` of its own an input has the same trains in every run, and so
+    have all inputs with this key.
 
-    The number of spikes in a step depends on the key and on the number of the step, counted from
-    t = 0, alone: with a delay, spikes arrive as well that were sent before the start of a run. Not
-    differentiable in the rate: numbers of spikes are whole.
+    The number of spikes in a step depends only on the key and the number of the step, counted from
+    t = 0. With a delay, spikes that were sent before the start of a run arrive too. Not
+    differentiable in the rate, since numbers of spikes are whole.
 
     **Fields:** `n`: how many trains; `rate`: Hz, a number or shape (n,); `key`: `None` for the run's, or
     a `jax.random.key` or [`hh.fast_key`][] other than the run's.
@@ -109,7 +109,7 @@ class Poisson(AbstractInput):
 class SpikeTrains(AbstractInput):
     """Given spikes. Not differentiable in their times: a spike is sent at the end of its step.
 
-    One at the start of a run is sent there, unless the run goes on from a state `y0`, of which it is a part.
+    A spike at the start of a run is sent then, unless the run goes on from a state `y0`, which has it.
 
     **Fields:** `times`: ms, shape (n, spikes), increasing along each row, padded with NaN at the
     end as [`hh.spike_times`][] returns them.

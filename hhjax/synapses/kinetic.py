@@ -65,14 +65,15 @@ class GradedSynapse(Synapse):
 class GapJunction(AbstractCoupling):
     r"""Gap junctions: current $\sum_j W_{ij} (V_j - V_i)$ into neuron i.
 
-    They join neurons of one population, or of the whole network, and have no state of their own. They
-    may be as strong as you like for `strang`, `staggered`, `strang4` (then of order 3), `crank_nicolson`,
-    `backward_euler`, `ind_exp_euler`, `strang_maruyama` and `exp_euler_maruyama`, which solve for the V of
-    all neurons together: up to 256 by elimination, beyond by iteration. Implicit solvers of Diffrax take
-    them too. The others refuse a dt that is too long for them.
+    They join neurons of one population, or of the whole network, and have no state of their own.
 
-    **Fields:** `weights`: W, mS/cm², at least 0, shape (n, n), dense or from [`hh.connect`][], by nature
-    symmetric; `pre`, `post`: the population, by name, twice the same.
+    They may have any strength with `strang`, `staggered`, `strang4` (then of order 3), `crank_nicolson`,
+    `backward_euler`, `ind_exp_euler`, `strang_maruyama` and `exp_euler_maruyama`. These solve for V of
+    all neurons together, up to 256 by elimination and more by iteration. Implicit solvers of Diffrax
+    work too. The others refuse a dt that is too long.
+
+    **Fields:** `weights`: W, mS/cm², at least 0, shape (n, n), dense or from [`hh.connect`][], as a rule
+    symmetric; `pre`, `post`: the population, by name, the same for both.
     """
 
     weights: Weights = eqx.field(converter=as_weights, metadata={"unit": "mS/cm²"})

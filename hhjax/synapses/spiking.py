@@ -73,17 +73,17 @@ _LONG_AGO = 1e6  # ms since a spike that has had its effect
 class SpikeSynapse(AbstractCoupling):
     """A synapse that opens a conductance at each spike of the sending neuron, after a delay.
 
-    A spike is an upward crossing of `threshold` within a step. What it does happens between the
-    steps of a solver, not in the vector field: [`hh.simulate`][] and [`hh.as_diffrax`][] see it, an
-    adaptive solve of `hh.vector_field` does not.
+    A spike is an upward crossing of `threshold` within a step. Its effect is applied between two
+    steps of a solver and is not in the vector field: [`hh.simulate`][] and [`hh.as_diffrax`][] have it,
+    an adaptive solve of `hh.vector_field` leaves it out.
 
-    Without a delay a spike acts at the end of its step, and no derivative flows through its time.
-    With a `delay` of at least dt the time of the spike is interpolated within its step and the
-    effect shared between the two grid points around its arrival, which makes a run of order 2; with
-    `plasticity`, which takes a spike to be at the end of its step, of order 1.
-    Gradients then flow through the times of spikes as well, right to order dt, and by the delay
-    itself. Gradients by weights, time constants and reversal potentials are right in either case.
-    Spikes of an `input` are sent at the end of their step.
+    Without a delay a spike acts at the end of its step, and no gradient passes through its time.
+    With a `delay` of at least dt the time of the spike is interpolated within its step, and its
+    effect is divided between the two grid points around its arrival. A run is then of order 2, and
+    gradients pass through the times of spikes, with an error of order dt, and through the delay. With
+    `plasticity` a spike counts at the end of its step, and a run is of order 1. Gradients by
+    weights, time constants and reversal potentials are always right. Spikes of an `input` are sent at
+    the end of their step.
 
     **Fields** of all its kinds:
 
@@ -96,8 +96,8 @@ class SpikeSynapse(AbstractCoupling):
     - `input`: spikes from outside, an [`hh.synapses.Poisson`][] or an
         [`hh.synapses.SpikeTrains`][], instead of those of neurons.
     - `in_flight`: how many spikes of a neuron can be on their way at once; by default one for each
-        ms of the delay and one more. More turn the run NaN, which raises an error that says so. Of
-        an `input` there may be any number.
+        ms of the delay and one more. If there are more, the run ends with an error. An `input` may send
+        any number.
     - `pre`, `post`: populations, by name.
     """
 
@@ -243,7 +243,7 @@ class SpikeSynapse(AbstractCoupling):
         enter = lambda new, old: jnp.where(
             spikes[:, None], jnp.concatenate([new[:, None], old[:, :-1]], axis=1), old
         )
-        # A spike that has to make room before it has arrived is missed for good.
+        # A spike that is replaced before it has arrived is lost.
         missed = spikes & (arrived(s["since"][:, -1:]) < 1)[:, 0]
         s = s | {"since": enter(jnp.where(missed, jnp.nan, late), s["since"])}
         newest = jnp.zeros_like(s["since"], bool).at[:, 0].set(spikes)
