@@ -24,6 +24,7 @@ from ._base.math import exprel as exprel, vtrap as vtrap
 from ._base.parameters import param as param, Parameter as Parameter
 from ._base.random import fast_key as fast_key
 from ._fit._compare import compare as compare, Comparison as Comparison
+from ._fit._evolution import Evolution as Evolution
 from ._fit._fit import fit as fit
 from ._fit._guess import Guess as Guess, guess as guess
 from ._fit._guide import MultipleShooting as MultipleShooting, Nudging as Nudging
@@ -88,6 +89,7 @@ from .channels._kinetics import (
 )
 from .channels._markov import MarkovChannel as MarkovChannel
 from .neurons import (
+    adapting as adapting,
     connor_stevens as connor_stevens,
     fast_spiking as fast_spiking,
     morris_lecar as morris_lecar,

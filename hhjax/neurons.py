@@ -2,6 +2,7 @@
 
 import functools
 import types
+from typing import Any
 
 from jaxtyping import Array
 
@@ -9,7 +10,7 @@ from ._base.arguments import check_choice
 from ._model.neuron import Neuron
 from .channels._channel import AbstractChannel
 from .channels._ion import calcium
-from .channels.boltzmann import BoltzmannKv1, BoltzmannKv3, BoltzmannM, BoltzmannSodium
+from .channels.boltzmann import BoltzmannKv1, BoltzmannKv3, BoltzmannM, BoltzmannSlowSodium, BoltzmannSodium
 from .channels.connor_stevens import ACurrent, ConnorStevensPotassium, ConnorStevensSodium
 from .channels.destexhe import HCurrent, PotassiumLeak, ReticularTCalcium
 from .channels.hodgkin_huxley import Leak, Potassium, Sodium
@@ -233,6 +234,17 @@ def fast_spiking() -> Neuron:
     return Neuron(channels)
 
 
+_REGULAR_SODIUM: dict[str, Any] = {
+    "g": 100.0,
+    "m_half": -35.0,
+    "m_slope": 8.0,
+    "m_tau": 0.06,
+    "h_half": -46.0,
+    "h_slope": -5.5,
+    "h_tau": 1.2,
+}
+
+
 def regular_spiking() -> Neuron:
     """A regular-spiking cortical cell all of whose kinetics are free, to start a fit from.
 
@@ -243,14 +255,26 @@ def regular_spiking() -> Neuron:
     −73.84 mV, and fires from 0.46 µA/cm² on; at 4 µA/cm² at first at 130 Hz, in the end at 33.
     """
     channels = {
-        "na": BoltzmannSodium(
-            g=100.0, m_half=-35.0, m_slope=8.0, m_tau=0.06, h_half=-46.0, h_slope=-5.5, h_tau=1.2
-        ),
+        "na": BoltzmannSodium(**_REGULAR_SODIUM),
         "kv3": BoltzmannKv3(g=17.0, n_half=-8.0, n_slope=7.0, n_tau=3.0),
         "m": BoltzmannM(g=0.3),
         "leak": Leak(g=0.05, E=-72.0),
     }
     return Neuron(channels)
+
+
+def adapting() -> Neuron:
+    """A [`hh.regular_spiking`][] cell that remembers for seconds, to start a fit of a recorded cell from.
+
+    Besides, its sodium channels inactivate slowly ([`hh.channels.BoltzmannSlowSodium`][]), and `ahp`, a
+    second [`hh.channels.BoltzmannM`][] (g = 0.02 mS/cm²), opens and shuts within 500 ms. Both are
+    what makes spikes lower and rarer in a long step, and late after it.
+    """
+    channels = {
+        "na": BoltzmannSlowSodium(**_REGULAR_SODIUM),
+        "ahp": BoltzmannM(g=0.02, p_half=-20.0, p_slope=8.0, p_tau=0.0, p_tau_min=500.0),
+    }
+    return Neuron(regular_spiking().channels | channels)
 
 
 by_name = types.MappingProxyType(
@@ -269,5 +293,6 @@ by_name = types.MappingProxyType(
         "thalamic_reticular": thalamic_reticular,
         "fast_spiking": fast_spiking,
         "regular_spiking": regular_spiking,
+        "adapting": adapting,
     }
 )

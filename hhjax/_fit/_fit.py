@@ -17,6 +17,7 @@ from .._model.neuron import State
 from ..losses import AbstractLoss, as_loss, Prediction, Trace
 from ..steppers.solvers import solver_name
 from ._clamp import ClampTraces, named, parts
+from ._evolution import Evolution, evolve
 from ._free import Free, resolve, values_of, Where
 from ._guide import MultipleShooting, Nudging, release, stages
 from ._look import choose
@@ -122,7 +123,8 @@ def fit(
     data, loss, v0, initial, clamps = parts(data, loss, v0, initial, model, dt, solver)
     drive = {"initial": initial, "held": held, "holding": holding}
     protocol = protocol_of(data, network, electrode, dt, solver, v0, dtype, **drive)
-    loss, why = choose(protocol) if loss is None else (as_loss(loss), "")
+    seen = (np.asarray(x, float) for x in (protocol.ts, protocol.target, protocol.injected))
+    loss, why = choose(*seen) if loss is None else (as_loss(loss), "")
     objective = cast_floats(loss, dtype)
     objective = objective.made_for(protocol.times, protocol.target, protocol.injected)
     objective.watch(protocol.times, protocol.target)
@@ -145,17 +147,24 @@ def fit(
             f"for it, got {shown(objective)}."
         )
     check_loss(objective, protocol)
-    check_kind("guide", guide, (Nudging, MultipleShooting, type(None)), "'auto', None or a guide")
+    check_kind("guide", guide, (Nudging, MultipleShooting, Evolution, type(None)), "'auto', None or a guide")
     check_key("key", key)
     free = resolve(model, where, bounds, mask, dtype)
     before = free.starts(free.reference, starts, spread, key)
     u = _unknowns(free, before)
     kind = Predicting if isinstance(objective, Prediction) else Shooting
     problem = kind(model, free, protocol, objective, clamps)
-    guided, unknowns, schedule = stages(guide, problem, u)
+    search = guide if isinstance(guide, Evolution) else None
+    guided, unknowns, schedule = stages(None if search else guide, problem, u)
     plan = [(guided, strength, most) for strength, most in schedule] + [(problem, 0.0, steps)]
-    progress = Progress(progress_meter, sum(most for *_, most in plan))
+    progress = Progress(
+        progress_meter, sum(most for *_, most in plan) + (search.generations if search else 0)
+    )
     histories, runs = [], 0
+    if search:
+        found = evolve(problem, search, unknowns, jax.random.key(0) if key is None else key, progress.advance)
+        unknowns, runs = found.u, int(found.evaluations.sum())
+        histories.append(found.history)
     solved = None
     for stage, strength, most in plan:
         if strength == 0:

@@ -14,7 +14,7 @@ from jaxtyping import Array
 from .._base.arguments import as_number, check_kind
 from .._base.parameters import put, run_dtype, shown
 from .._base.tables import Printed, Table
-from .._model.names import get, leaves, parameters, replace
+from .._model.names import get, Leaf, leaves, parameters, replace
 from .._model.network import as_network, Network, vector_field
 from .._model.neuron import Neuron
 from .._run.simulate import simulate
@@ -53,6 +53,8 @@ class Guess(Printed):
         Each the median over sweeps or steps.
     - `threshold`: V at which spikes begin to rise by 10 mV/ms, mV, NaN without a spike.
     - `ranges`: between which the middle half of the sweeps or steps is, by name; `sources`: of which sweeps.
+    - `free`: the names of what a fit may estimate: conductances and permeabilities, free kinetics but for
+        skews, voltages `VT`, the leak's reversal, and the area or C. For `where` of [`hh.fit`][].
     - `changes`: the parameters of the model that are not as they were: before and after, by name.
     - `notes`: what to beware of.
     """
@@ -67,6 +69,7 @@ class Guess(Printed):
     threshold: float
     ranges: dict[str, tuple[float, float]]
     sources: dict[str, tuple[int, ...]]
+    free: tuple[str, ...]
     changes: dict[str, tuple[float, float]]
     units: dict[str, str]
     notes: tuple[str, ...] = ()
@@ -103,7 +106,7 @@ def guess(recording: Recording, model: Any, *, C: float | None = None) -> Guess:
     ```py
     found = hh.guess(recording, hh.pospischil_rs())
     print(found)
-    fit = hh.fit(found.model, recording, where=["na.g", "k.g", "leak.g", "electrode.area"])
+    fit = hh.fit(found.model, recording, where=found.free)
     ```
 
     **Arguments:**
@@ -157,11 +160,27 @@ def guess(recording: Recording, model: Any, *, C: float | None = None) -> Guess:
     return Guess(
         model=(replace(network, new), electrode),
         area=area,
+        free=(*_free(replace(neuron, new), leak), "electrode.area" if in_pA else "C"),
         changes=changes,
         units=_units(neuron, in_pA),
         notes=(*found["notes"], *notes),
         **{name: found[name] for name in ("ranges", "sources", *_NAMES) if name != "area"},
     )
+
+
+_FREE = (".g", ".P", ".VT", "_half", "_slope", "_tau", "_tau_min")  # ends of names
+
+
+def _free(neuron: Neuron, leak: str) -> list[str]:
+    """Names of parameters for a fit, of those that lie within their limits."""
+
+    def fine(leaf: Leaf) -> bool:
+        asked = leaf.name.endswith(_FREE) or leaf.name == f"{leak}.E"
+        low, high = leaf.said.get("minimum"), leaf.said.get("maximum")
+        value = float(leaf.value)
+        return asked and (low is None or value > low) and (high is None or value < high)
+
+    return [leaf.name for leaf in leaves(neuron) if fine(leaf)]
 
 
 def _units(neuron: Neuron, in_pA: bool) -> dict[str, str]:

@@ -6,7 +6,6 @@ import numpy as np
 
 from ..features._steps import repeats
 from ..losses import AbstractLoss, Prediction, Trace
-from ._protocol import Protocol
 from ._score import known_spikes
 
 _PIECE, _PIECES = 64, 8  # samples of a piece without spikes, and how many of these there must be
@@ -62,17 +61,19 @@ def _noise(V: np.ndarray) -> tuple[float, float, float]:
     return *each.mean(axis=1), each[0].std() / np.sqrt(len(pieces))
 
 
-def choose(protocol: Protocol) -> tuple[AbstractLoss, str]:
-    """The objective for the data, and why."""
-    V, dt = np.asarray(protocol.target, float), protocol.dt * protocol.stride
-    noise, sure = noise_of(V, dt)
+def choose(ts: np.ndarray, V: np.ndarray, current: np.ndarray) -> tuple[AbstractLoss, str]:
+    """The objective for the data, and why.
+
+    **Arguments:** `ts`: ms; `V`: mV, shape (sweeps, times, n); `current`: shape (sweeps, times) or
+    (sweeps, times, n).
+    """
+    noise, sure = noise_of(V, (ts[-1] - ts[0]) / (len(ts) - 1))
     if sure.any():
         size = np.max(noise.process[sure])
         return Prediction(), f"the data have noise of the cell, {size:.2g} mV/√ms"
-    current = np.asarray(protocol.injected, float)
-    if _irregular(np.asarray(protocol.ts), V, current):
+    if _irregular(ts, V, current):
         return Prediction(), "spikes at a steady current come irregularly"
-    if _differs(np.asarray(protocol.ts), V, current):
+    if _differs(ts, V, current):
         return Prediction(), "sweeps with the same current differ"
     return Trace(), "the data show no noise of the cell"
 

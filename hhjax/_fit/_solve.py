@@ -155,13 +155,13 @@ def levenberg_marquardt(
 
 
 @eqx.filter_jit
-def _losses(problem: AbstractProblem, u: Array, strength: Array) -> Array:
+def losses_of(problem: AbstractProblem, u: Array, strength: Array) -> Array:
     return jax.vmap(lambda u: problem.loss(u, strength))(u)
 
 
 def evaluate(problem: AbstractProblem, u: Array, strength: Any) -> Solved:
     """The loss of every row of u as it is."""
-    loss = np.asarray(_losses(problem, u, jnp.asarray(strength, u.dtype)))
+    loss = np.asarray(losses_of(problem, u, jnp.asarray(strength, u.dtype)))
     reasons = ["not asked to move" if x else "blew up" for x in np.isfinite(loss)]
     return Solved(u, loss, loss[None], reasons, np.ones(u.shape[0], int))
 
