@@ -16,13 +16,11 @@ class SubunitNoise(AbstractLangevinChannel):
     r"""Noise on each gate by itself, `model="subunit"`.
 
     $dx = (\alpha(1 - x) - \beta x)\,dt + \sqrt{(\alpha(1 - x) + \beta x)/N}\,dW$ (Itô; R. F.
-    Fox, Biophys. J. 72 (1997) 2068-2074). It lets the subunits of all channels move as
-    one and is cheap and wrong: at −65 mV the variance of the open fraction is 1/70 of the
-    true one for the sodium channel of the squid axon and 1/3 for potassium, and a patch
-    with 6,000 sodium channels fires spontaneously at 0.23 Hz instead of 9.9 Hz. Take
-    `"conductance"` unless you reproduce published work.
+    Fox, Biophys. J. 72 (1997) 2068-2074). It lets the subunits of all channels move as one. That is
+    cheap and wrong: for the squid axon at −65 mV the variance of the open fraction is 1/70 of the
+    true one for sodium and 1/3 for potassium. Take `"conductance"` unless you reproduce published work.
 
-    A gate may leave [0, 1] by some 1/√N; wherever it is used it counts as 0 or 1 then.
+    A gate may leave [0, 1] by about 1/√N; it then counts as 0 or 1 wherever it is used.
     """
 
     @property
@@ -75,8 +73,13 @@ class ConductanceNoise(AbstractLangevinChannel):
     expansion in 1/N of N. G. van Kampen, Can. J. Phys. 39 (1961) 551-567), which are
     never negative. So nothing needs a boundary, and at a voltage clamp the open fraction
     has the right mean, variance and autocovariance for any N; it may itself be negative
-    for a while. With 600 sodium channels an axon at rest fires at 39.2 Hz, the Markov
-    chain at 39.0 Hz; flows of the fluctuating occupancies, cut off at 0, gave 40.4 Hz.
+    for a while. Rate of an axon at rest with 600 sodium channels:
+
+    | model | Hz |
+    |---|---|
+    | Markov chain | 39.0 |
+    | this one | 39.2 |
+    | the same with flows of the fluctuating occupancies, cut off at 0 | 40.4 |
 
     The state holds the gates without noise, which give the mean, and deviations from it:
     `"m2h1"`, for example, is by how much the fraction of channels that have two given m
@@ -182,9 +185,9 @@ class OUConductanceNoise(AbstractLangevinChannel):
     (1 - x_\infty)^i$. One process for each of them (7 and 4 for the squid axon), with the
     values at the present V, is added to the deterministic Π xᵖ (D. Linaro, M. Storace
     and M. Giugliano, PLoS Comput. Biol. 7 (2011) e1001102). Right at a voltage clamp by
-    construction. The processes need no boundary; the conductance is that of the open
-    fraction cut off at 0 and 1, with which an axon at rest with 600 sodium channels fires at
-    40.1 Hz (without the cut at 37.4 Hz, the Markov chain at 39.0 Hz).
+    construction. The processes need no boundary; the conductance is that of the open fraction cut off
+    at 0 and 1. An axon at rest with 600 sodium channels then fires at 40.1 Hz, without the cut at
+    37.4 Hz, as a Markov chain at 39.0 Hz.
     """
 
     @property

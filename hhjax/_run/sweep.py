@@ -159,10 +159,10 @@ def sweep(
     - `over`: a dict whose every entry is an axis of the sweep. A key names a parameter:
         `"C"`, `"na.g"`, `"e.na.g"` in the population `e`, `"coupling.weights"`, `"coupling.ampa.tau"`,
         `"noise.sigma"` as for [`hh.get`][], and also `"stimulus"`, `"stimulus.start"` or another field
-        of it, and `"v0"`. The value is an array. Its first axis is that of the points, any others are those
-        of the parameter: (points, n, n) for `"coupling.weights"`. A tuple of names with a tuple of arrays
-        varies them together, such as a list of parameter sets. An [`hh.Axis`][] gives an axis a name of
-        your own.
+        of it, and `"v0"`. The value is an array. Its first axis is that of the points, any others are
+        those of the parameter: (points, n, n) for `"coupling.weights"`. A tuple of names with a tuple of
+        arrays varies them together, such as a list of parameter sets. An [`hh.Axis`][] gives an axis a
+        name of your own.
     - `reduce`: what to compute during the run, see [`hh.simulate`][]; by default [`hh.SpikeCount`][].
     - `saveat`: what to save as well, by default nothing.
     - `key`: a `jax.random.key`, for noise and Poisson inputs, which differ from point to point.

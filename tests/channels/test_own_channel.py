@@ -1,4 +1,4 @@
-"""A channel written as the README says works with everything there is; for fits see test_synapses."""
+"""A channel written as the documentation says works with everything there is; for fits see test_synapses."""
 
 import diffrax
 import jax

@@ -20,6 +20,6 @@ def check_figure():
     def check(path):
         drawn, committed = coarse(path), coarse(FIGURES / path.name)
         assert drawn.shape == committed.shape
-        assert abs(drawn - committed).sum() < 0.2 * committed.sum(), f"draw {path.name} anew"
+        assert abs(drawn - committed).sum() < 0.1 * committed.sum(), f"draw {path.name} anew"
 
     return check
