@@ -179,7 +179,8 @@ def beside(o: argparse.Namespace) -> Rows:
         yield {"rival": "C loop, one core", "1e9/s": c / 1e3}
     if importlib.util.find_spec("jaxley"):
         script, told = Path(__file__).parent / "peers" / "jaxley_peer.py", io.StringIO()
-        arguments = [str(script), str(n), str(o.steps), "2"]
+        case = dict(n=n, t1=o.steps * DT, currents=[5.0, 20.0], dts=[DT], repeats=2, folder=None)
+        arguments = [str(script), json.dumps(case)]
         with mock.patch.object(sys, "argv", arguments), contextlib.redirect_stdout(told):
             runpy.run_path(str(script))
         found = json.loads(told.getvalue().splitlines()[-1])
