@@ -22,7 +22,7 @@ from measure import best_time, launch, machine, pinned, save
 
 import hhjax as hh
 
-SOLVERS = ("strang", "exp_euler", "ind_exp_euler", "strang4", "rk4")
+SOLVERS = ("strang", "exp_euler", "ind_exp_euler", "crank_nicolson", "strang4", "rk4")
 DTS = (0.1, 0.05, 0.025, 0.01, 0.0025, 0.001)  # ms
 TOLERANCES = (1e-2, 1e-3, 1e-4, 1e-5, 1e-6, 1e-8)
 GRID = 0.025  # ms, at which V of adaptive runs is kept
