@@ -131,7 +131,7 @@ def test_gpu(monkeypatch, tmp_path, capsys):
     assert figures == json.loads(out.read_text()) and "failed" not in capsys.readouterr().out
     assert [row["agrees"] for row in figures["agreement"]] == [True]
     first, *rates = figures["sweep"]
-    assert first["special functions a step"] > 10 and [row["k"] for row in rates] == [1, 4]
+    assert first["special functions a step"] > 10 and [row["k"] for row in rates] == [2]
     rates += figures["gradient"] + figures["coupled"] + figures["trees"] + figures["beside"]
     assert all(x > 0 for row in rates for x in row.values() if isinstance(x, float))
 
