@@ -130,9 +130,9 @@ def test_gpu(monkeypatch, tmp_path, capsys):
     figures = main(["--quick", "--json", str(out)])
     assert figures == json.loads(out.read_text()) and "failed" not in capsys.readouterr().out
     assert [row["agrees"] for row in figures["agreement"]] == [True]
-    first, *rates = figures["sweep"]
+    first, *rates = figures["sweeps"]
     assert first["special functions a step"] > 10 and [row["k"] for row in rates] == [2]
-    rates += figures["gradient"] + figures["coupled"] + figures["trees"] + figures["beside"]
+    rates += figures["gradients"] + figures["coupled"] + figures["trees"] + figures["beside"]
     assert all(x > 0 for row in rates for x in row.values() if isinstance(x, float))
 
 
