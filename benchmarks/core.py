@@ -15,7 +15,7 @@ end. With `--cores`, `hh.use_cores(K)` is called first. With `--json -` the last
 - jacobian: of the mean V at the end by seven parameters, forward mode.
 - memory: the gradient where not every state is kept, and what XLA sets aside.
 - channels: a neuron with 20 different channels; its gradient over its own run, and the first calls.
-- networks: a dense E·S beside `E @ s`.
+- networks: a dense E·S beside `E @ s`, and a sparse one.
 - solvers: all of them over `strang`, and beside the plain form of `rk4` and `strang4`.
 - sweep: `hh.sweep` with spike counts beside the plain run.
 - overhead: calls that are compiled already, of 2 steps.
@@ -251,7 +251,14 @@ def networks(o: Sizes) -> Rows:
         axons.args = (p, E), I, dt, plain.rest_coupled(V)
         axons.network = hh.Network(hh.squid_axon(), n=n, coupling=hh.GradedSynapse(E))
         theirs, own = o.times(axons.plain(reference(steps, plain.coupled)), axons.own(ours(steps)))
-        yield {"n": n, "steps": steps, "plain ms": ms(theirs), "ms": ms(own), "speed": theirs / own}
+        row = {"E": "dense", "n": n, "steps": steps, "us a step": 1e6 * own / steps}
+        yield row | {"plain us a step": 1e6 * theirs / steps, "speed": theirs / own}
+    for n in o.of(1000, 10_000, 100_000):
+        axons, steps = Axons(n), min(o.steps, 200)
+        E = hh.connect.random(jax.random.key(0), n, n, indegree=min(100, n), weight=0.01)
+        axons.network = hh.Network(hh.squid_axon(), n=n, coupling=hh.GradedSynapse(E))
+        (own,) = o.times(axons.own(ours(steps)))
+        yield {"E": "sparse, 100 each", "n": n, "steps": steps, "us a step": 1e6 * own / steps}
 
 
 def solvers(o: Sizes) -> Rows:

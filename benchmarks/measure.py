@@ -4,8 +4,10 @@ import contextlib
 import json
 import os
 import platform
+import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import diffrax
@@ -83,6 +85,19 @@ def best_times(runs: Sequence[Callable[[], Any]], repeats: int, seconds: float =
 def best_time(run: Callable[[], Any], repeats: int) -> float:
     """The same of one."""
     return best_times([run], repeats)[0]
+
+
+def launch(pythons: Sequence[str], module: str, case: dict[str, Any]) -> list[dict[str, Any]]:
+    """What a peer tells of a case, a row for each method and step (see run.py), in the first of these Pythons
+    that has it."""
+    script = Path(__file__).parent / "peers" / f"{module}_peer.py"
+    for python in pythons:
+        done = subprocess.run([python, str(script), json.dumps(case)], capture_output=True, text=True)
+        if done.returncode == 0:
+            return [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+        if "No module named" not in done.stderr:
+            print(f"{module} failed:\n{done.stderr}")
+    return []
 
 
 def save(figures: Any, path: str | None) -> Any:

@@ -1,29 +1,38 @@
-"""All benchmarks with one command: a table, a JSON file and a plot.
+"""hhjax beside other simulators, with one command: tables, figures and a JSON file.
 
-    python benchmarks/run.py [--out benchmarks/results] [--peers PYTHON ...] [--quick]
+    python benchmarks/run.py [--peers PYTHON ...] [--out benchmarks/results] [--quick]
 
-Every part runs in a process of its own, those of one core pinned to it where the system can.
-Peers (Brian 2, NEURON, Jaxley, BrainCell, Arbor) do the same work in the environments whose
-Python is given, for example after
+- rates: neuron-steps in a second of the processor for 1 to 10,000 squid axons at 5 to 20 µA/cm², 4,000 steps
+    of 0.025 ms or, of few axons, as many as make 10⁶ neuron-steps. One core; the best of three runs from
+    call to finished result, compiled before; float32 but for NEURON and Arbor, which have float64 alone, and
+    the method that a simulator takes by default. `hh.sweep` counts spikes, the others keep V at the end.
+- precision: error of spike times over processor time, see precision.py.
 
-    python3 -m venv brian && brian/bin/pip install brian2==2.9.0 cython "numpy<2"
-    python3 -m venv peers && peers/bin/pip install neuron==9.0.2 jaxley==0.14.0 arbor==0.12.2
-    python3 -m venv braincell && braincell/bin/pip install braincell==0.1.0
-    python benchmarks/run.py --peers brian/bin/python peers/bin/python braincell/bin/python
+Peers do the same work in the environments whose Python is given, for example after
 
-and are named as absent where they are not installed. Figures are the best of several runs,
-from call to finished result, compiled before. On one core they are of processor time, which
-other work on the machine lengthens little; on several, of wall time. A ratio tells more than
-the figure itself.
+    python3 -m venv brian && brian/bin/pip install brian2 cython
+    python3 -m venv peers && peers/bin/pip install neuron==9.0.2 jaxley==0.14.0
+    python benchmarks/run.py --peers brian/bin/python peers/bin/python
+
+(also `arbor==0.12.2` and `braincell==0.1.0`), and are named as absent where they are not installed. Each has
+a script in `peers/`. It is given a case as JSON: `n` axons at `currents` from the one to the other for `t1`
+ms, with each of `dts`, timed `repeats` times. With a `folder` it takes float64 and all of its methods, those
+with a tolerance for each of `tolerances`, and keeps V of the first axon there. It prints a JSON line for each
+method and step: `peer`, `dt` or `tolerance`, `seconds` and, of what it kept, the file `trace` and its `grid`,
+the ms from one sample to the next.
+
+The tables come as Markdown, for `docs/benchmarks.md`: `--out docs/benchmarks`.
 """
 
 import argparse
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
-from measure import cores_usable, machine, pinned
+from measure import launch, machine, pinned, save
 
 HERE = Path(__file__).parent
 PEERS = {
@@ -33,87 +42,128 @@ PEERS = {
     "BrainCell": "braincell",
     "Arbor": "arbor",
 }
+C, OURS = "C loop by hand", "hhjax, hh.sweep"
+COLOURS = {
+    "hhjax": "#0072B2",
+    "Diffrax": "#D55E00",
+    "NEURON": "#009E73",
+    "Brian2": "#CC79A7",
+    "Jaxley": "0.2",
+}
+GOAL = 0.01  # ms, an error of spike times
 
 
-def launch(python: str, script: Path, *arguments: object, cores: int = 1) -> str | None:
-    """The last line that a script prints, pinned to so many cores; `None` if it fails."""
-    command = [python, str(script), *map(str, arguments)]
-    with pinned(cores):  # a process inherits it
-        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
-    lines = done.stdout.strip().splitlines()
-    return lines[-1] if done.returncode == 0 and lines else None
+def own(script: str, *arguments: object) -> Any:
+    """The JSON in the last line that one of these scripts prints."""
+    command = [sys.executable, str(HERE / script), *map(str, arguments)]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+    return json.loads(done.stdout.strip().splitlines()[-1])
 
 
-def own(script: str, *arguments: object, cores: int = 1) -> list | dict:
-    out = launch(sys.executable, HERE / script, *arguments, cores=cores)
-    if out is None:
-        raise RuntimeError(f"{script} failed; run it alone to see why.")
-    return json.loads(out)
+def rates(pythons: list[str], sizes: list[int], steps: int, work: int, repeats: int) -> list[dict[str, Any]]:
+    """Million neuron-steps/s of everyone for each n."""
+    rows = []
+    for n in sizes:
+        many = max(steps, work // n)
+        size = ("--steps", many, "--neurons", n, "--repeats", repeats)
+        found = {OURS: own("sweeps.py", *size, "--cores", 1)[0]["rate"]}
+        if n >= 64:  # as many as it takes together
+            found[C] = own("limit.py", *size)["C, textbook rates"]
+        case = dict(n=n, t1=many * 0.025, currents=[5.0, 20.0], dts=[0.025], repeats=repeats, folder=None)
+        for module in PEERS.values():
+            for row in launch(pythons, module, case):
+                found[row["peer"]] = n * many / row["seconds"] / 1e6
+        rows.append({"n": n, "steps": many, "rates": {name: x for name, x in found.items() if x}})
+        print(f"n = {n}: " + ", ".join(f"{name} {x:.3g} M/s" for name, x in found.items() if x), flush=True)
+    return rows
 
 
-def peers(pythons: list[str], n: int, steps: int, repeats: int) -> tuple[dict[str, float], list[str]]:
-    """Million neuron-steps/s of each peer that is there, and the names of those that are not."""
-    rates, absent = {}, []
-    for name, module in PEERS.items():
-        for python in pythons:
-            out = launch(python, HERE / "peers" / f"{module}_peer.py", n, steps, repeats)
-            if out is not None:
-                found = json.loads(out)
-                rates[found["peer"]] = n * steps / found["seconds"] / 1e6
-                break
+def by_peer(figures: dict[str, Any]) -> dict[str, dict[int, float]]:
+    """The rates of each for each n, the highest at the end first."""
+    names = dict.fromkeys(name for row in figures["rates"] for name in row["rates"])
+    found = {name: {r["n"]: r["rates"].get(name) for r in figures["rates"]} for name in names}
+    return dict(sorted(found.items(), key=lambda item: -(list(item[1].values())[-1] or 0.0)))
+
+
+def about(figures: dict[str, Any]) -> str:
+    """What it was measured on, a line of Markdown."""
+    told = figures["machine"]
+    said = f"{told['cpu']}, one core; Python {told['python']}, JAX {told['jax']}, hhjax {told['hhjax']}"
+    absent = f"; not measured: {', '.join(figures['absent'])}" if figures["absent"] else ""
+    return f"{said}{absent}." + " **At these sizes the times mean nothing.**" * figures["quick"]
+
+
+def table(head: list[str], rows: list[list[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def number(x: float | None) -> str:
+    if x is None:
+        return ""
+    return f"{x:,.0f}" if x >= 100 else f"{x:.2g}"
+
+
+def rate_table(figures: dict[str, Any]) -> str:
+    rows = [[name, *map(number, of.values())] for name, of in by_peer(figures).items()]
+    return table(["", *(f"n = {row['n']:,}" for row in figures["rates"])], rows)
+
+
+def precision_table(figures: dict[str, Any]) -> str:
+    """At 0.025 ms, and the least time in which the error falls below the goal."""
+    rows = figures["precision"]["rows"]
+    lines = []
+    for name in dict.fromkeys(row["peer"] for row in rows):
+        its = [row for row in rows if row["peer"] == name]
+        usual = next((row for row in its if row.get("dt") == 0.025), {})
+        good = [row for row in its if row["error ms"] is not None and row["error ms"] < GOAL]
+        best = min(good, key=lambda row: row["seconds"], default=None)
+        line = [name, number(usual.get("error ms")), number(usual and 1e3 * usual["seconds"] or None)]
+        if best is None:
+            lines.append([*line, "not reached", ""])
         else:
-            absent.append(name)
-    return rates, absent
+            at = f"dt {best['dt']:g} ms" if "dt" in best else f"tolerance {best['tolerance']:g}"
+            lines.append([*line, number(1e3 * best["seconds"]), at])
+    usual, goal = ["error at dt 0.025 ms (ms)", "its time (ms)"], [f"time for {GOAL} ms (ms)", "with"]
+    return table(["", *usual, *goal], lines)
 
 
-def throughput(n: int, steps: int, repeats: int, pythons: list[str]) -> tuple[dict[str, float], list[str]]:
-    """Million neuron-steps/s of everyone, on one core unless said otherwise."""
-    rates = {}
-    sizes = ("--steps", steps, "--neurons", n, "--repeats", repeats)
-    rates |= {name: rate for name, rate in own("limit.py", *sizes).items() if rate}
-    rates["hh.sweep"] = own("sweeps.py", *sizes)[0]["rate"]
-    rates["hh.sweep after hh.use_cores(1)"] = own("sweeps.py", *sizes, "--cores", 1)[0]["rate"]
-    cores = cores_usable()
-    if cores > 1:
-        name = f"hh.sweep after hh.use_cores({cores}), {cores} cores"
-        rates[name] = own("sweeps.py", *sizes, "--cores", cores, cores=cores)[0]["rate"]
-    others, absent = peers(pythons, n, steps, repeats)
-    return rates | others, absent
+def short(name: str) -> str:
+    """Without versions."""
+    return re.sub(r" [\d.]+( on JAX [\d.]+)?", "", name)
 
 
-def plot(figures: dict, path: Path) -> None:
-    import matplotlib
+def plot_rates(figures: dict[str, Any], path: Path) -> None:
+    from matplotlib import pyplot as plt
 
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
+    figure, ax = plt.subplots(figsize=(8, 4.2), layout="constrained")
+    for k, (name, of) in enumerate(by_peer(figures).items()):
+        colour = COLOURS.get(short(name).split(",")[0], "0.6")
+        looks = dict(color=colour, ls="--" if name == C else "-", lw=2.5 if name == OURS else 1.2)
+        points = [(n, rate) for n, rate in of.items() if rate]
+        ax.loglog(*zip(*points), marker="osD^v<>ph"[k % 9], ms=5, label=short(name), **looks)
+    ax.set(xlabel="Squid axons", ylabel="Million neuron-steps per second, one core")
+    ax.grid(which="major", color="0.92")
+    ax.spines[["top", "right"]].set_visible(False)
+    figure.legend(loc="outside right center", frameon=False)
+    figure.savefig(path, dpi=150)
 
-    rates = figures["throughput"]
-    figure, axes = plt.subplots(1, 3, figsize=(15, 4), layout="constrained", width_ratios=[1.6, 1, 1])
-    names = sorted(rates, key=rates.get)
-    colours = ["#0072B2" if "hh." in name else "0.6" for name in names]
-    bars = axes[0].barh(names, [rates[name] for name in names], color=colours)
-    axes[0].bar_label(bars, fmt="%.3g", padding=3)
-    axes[0].set_xlabel(f"Million neuron-steps per second, {figures['n']} squid axons")
-    axes[0].set_xscale("log")
-    for column, label in ((1, "Time for a step (µs)"), (2, "Gradient over forward run")):
-        axes[column].set_xscale("log")
-        axes[column].set_ylabel(label)
-        axes[column].set_xlabel("Neurons")
-    sizes = figures["sizes"]
-    n = [row["n"] for row in sizes]
-    axes[1].loglog(n, [row["n"] / row["rate"] for row in sizes], "o-", label="uncoupled")
-    for kind in ("dense", "sparse"):
-        rows = [row for row in figures["networks"] if row["E"] == kind]
-        axes[1].loglog([r["n"] for r in rows], [r["us_per_step"] for r in rows], "o-", label=f"{kind} E")
-    axes[1].legend(frameon=False)
-    rows = figures["gradient"]
-    for key, label in (("over own run", "hhjax"), ("plain over its run", "plain JAX")):
-        axes[2].plot([row["n"] for row in rows], [row[key] for row in rows], "o-", label=label)
-    axes[2].set_ylim(0)
-    axes[2].legend(frameon=False)
-    for ax in axes:
-        ax.spines[["top", "right"]].set_visible(False)
-    figure.savefig(path, dpi=120)
+
+def plot_precision(figures: dict[str, Any], path: Path) -> None:
+    from matplotlib import pyplot as plt
+
+    import hhjax as hh
+
+    rows = figures["precision"]["rows"]
+    labels = {"cost": "Processor time (ms)", "error": "Largest error of a spike time (ms)"}
+    figure, ax = plt.subplots(figsize=(8, 5), layout="constrained")
+    program = lambda row: short(row["peer"]).split(",")[0]
+    for name in dict.fromkeys(map(program, rows)):  # one colour for each, a marker for each method
+        its = [row for row in rows if program(row) == name]
+        points = [(short(r["peer"]), 1e3 * r["seconds"], r["error ms"] or float("nan")) for r in its]
+        looks = {"color": COLOURS.get(name, "0.5"), "linestyle": "-" if name == "hhjax" else "--"}
+        hh.plot.work_precision(points, ax=ax, **looks, **labels)
+    figure.savefig(path, dpi=150)
 
 
 def main(argv: list[str] | None = None) -> dict:
@@ -122,46 +172,24 @@ def main(argv: list[str] | None = None) -> dict:
     parser.add_argument("--out", type=Path, default=HERE / "results", help="folder for the results")
     parser.add_argument("--peers", nargs="*", default=[sys.executable], help="Python of their environments")
     parser.add_argument("--quick", action="store_true", help="sizes at which the times mean nothing")
-    options = parser.parse_args(argv)
-    n, steps, repeats = (64, 20, 1) if options.quick else (10_000, 4000, 3)
-    figures: dict = {"machine": machine(), "n": n, "steps": steps}
-    for key, value in figures["machine"].items():
-        print(f"{key}: {value}")
-
-    figures["throughput"], figures["absent"] = throughput(n, steps, repeats, options.peers)
-    base = figures["throughput"].get("C, textbook rates", figures["throughput"]["hh.sweep"])
-    print(f"\n{n} squid axons, {steps} steps, one core   M neuron-steps/s   over the C loop")
-    for name, rate in sorted(figures["throughput"].items(), key=lambda item: -item[1]):
-        print(f"{name:45}{rate:13.3g}{rate / base:18.2f}", flush=True)
-    if figures["absent"]:
-        print(f"Not installed, or failed, so not measured: {', '.join(figures['absent'])}.")
-
-    few = [64] if options.quick else [1, 100, 1000, 10_000, 100_000]
-    sizes = ("--steps", steps, "--repeats", repeats, "--cores", 1)
-    figures["sizes"] = own("sweeps.py", "--neurons", *few, *sizes)
-    print(
-        "\nhh.sweep after hh.use_cores(1)\n     n   M neuron-steps/s   compile (s)   memory above import (MB)"
-    )
-    for row in figures["sizes"]:
-        print(f"{row['n']:6}{row['rate']:19.3g}{row['compile_s']:14.2f}{row['memory_mb']:20.0f}", flush=True)
-
-    scale = ["--steps", 5, "--dense", 5, "--sparse", 7, "--synapses", 2] if options.quick else []
-    figures["networks"] = own("networks.py", *scale, "--repeats", repeats)
-    print("\nCoupled networks, sparse with 100 synapses each\n     E        n   µs a step")
-    for row in figures["networks"]:
-        print(f"{row['E']:>6}{row['n']:9}{row['us_per_step']:12.4g}", flush=True)
-
-    sizes = ["--quick"] if options.quick else ["--steps", steps, "--repeats", repeats]
-    core = own("core.py", "--parts", "forward", "gradient", *sizes, "--json", "-")
-    figures |= {name: core[name] for name in ("forward", "gradient")}
-    print("\nBeside plain JAX\n     n   speed of a run   gradient over its own run   over that of plain JAX")
-    for run, row in zip(core["forward"], core["gradient"]):
-        over = f"{row['over own run']:28.2f}{row['over plain gradient']:25.2f}"
-        print(f"{row['n']:6}{run['V speed']:17.2f}{over}", flush=True)
-    options.out.mkdir(parents=True, exist_ok=True)
-    (options.out / "results.json").write_text(json.dumps(figures, indent=1))
-    plot(figures, options.out / "results.png")
-    print(f"\nSaved in {options.out.resolve()}")
+    o = parser.parse_args(argv)
+    sizes, size = ([1, 64], (20, 20, 1)) if o.quick else ([1, 10, 100, 1000, 10_000], (4000, 10**6, 3))
+    figures: dict[str, Any] = {"machine": machine(), "quick": o.quick}
+    with pinned():
+        figures["rates"] = rates(o.peers, sizes, *size)
+        quick = ["--quick"] if o.quick else []
+        figures["precision"] = own("precision.py", "--cores", 1, "--json", "-", *quick, "--peers", *o.peers)
+    known = " ".join(name for row in figures["rates"] for name in row["rates"])
+    figures["absent"] = [name for name in PEERS if name not in known]
+    o.out.mkdir(parents=True, exist_ok=True)
+    save(figures, str(o.out / "results.json"))
+    parts = {"about": about, "rates": rate_table, "precision": precision_table}
+    for name, part in parts.items():
+        (o.out / f"{name}.txt").write_text(part(figures) + "\n")
+        print(f"\n{part(figures)}")
+    plot_rates(figures, o.out / "rates.png")
+    plot_precision(figures, o.out / "precision.png")
+    print(f"\nSaved in {o.out.resolve()}")
     return figures
 
 

@@ -1,4 +1,4 @@
-"""The same work in BrainCell (float32, `ind_exp_euler`): prints version and seconds.
+"""Squid axons in BrainCell (float32); run by run.py, which says what is given and printed.
 
 One population and all steps in one `for_loop`, as in its examples, compiled as a whole, with the
 channels it comes with and only the last V kept. Of the two exponential Euler methods that its
@@ -15,8 +15,9 @@ import brainstate
 import braintools
 import brainunit as u
 
-n, steps, repeats = (int(x) for x in sys.argv[1:])
-brainstate.environ.set(precision=32, dt=0.025 * u.ms)
+case = json.loads(sys.argv[1])
+n, dt = case["n"], case["dts"][0]
+brainstate.environ.set(precision=32, dt=dt * u.ms)
 channels, density = braincell.channel, u.mS / u.cm**2
 
 
@@ -33,7 +34,7 @@ class SquidAxon(braincell.SingleCompartment):
 
 axons = SquidAxon()
 axons.init_state()
-times_ms = 0.025 * u.math.arange(steps) * u.ms
+times_ms = dt * u.math.arange(round(case["t1"] / dt)) * u.ms
 
 
 @brainstate.transform.jit
@@ -47,13 +48,13 @@ def final(currents):
     return axons.V.value
 
 
-currents = u.math.linspace(5.0, 20.0, n) * u.uA / u.cm**2
+currents = u.math.linspace(*case["currents"], n) * u.uA / u.cm**2
 for _ in range(2):  # it compiles twice, as V starts weakly typed
     final(currents).mantissa.block_until_ready()
 times = []
-for _ in range(repeats):
+for _ in range(case["repeats"]):
     start = time.process_time()
     final(currents).mantissa.block_until_ready()
     times.append(time.process_time() - start)
-peer = f"BrainCell {braincell.__version__}, ind_exp_euler, float32"
-print(json.dumps({"peer": peer, "seconds": min(times)}))
+peer = f"BrainCell {braincell.__version__}, ind_exp_euler"
+print(json.dumps({"peer": peer, "dt": dt, "seconds": min(times)}))

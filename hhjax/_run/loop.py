@@ -48,7 +48,7 @@ def integrate(
         if plan.stride == 1:
             carry, _ = step(carry, xs)
         else:
-            carry, _ = scan(step, carry, xs, plan.stride, within)
+            carry, _ = scan(step, carry, xs, plan.stride, within, run.unroll)
         return carry, run.row(carry[0])
 
     carry = as_varying((begin, meter.init()), (run, begin))
@@ -57,9 +57,9 @@ def integrate(
     rows, rest = divmod(plan.steps, plan.stride)
     xs = keys, table
     row_xs = _cut(xs, 0, (rows,) if plan.stride == 1 else (rows, plan.stride))
-    carry, ys = scan(steps_to_row, carry, row_xs, rows, of_rows)
+    carry, ys = scan(steps_to_row, carry, row_xs, rows, of_rows, run.unroll // plan.stride)
     if rest:
-        carry, _ = scan(step, carry, _cut(xs, rows * plan.stride, (rest,)), rest, within)
+        carry, _ = scan(step, carry, _cut(xs, rows * plan.stride, (rest,)), rest, within, run.unroll)
     end, seen = carry
     meter.close(seen)
     return run.result(plan.arrange(run.row, begin, ys, end), end)
@@ -102,23 +102,25 @@ def reverse_adjoint(network: Network, steps: int, batch: int) -> diffrax.Recursi
     return diffrax.RecursiveCheckpointAdjoint(checkpoints=states)
 
 
-def scan(f: Callable, carry: Any, xs: Any, length: int, kept: Kept) -> tuple[Any, Any]:
-    """`lax.scan` of `length` calls of f, with what a gradient keeps of it."""
+def scan(f: Callable, carry: Any, xs: Any, length: int, kept: Kept, unroll: int = 1) -> tuple[Any, Any]:
+    """`lax.scan` of `length` calls of f, `unroll` of them in a turn, with what a gradient keeps of it."""
     if kept.chunk is not None and kept.chunk < length:
         chunk = _near_divisor(length, kept.chunk)
-        several = lambda carry, xs: scan(f, carry, xs, chunk, Kept(kept.block))
+        several = lambda carry, xs: scan(f, carry, xs, chunk, Kept(kept.block), unroll)
+        turns = 1
         apart = together = lambda x: x
     elif kept.block:
         chunk = min(kept.block, length)
         several = functools.partial(_calls, f)
+        turns = unroll // chunk
         # One array for each call of a block: what is read or written at one place goes into one loop.
         apart = lambda xs: tuple(jax.tree.map(lambda x: x[:, k], xs) for k in range(chunk))
         together = lambda ys: jax.tree.map(lambda *ys: jnp.stack(ys, axis=1), *ys)
     else:
-        return _loop(f, carry, xs, length)
+        return _loop(f, carry, xs, length, unroll)
     anew = functools.partial(jax.checkpoint, prevent_cse=False)
     count, rest = divmod(length, chunk)
-    carry, ys = _loop(anew(several), carry, apart(_cut(xs, 0, (count, chunk))), count)
+    carry, ys = _loop(anew(several), carry, apart(_cut(xs, 0, (count, chunk))), count, turns)
     ys = jax.tree.map(lambda y: y.reshape((-1,) + y.shape[2:]), together(ys))
     if rest:
         carry, tail = _loop(anew(f), carry, _cut(xs, count * chunk, (rest,)), rest)
@@ -135,10 +137,10 @@ def _calls(f: Callable, carry: Any, xs: tuple) -> tuple[Any, tuple]:
     return carry, tuple(ys)
 
 
-def _loop(f: Callable, carry: Any, xs: Any, length: int) -> tuple[Any, Any]:
+def _loop(f: Callable, carry: Any, xs: Any, length: int, unroll: int = 1) -> tuple[Any, Any]:
     """`lax.scan`, which for one call of f makes no loop."""
     if length > 1:
-        return jax.lax.scan(f, carry, xs, length=length)
+        return jax.lax.scan(f, carry, xs, length=length, unroll=min(max(unroll, 1), length))
     carry, y = f(carry, jax.tree.map(lambda x: x[0], xs))
     return carry, jax.tree.map(lambda y: y[None], y)
 

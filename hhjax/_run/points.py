@@ -180,6 +180,7 @@ def lay_out(
     saveat: Any,
     solver: Any,
     key: Any,
+    unroll: Any,
     chunk: Any,
 ) -> Points:
     """Refuse what [`hh.sweep`][] cannot run, and lay out what it can."""
@@ -191,6 +192,7 @@ def lay_out(
     check_parameters(reduce, "reduce", network.n)
     if not isinstance(over, Mapping) or not over:
         raise TypeError(f"`over` must be a dict with an entry for each axis of the sweep, got {over!r}.")
+    check_size("unroll", unroll)
     if chunk is not None:
         check_size("chunk", chunk)
     axes = [_as_axis(name, values, dtype) for name, values in over.items()]
@@ -209,6 +211,7 @@ def lay_out(
 
     saveat = diffrax.SaveAt(t1=True, fn=_save_nothing) if saveat is None else saveat
     settings = dict(t0=t0, t1=t1, dt=dt, saveat=saveat) | ({} if solver is None else {"solver": solver})
+    settings |= {} if unroll == 1 else {"unroll": int(unroll)}
     job = _Job(point, cast_floats(reduce, dtype), key, wheres, Settings(**settings))
     mine = np.array_split(np.arange(math.prod(shape)), jax.process_count())[jax.process_index()]
     values = [arrays for _, _, arrays, _ in axes]

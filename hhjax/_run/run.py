@@ -165,6 +165,7 @@ class Run(eqx.Module):
     save: Any
     reduce: Any
     plan: Plan = eqx.field(static=True)
+    unroll: int = eqx.field(static=True, default=1, repr=False)  # is no part of what a folder holds
 
     def time(self, i: Array) -> Array:
         """The time (ms) after `i` steps, without the rounding errors of a sum."""

@@ -192,6 +192,7 @@ def prepare(
     saveat: Any,
     reduce: Any,
     key: Any,
+    unroll: int,
 ) -> Prepared:
     """Refuse what [`hh.simulate`][] cannot run, and make ready what it can."""
     network = as_network(network)
@@ -213,6 +214,7 @@ def prepare(
     check_parameters(stepper, "solver", network.n)
     network = within_reach(stepper, network, dt)
     check_key("key", key)
+    check_size("unroll", unroll)
     if stepper.stochastic and key is None:
         raise ValueError(
             f"`key` is missing: solver {type(stepper).__name__} is stochastic. "
@@ -240,6 +242,7 @@ def prepare(
         save=saveat.subs.fn,
         reduce=watched(cast_floats(reduce, dtype)),
         plan=plan,
+        unroll=int(unroll),
     )
     ts = np.where(indices == total, t1, t0 + indices * dt).astype(dtype)
     calm = default_solver(noisy)
@@ -276,6 +279,7 @@ def simulate(
     adjoint: diffrax.AbstractAdjoint = diffrax.RecursiveCheckpointAdjoint(),
     progress_meter: diffrax.AbstractProgressMeter = diffrax.NoProgressMeter(),
     key: Array | None = None,
+    unroll: int = 1,
     throw: bool = True,
 ) -> Solution:
     """Run a network at fixed time steps, in one `lax.scan`.
@@ -318,6 +322,8 @@ def simulate(
     - `key`: a `jax.random.key`, needed for noise and for an [`hh.synapses.Poisson`][] without a key of
         its own. What is drawn in a step depends on the key and the number of the step alone, however
         long the run.
+    - `unroll`: steps in one turn of the loop, as in `jax.lax.scan`. More of them make fewer launches on a
+        GPU and take longer to compile; results may differ in the last digits.
     - `throw`: whether a run that turns non-finite raises. If not, look at
         `solution.finite`. Inside `jit` or `vmap` the error cannot tell the time.
 
@@ -329,8 +335,8 @@ def simulate(
     _check_adjoint(adjoint)
     check_meter(progress_meter)
     check_flag("throw", throw)
-    given = dict(stimulus=stimulus, solver=solver, y0=y0, v0=v0, saveat=saveat, reduce=reduce, key=key)
-    it = prepare(network, t0, t1, dt, **given)
+    given = dict(stimulus=stimulus, solver=solver, y0=y0, v0=v0, saveat=saveat, reduce=reduce)
+    it = prepare(network, t0, t1, dt, **given, key=key, unroll=unroll)
     check_memory("saveat", it.ts.size * it.run.network.n, "V to save", it.ts.itemsize)
     out = compiled(it.run, it.start, adjoint, progress_meter)
     if throw and not is_concrete(out.finite):

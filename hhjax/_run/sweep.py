@@ -133,6 +133,7 @@ def sweep(
     saveat: diffrax.SaveAt | None = None,
     solver: Any = None,
     key: Array | None = None,
+    unroll: int = 1,
     chunk: int | None = None,
     progress_meter: diffrax.AbstractProgressMeter = diffrax.NoProgressMeter(),
 ) -> Sweep:
@@ -155,7 +156,7 @@ def sweep(
 
     **Arguments:**
 
-    - `network`, `t1`, `dt`, `t0`, `stimulus`, `v0`, `solver`: as in [`hh.simulate`][].
+    - `network`, `t1`, `dt`, `t0`, `stimulus`, `v0`, `solver`, `unroll`: as in [`hh.simulate`][].
     - `over`: a dict whose every entry is an axis of the sweep. A key names a parameter:
         `"C"`, `"na.g"`, `"e.na.g"` in the population `e`, `"coupling.weights"`, `"coupling.ampa.tau"`,
         `"noise.sigma"` as for [`hh.get`][], and also `"stimulus"`, `"stimulus.start"` or another field
@@ -175,7 +176,8 @@ def sweep(
     """
     check_meter(progress_meter)
     given = dict(stimulus=stimulus, v0=v0, reduce=reduce, saveat=saveat, solver=solver, key=key)
-    points = lay_out(network, over, t0, t1, dt, **given, chunk=chunk)
+    given |= dict(unroll=unroll, chunk=chunk)
+    points = lay_out(network, over, t0, t1, dt, **given)
     store = PointsInMemory(points.one, len(points.mine))
     points.run(store, progress_meter)
     alone = jax.process_count() == 1
@@ -197,6 +199,7 @@ def sweep_to(
     saveat: diffrax.SaveAt | None = None,
     solver: Any = None,
     key: Array | None = None,
+    unroll: int = 1,
     chunk: int | None = None,
     progress_meter: diffrax.AbstractProgressMeter = diffrax.NoProgressMeter(),
 ) -> Sweep:
@@ -223,7 +226,8 @@ def sweep_to(
     check_folder(folder)
     check_meter(progress_meter)
     given = dict(stimulus=stimulus, v0=v0, reduce=reduce, saveat=saveat, solver=solver, key=key)
-    points = lay_out(network, over, t0, t1, dt, **given, chunk=chunk)
+    given |= dict(unroll=unroll, chunk=chunk)
+    points = lay_out(network, over, t0, t1, dt, **given)
     place: dict[str, Any] = dict(
         size=points.size,
         axes=points.axes,

@@ -46,6 +46,7 @@ def simulate_to(
     chunk: int | None = None,
     progress_meter: diffrax.AbstractProgressMeter = diffrax.NoProgressMeter(),
     key: Array | None = None,
+    unroll: int = 1,
     throw: bool = True,
 ) -> Solution:
     """Run a network as [`hh.simulate`][] does, and write what is saved to disk as the run goes on.
@@ -76,8 +77,8 @@ def simulate_to(
     check_flag("throw", throw)
     if chunk is not None:
         check_size("chunk", chunk)
-    given = dict(stimulus=stimulus, solver=solver, y0=y0, v0=v0, saveat=saveat, reduce=reduce, key=key)
-    it = prepare(network, t0, t1, dt, **given)
+    given = dict(stimulus=stimulus, solver=solver, y0=y0, v0=v0, saveat=saveat, reduce=reduce)
+    it = prepare(network, t0, t1, dt, **given, key=key, unroll=unroll)
     fail = functools.partial(raise_non_finite, hint=it.hint, integrate=compiled) if throw else None
     done = int(steps_done(it.start))
     place: dict[str, Any] = dict(folder=folder, chunk=chunk, indices=it.indices - done, ts=it.ts)

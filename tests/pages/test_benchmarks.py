@@ -64,27 +64,42 @@ def test_core(tmp_path):
 
 
 def test_all_of_them(monkeypatch, tmp_path):
-    """Every part of run.py, in this process and without peers."""
-    module = load("run.py", monkeypatch)
-    main = module["main"]
+    """Every part of run.py, in this process; a peer tells of a spike that is 0.02 ms late."""
+    main = load("run.py", monkeypatch)["main"]
 
-    def own(script, *arguments, cores=1):
+    def launch(pythons, module, case):
+        if pythons != ["python"] or module != "neuron":
+            return []
+        row = {"peer": "NEURON 9", "dt": 0.025, "seconds": 0.5}
+        if case["folder"] is None:
+            return [row]
+        V = hh.simulate(hh.squid_axon(), t1=case["t1"], dt=0.025, stimulus=10.0, solver="rk4").V[:, 0]
+        np.save(case["folder"] + "/V.npy", V)
+        return [
+            row | {"trace": case["folder"] + "/V.npy", "grid": 0.025 * (1 + 0.02 / 16.822)}
+        ]  # of the second spike
+
+    def own(script, *arguments):
         arguments = [str(x) for x in arguments]
-        if "--cores" in arguments:  # JAX has started here
-            at = arguments.index("--cores")
-            del arguments[at : at + 2]
-        return runpy.run_path(str(BENCHMARKS / script))["main"](arguments)
+        at = arguments.index("--cores") if "--cores" in arguments else len(arguments)  # JAX has started here
+        del arguments[at : at + 2]
+        of_it = runpy.run_path(str(BENCHMARKS / script))["main"]
+        of_it.__globals__["launch"] = launch
+        return of_it(arguments)
 
-    main.__globals__["own"] = own
-    figures = main(["--quick", "--out", str(tmp_path), "--peers"])
-    assert set(figures["absent"]) == {"Brian2", "NEURON", "Jaxley", "BrainCell", "Arbor"}
-    assert figures["throughput"]["hh.sweep"] > 0 and {row["E"] for row in figures["networks"]} == {
-        "dense",
-        "sparse",
-    }
-    (row,) = figures["gradient"]
-    assert row["gradient ms"] > 0 and row["plain gradient ms"] > 0
-    assert (tmp_path / "results.json").exists() and (tmp_path / "results.png").stat().st_size > 10_000
+    main.__globals__.update(own=own, launch=launch)
+    figures = main(["--quick", "--out", str(tmp_path), "--peers", "python"])
+    assert figures["absent"] == ["Brian2", "Jaxley", "BrainCell", "Arbor"]
+    assert [row["n"] for row in figures["rates"]] == [1, 64]
+    for row in figures["rates"]:
+        assert row["rates"]["hhjax, hh.sweep"] > 0
+        assert row["rates"]["NEURON 9"] == pytest.approx(row["n"] * row["steps"] / 0.5e6)
+    strang, tsit5, neuron = figures["precision"]["rows"]
+    assert strang["error ms"] < 0.05 and tsit5["error ms"] < 1e-3
+    assert neuron["error ms"] == pytest.approx(0.02, abs=1e-4)
+    assert "| NEURON 9 | 0.02 | 500 | not reached |" in (tmp_path / "precision.txt").read_text()
+    assert "| NEURON 9 | 4e-05 | 0.0026 |" in (tmp_path / "rates.txt").read_text()
+    assert all((tmp_path / name).stat().st_size > 10_000 for name in ("rates.png", "precision.png"))
 
 
 def test_cobahh(monkeypatch):
@@ -106,15 +121,19 @@ def test_gpu_without_one(monkeypatch, capsys):
     assert capsys.readouterr().out == "There is no GPU here that JAX sees: nothing was measured.\n"
 
 
-def test_gpu(monkeypatch, tmp_path):
-    """All of it, on a CPU that passes for one."""
-    monkeypatch.setattr("jax.default_backend", lambda: "gpu")
-    out = tmp_path / "figures.json"
-    figures = run("gpu.py", monkeypatch, "--quick", "--steps", "20", "--json", str(out))
-    assert figures == json.loads(out.read_text())
+def test_gpu(monkeypatch, tmp_path, capsys):
+    """All of it on a CPU, where one of the families agrees with itself."""
+    monkeypatch.setattr(sys, "argv", ["gpu.py"])
+    main, out = load("gpu.py", monkeypatch)["main"], tmp_path / "figures.json"
+    families, name = main.__globals__["families"], "axons"
+    main.__globals__["families"] = lambda n: {name: families(n)[name]}
+    figures = main(["--quick", "--json", str(out)])
+    assert figures == json.loads(out.read_text()) and "failed" not in capsys.readouterr().out
     assert [row["agrees"] for row in figures["agreement"]] == [True]
-    for part, key in (("sweep", "hh.sweep 1e9/s"), ("gradient", "over run"), ("coupled", "us a step")):
-        assert figures[part][0][key] > 0
+    first, *rates = figures["sweeps"]
+    assert first["special functions a step"] > 10 and [row["k"] for row in rates] == [2]
+    rates += figures["gradients"] + figures["coupled"] + figures["trees"] + figures["beside"]
+    assert all(x > 0 for row in rates for x in row.values() if isinstance(x, float))
 
 
 def test_firing(monkeypatch):

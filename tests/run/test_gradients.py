@@ -86,19 +86,21 @@ def test_sensitivities_of_a_network_to_its_coupling(reference):
     "saveat", [None, diffrax.SaveAt(steps=6), diffrax.SaveAt(t1=True)], ids=["all", "6th", "t1"]
 )
 def test_every_adjoint_gives_the_same_values_and_slopes(saveat):
-    """Whatever is kept, at step counts that do not divide evenly."""
+    """Whatever is kept, at numbers of steps, and of those in a turn, that do not divide evenly."""
     options = {} if saveat is None else {"saveat": saveat}
 
-    def loss(g, adjoint):
+    def loss(g, adjoint, unroll=1):
         neuron = hh.Neuron({"leak": hh.Leak(g=g)})
         stimulus = hh.Ramp(10.0, 0.4, 3.0)
-        run = hh.simulate(neuron, t1=4.52, dt=0.03, stimulus=stimulus, adjoint=adjoint, **options)
+        given = dict(stimulus=stimulus, adjoint=adjoint, unroll=unroll)
+        run = hh.simulate(neuron, t1=4.52, dt=0.03, **given, **options)
         return jnp.mean(run.V**2) + run.final.V[0]
 
     value, slope = jax.value_and_grad(loss)(0.3, diffrax.DirectAdjoint())
     assert abs(float(slope)) > 1e-3
     kept = [diffrax.RecursiveCheckpointAdjoint(checkpoints=k) for k in (None, 1, 7, 150)]
     results = [jax.value_and_grad(loss)(0.3, adjoint) for adjoint in kept]
+    results.append(jax.value_and_grad(loss)(0.3, kept[2], unroll=4))
     results.append(jax.jvp(lambda g: loss(g, diffrax.ForwardMode()), (0.3,), (1.0,)))
     for other, along in results:
         assert float(other) == pytest.approx(float(value), rel=1e-12)

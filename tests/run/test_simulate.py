@@ -1,3 +1,5 @@
+import re
+
 import diffrax
 import equinox as eqx
 import jax
@@ -42,6 +44,18 @@ def test_float32_and_float64_count_the_same_spikes():
     counts = [[len(s) for s in run.spike_times()] for run in runs]
     assert counts[0] == counts[1]
     assert sum(counts[0]) > 900
+
+
+def test_steps_in_a_turn_of_the_loop():
+    """They change nothing but the program, where neither the steps nor the rows are a multiple of them."""
+    axons = cast_floats(hh.Network(AXON, n=5), jnp.float32)
+    given = dict(t1=25.05, dt=0.025, saveat=diffrax.SaveAt(steps=4), reduce=hh.SpikeCount())
+    given["stimulus"] = jnp.linspace(5.0, 20.0, 5, dtype=jnp.float32)
+    one, three = hh.simulate(axons, **given), hh.simulate(axons, **given, unroll=3)
+    assert one.reduced.tolist() == three.reduced.tolist() and 1 <= one.reduced.min() < one.reduced.max()
+    np.testing.assert_allclose(three.V, one.V, rtol=0, atol=1e-3)
+    told = str(jax.make_jaxpr(lambda: hh.simulate(axons, **given, unroll=3).V)())
+    assert {int(n) for n in re.findall(r"unroll=(\d+)", told)} == {3, 1, 2}  # a row's, the rows', the rest's
 
 
 def test_nothing_recompiles_but_a_new_number_of_steps():

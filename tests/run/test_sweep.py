@@ -28,12 +28,11 @@ def single(I, g, **options):
     return hh.simulate(neuron, stimulus=I, reduce=options.pop("reduce", hh.Mean()), **RUN, **options)
 
 
-@pytest.mark.parametrize("chunk", [None, 1, 4])
-def test_a_grid_equals_single_runs(chunk):
+@pytest.mark.parametrize("chunk, unroll", [(None, 1), (1, 1), (4, 3)])
+def test_a_grid_equals_single_runs(chunk, unroll):
     every = diffrax.SaveAt(steps=200, fn=hh.save_V)
-    got = hh.sweep(
-        AXON, over={"stimulus": CURRENTS, "na.g": GNA}, reduce=hh.Mean(), saveat=every, chunk=chunk, **RUN
-    )
+    over, how = {"stimulus": CURRENTS, "na.g": GNA}, dict(chunk=chunk, unroll=unroll)
+    got = hh.sweep(AXON, over=over, reduce=hh.Mean(), saveat=every, **how, **RUN)
     assert list(got.axes) == ["stimulus", "na.g"] and got.reduced.shape == (3, 2, 1)
     assert got.V.shape == (3, 2, 3, 1) and got.finite.all()
     np.testing.assert_allclose(got.ts, [10.0, 20.0, 30.0], rtol=1e-14)
