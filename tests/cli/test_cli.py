@@ -7,13 +7,16 @@ from pathlib import Path
 
 import diffrax
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import scipy.signal
 
 import hhjax as hh
 from hhjax import _cli
 from hhjax.__main__ import main
+from hhjax._cli._fit import _chosen, _is_of_a_cell
 
 
 def test_compare_shows_what_blew_up(tmp_path, capsys):
@@ -195,6 +198,42 @@ def test_fit_starts_from_a_guess(tmp_path, capsys):
     assert float(electrode.area) == pytest.approx(5000.0, rel=0.01)
     assert float(neuron.channels["na"].g) == pytest.approx(40.0)
     assert 0.03 < float(neuron.channels["leak"].g) < 0.0505
+
+
+def test_fit_searches_and_scores_what_it_left_out(tmp_path, capsys):
+    """Four sweeps of a cell with noise: two are fitted by how they fire, thinned to 0.1 ms."""
+    noisy = hh.Network(hh.regular_spiking(), noise=hh.CurrentNoise(1.0))
+    ts = np.arange(0.0, 80.01, 0.05)
+    columns, currents = [ts], [np.where(ts >= 10.0, size, 0.0) for size in (-0.5, 1.0, 3.0, 6.0)]
+    for k, current in enumerate(currents):
+        stimulus = hh.Sampled(ts, current, held=True)
+        run = hh.simulate(noisy, t1=80.0, dt=0.05, stimulus=stimulus, key=jax.random.key(k))
+        columns.append(np.asarray(run.V[:, 0]))
+    names = ["t (ms)", *(f"I{k} (µA/cm²)" for k in range(4)), *(f"V{k} (mV)" for k in range(4))]
+    rows, header = np.column_stack([ts, *currents, *columns[1:]]), ",".join(names)
+    np.savetxt(tmp_path / "a.csv", rows, delimiter=",", header=header, comments="", encoding="utf-8")
+    common = ["--model", "regular_spiking", "--free", "na.g", "leak.g", "--steps", "1"]
+    main(["fit", str(tmp_path / "a.csv"), *common, "--generations", "2", "--out", str(tmp_path)])
+    shown = capsys.readouterr().out
+    assert "regular_spiking fitted to 2 sweeps of a.csv, Strang, dt = 0.1 ms" in shown
+    assert "objective: Firing" in shown and "Sweeps that were not fitted (1, 3)" in shown
+    fit = hh.load(tmp_path / "fit.npz")
+    np.testing.assert_allclose(fit.data[:, :, 0], np.stack([columns[1][::2], columns[3][::2]]), atol=1e-3)
+    assert (tmp_path / "score.png").stat().st_size > 20_000
+
+
+def test_fit_looks_for_noise_of_the_cell():
+    """As no free-running model can meet such spikes; those of a model without noise it can."""
+    assert _chosen(3, None) == [0, 1, 2] and _chosen(5, None) == [0, 2, 4] and _chosen(5, [3]) == [3]
+    assert len(_chosen(100, None)) == 12
+    ts, current = np.arange(0.0, 600.0, 0.1), np.full((1, 6000), 10.0)
+    rng = np.random.default_rng(0)
+    V = np.asarray(hh.simulate(hh.squid_axon(), t1=599.9, dt=0.1, stimulus=10.0).V).T
+    walk = np.cumsum(rng.normal(0, 0.3, V.shape), axis=1)
+    walk -= scipy.signal.lfilter([0.05], [1, -0.95], walk)
+    assert not _is_of_a_cell(hh.Recording(ts, current, V), 0.0)
+    assert _is_of_a_cell(hh.Recording(ts, current, V + walk), 0.0)
+    assert not _is_of_a_cell(hh.Recording(ts, current, V - 100.0 + walk), 0.0)  # without spikes
 
 
 def test_sweep(tmp_path, capsys):
