@@ -296,7 +296,10 @@ def test_builders():
     assert abs(random.count - 6000) < 300
     again = hh.connect.random(key, 300, 200, p=0.1)
     np.testing.assert_array_equal(random.dense(), again.dense())
-    assert np.asarray(random.dense()).max() == 1 and hh.connect.random(jax.random.key(6), 300, 200, p=0.1).count != 6000
+    assert (
+        np.asarray(random.dense()).max() == 1
+        and hh.connect.random(jax.random.key(6), 300, 200, p=0.1).count != 6000
+    )
     fixed = np.asarray(hh.connect.random(key, 50, 50, indegree=7, autapses=False, weight=2.0).dense())
     assert (fixed.sum(axis=1) == 14).all() and (np.diag(fixed) == 0).all()
     # The draws are pinned: the same on every machine.
