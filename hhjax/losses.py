@@ -304,7 +304,10 @@ class SpikeTimes(AbstractLoss):
     def __call__(self, ts: Array, V: Array, target: Array) -> Array:
         if all(is_concrete(x) for x in jax.tree.leaves((self, ts, V, target))):
             self.watch(ts, jnp.concatenate([target, V]))
-            self = self.made_for(ts, target)
+            return _errors(_of_any_window(self.made_for(ts, target), ts), ts, V, target)
+        return self._errors(ts, V, target)
+
+    def _errors(self, ts: Array, V: Array, target: Array) -> Array:
         room = ts.shape[0] // 2 if self.max_spikes is None else self.max_spikes
         fit, data = self._spikes(ts, V, room), self._spikes(ts, target, room)
         pairs = ~(jnp.isnan(fit.times) & jnp.isnan(data.times))
@@ -325,8 +328,21 @@ class SpikeTimes(AbstractLoss):
         return error * jnp.sqrt(number / jnp.maximum(number.sum(), 1))
 
 
-@eqx.filter_jit
+def _of_any_window(loss: SpikeTimes, ts: Array, **fields: Any) -> SpikeTimes:
+    """The loss with its window in arrays: one compilation for all windows."""
+    return put(loss, start=jnp.asarray(loss.start, ts.dtype), stop=jnp.asarray(loss.stop, ts.dtype), **fields)
+
+
+_errors = eqx.filter_jit(SpikeTimes._errors)
+
+
 def _counts(loss: SpikeTimes, ts: Array, V: Array) -> Array:
+    """How many spikes each trace has, shape (sweeps, n)."""
+    return _counted(_of_any_window(loss, ts, max_spikes=None), ts, V)
+
+
+@eqx.filter_jit
+def _counted(loss: SpikeTimes, ts: Array, V: Array) -> Array:
     return loss._spikes(ts, V, 1).count
 
 
