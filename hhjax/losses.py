@@ -129,7 +129,7 @@ def _like(x: Array, V: Array) -> Array:
 
 def _check_window(loss: Any, ts: Array) -> None:
     """Refuse a window of a loss in which there are no samples."""
-    if not np.any(takes_samples(ts, loss.start, loss.stop)):
+    if not takes_samples(np.asarray(ts), loss.start, loss.stop).any():
         raise ValueError(
             f"`start` = {loss.start:g} and `stop` = {loss.stop:g} ms of a loss must hold a sample of the "
             f"data, which are from {ts[0]:g} to {ts[-1]:g} ms."
@@ -285,8 +285,9 @@ class SpikeTimes(AbstractLoss):
         return jax.vmap(jax.vmap(of_trace, in_axes=1))(V)
 
     def watch(self, ts: Array, V: Array) -> None:
-        seen = jnp.where(takes_samples(ts, self.start, self.stop)[:, None], V, jnp.nan)
-        warn_of_swings(swings_below(jnp.moveaxis(seen, 1, 0), self.threshold), self.threshold, "trace")
+        inside = takes_samples(np.asarray(ts), self.start, self.stop)
+        seen = np.where(inside[:, None], np.asarray(V), np.nan)
+        warn_of_swings(swings_below(np.moveaxis(seen, 1, 0), self.threshold), self.threshold, "trace")
         if self.max_spikes is not None and (most := int(np.max(_counts(self, ts, V)))) > self.max_spikes:
             warn(
                 f"A trace has {most} spikes; `max_spikes` compares the first {self.max_spikes}, the others "
@@ -424,8 +425,8 @@ class Features(AbstractLoss):
 
     def watch(self, ts: Array, V: Array) -> None:
         if self.reference is not None:
-            inside = takes_samples(ts, self.reference.start, self.reference.stop)
-            seen = jnp.moveaxis(jnp.where(inside[:, None], V, jnp.nan), 1, 0)
+            inside = takes_samples(np.asarray(ts), self.reference.start, self.reference.stop)
+            seen = np.moveaxis(np.where(inside[:, None], np.asarray(V), np.nan), 1, 0)
             warn_of_swings(swings_below(seen, self.threshold), self.threshold, "trace")
 
     def __call__(self, ts: Array, V: Array, target: Array) -> Array:

@@ -131,6 +131,7 @@ def spikes_within(ts: Array, V: Array, start: Any, stop: Any, room: int) -> Kept
     return jax.vmap(of_one, in_axes=1)(V)
 
 
+@jax.jit
 def filled(ts: Array, V: Array) -> tuple[Array, Array]:
     """One trace with missing samples (NaN) interpolated, and between which samples there are none."""
     known = ~jnp.isnan(V)
