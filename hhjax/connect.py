@@ -44,8 +44,9 @@ class Sparse(eqx.Module):
     @property
     def count(self) -> int:
         """How many connections there are."""
-        return int((self.targets < self.weight.size).sum())
+        return int((np.asarray(self.targets) < self.weight.size).sum())
 
+    @jax.jit
     def dense(self) -> Float[Array, "post pre"]:
         """The matrix of weights, row = receiving neuron."""
         rows = jnp.arange(self.shape[0])[:, None]

@@ -130,7 +130,7 @@ def _like(x: Array, V: Array) -> Array:
 
 def _check_window(loss: Any, ts: Array) -> None:
     """Refuse a window of a loss in which there are no samples."""
-    if not np.any(takes_samples(ts, loss.start, loss.stop)):
+    if not takes_samples(np.asarray(ts), loss.start, loss.stop).any():
         raise ValueError(
             f"`start` = {loss.start:g} and `stop` = {loss.stop:g} ms of a loss must hold a sample of the "
             f"data, which are from {ts[0]:g} to {ts[-1]:g} ms."
@@ -288,8 +288,9 @@ class SpikeTimes(AbstractLoss):
         return jax.vmap(jax.vmap(of_trace, in_axes=1))(V)
 
     def watch(self, ts: Array, V: Array) -> None:
-        seen = jnp.where(takes_samples(ts, self.start, self.stop)[:, None], V, jnp.nan)
-        warn_of_swings(swings_below(jnp.moveaxis(seen, 1, 0), self.threshold), self.threshold, "trace")
+        inside = takes_samples(np.asarray(ts), self.start, self.stop)
+        seen = np.where(inside[:, None], np.asarray(V), np.nan)
+        warn_of_swings(swings_below(np.moveaxis(seen, 1, 0), self.threshold), self.threshold, "trace")
         if self.max_spikes is not None and (most := int(np.max(_counts(self, ts, V)))) > self.max_spikes:
             warn(
                 f"A trace has {most} spikes; `max_spikes` compares the first {self.max_spikes}, the others "
@@ -307,7 +308,10 @@ class SpikeTimes(AbstractLoss):
     def __call__(self, ts: Array, V: Array, target: Array) -> Array:
         if all(is_concrete(x) for x in jax.tree.leaves((self, ts, V, target))):
             self.watch(ts, jnp.concatenate([target, V]))
-            self = self.made_for(ts, target)
+            return _errors(_of_any_window(self.made_for(ts, target), ts), ts, V, target)
+        return self._errors(ts, V, target)
+
+    def _errors(self, ts: Array, V: Array, target: Array) -> Array:
         room = ts.shape[0] // 2 if self.max_spikes is None else self.max_spikes
         fit, data = self._spikes(ts, V, room), self._spikes(ts, target, room)
         pairs = ~(jnp.isnan(fit.times) & jnp.isnan(data.times))
@@ -328,8 +332,21 @@ class SpikeTimes(AbstractLoss):
         return error * jnp.sqrt(number / jnp.maximum(number.sum(), 1))
 
 
-@eqx.filter_jit
+def _of_any_window(loss: SpikeTimes, ts: Array, **fields: Any) -> SpikeTimes:
+    """The loss with its window in arrays: one compilation for all windows."""
+    return put(loss, start=jnp.asarray(loss.start, ts.dtype), stop=jnp.asarray(loss.stop, ts.dtype), **fields)
+
+
+_errors = eqx.filter_jit(SpikeTimes._errors)
+
+
 def _counts(loss: SpikeTimes, ts: Array, V: Array) -> Array:
+    """How many spikes each trace has, shape (sweeps, n)."""
+    return _counted(_of_any_window(loss, ts, max_spikes=None), ts, V)
+
+
+@eqx.filter_jit
+def _counted(loss: SpikeTimes, ts: Array, V: Array) -> Array:
     return loss._spikes(ts, V, 1).count
 
 
@@ -411,8 +428,8 @@ class Features(AbstractLoss):
 
     def watch(self, ts: Array, V: Array) -> None:
         if self.reference is not None:
-            inside = takes_samples(ts, self.reference.start, self.reference.stop)
-            seen = jnp.moveaxis(jnp.where(inside[:, None], V, jnp.nan), 1, 0)
+            inside = takes_samples(np.asarray(ts), self.reference.start, self.reference.stop)
+            seen = np.moveaxis(np.where(inside[:, None], np.asarray(V), np.nan), 1, 0)
             warn_of_swings(swings_below(seen, self.threshold), self.threshold, "trace")
 
     def __call__(self, ts: Array, V: Array, target: Array) -> Array:

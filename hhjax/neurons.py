@@ -267,8 +267,8 @@ def adapting() -> Neuron:
     """A [`hh.regular_spiking`][] cell that remembers for seconds, to start a fit of a recorded cell from.
 
     Besides, its sodium channels inactivate slowly ([`hh.channels.BoltzmannSlowSodium`][]), and `ahp`, a
-    second [`hh.channels.BoltzmannM`][] (g = 0.02 mS/cm²), opens and shuts within 500 ms. Both are
-    what makes spikes lower and rarer in a long step, and late after it.
+    second [`hh.channels.BoltzmannM`][] (g = 0.02 mS/cm²), opens and shuts within 500 ms. Both are weak,
+    for a fit to make them stronger: they make spikes lower and rarer in a long step, and late after it.
     """
     channels = {
         "na": BoltzmannSlowSodium(**_REGULAR_SODIUM),

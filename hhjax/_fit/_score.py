@@ -124,7 +124,7 @@ def _traces(
 def known_spikes(ts: Any, V: np.ndarray, threshold: float) -> np.ndarray:
     """The times at which a trace crosses the threshold between two samples that are there."""
     at = jnp.asarray(ts)
-    trace, known = filled(at, jnp.asarray(V, at.dtype))
+    trace, known = map(np.asarray, filled(at, jnp.asarray(V, at.dtype)))
     found = np.asarray(concrete_spike_times(at, (trace - threshold)[:, None], None, known[:, None]))
     return found[~np.isnan(found)]
 

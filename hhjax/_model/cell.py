@@ -202,14 +202,20 @@ class Placed(eqx.Module):
         shape = self.geometry.morphology
         if shape.n == 1:
             return None
-        capacity = (1e-5 * self.area * C[self.start : self.start + self.n]).reshape(shape.n, self.count)
-        conductance = self.geometry.conductance() if self.known is None else self.known[0]
-        return Tree(shape.joints.links, conductance, capacity, self.start)
+        return Tree(shape.joints.links, *_sizes(self, C), self.start)
 
     def index(self, place: str | int) -> slice:
         """Where in V the compartments at a place are, one for each cell."""
         first = self.start + self.geometry.morphology.index(place) * self.count
         return slice(first, first + self.count)
+
+
+@eqx.filter_jit  # operations one by one, for every new shape, take longer to compile
+def _sizes(cell: Placed, C: Float[Array, " n"]) -> tuple[Array, Array]:
+    """Conductances of links, µS, and capacities of compartments, shape (compartments, count)."""
+    shape = (cell.geometry.morphology.n, cell.count)
+    capacity = (1e-5 * cell.area * C[cell.start : cell.start + cell.n]).reshape(shape)
+    return cell.geometry.conductance() if cell.known is None else cell.known[0], capacity
 
 
 def places_of(cells: Mapping[str, Placed], n: int) -> dict[str, np.ndarray]:

@@ -137,6 +137,7 @@ def spikes_within(ts: Array, V: Array, start: Any, stop: Any, room: int) -> Kept
     return jax.vmap(of_one, in_axes=1)(V)
 
 
+@jax.jit
 def filled(ts: Array, V: Array) -> tuple[Array, Array]:
     """One trace with missing samples (NaN) interpolated, and between which samples there are none."""
     known = ~jnp.isnan(V)
@@ -222,13 +223,15 @@ def spikes_and_swings(
     if slopes is not None:
         slopes = as_array("slopes", slopes, "mV/ms", V.dtype, shapes=[V.shape], missing=True, finite=False)
     threshold = as_array("threshold", threshold, "mV", V.dtype, shapes={(), (1,), V.shape[1:]})
-    raw, ts, V = V, ts.astype(V.dtype), V - threshold
+    raw, ts = V, ts.astype(V.dtype)
+    on_host = max_spikes is None and all(is_concrete(x) for x in (ts, V, slopes, threshold))
+    V = np.asarray(V) - np.asarray(threshold) if on_host else V - threshold
     if max_spikes is not None:
         check_size("max_spikes", max_spikes)
     single = V.ndim == 1
     if single:
         V, slopes = V[:, None], None if slopes is None else slopes[:, None]
-    if max_spikes is None and all(is_concrete(x) for x in (ts, V, slopes)):
+    if on_host:
         times = concrete_spike_times(ts, V, slopes)
     else:
         room = ts.shape[0] // 2 if max_spikes is None else max_spikes
@@ -245,13 +248,20 @@ def read(spikes: Any, stop: ArrayLike = jnp.inf, name: str = "times") -> tuple[A
             raise ValueError(f"`{name}` must have an axis of spikes, got {times}.")
         return times, True
     times, count = spikes.times, spikes.count
-    over = (count > times.shape[-1]) & ~(times[..., -1] >= stop)
+    over, known = _over(spikes, stop)
     if is_concrete(over) and np.any(over):
         warn(
             f"{np.sum(over)} of {np.size(over)} trains have more spikes, up to {np.max(count)}, than the "
             f"{times.shape[-1]} that were kept: give a larger `max_spikes`."
         )
-    return times, ~over & (count >= 0)
+    return times, known
+
+
+@jax.jit
+def _over(spikes: KeptSpikes, stop: ArrayLike) -> tuple[Array, Array]:
+    """Of which trains some spikes up to `stop` were not kept, and of which all are known."""
+    over = (spikes.count > spikes.times.shape[-1]) & ~(spikes.times[..., -1] >= stop)
+    return over, ~over & (spikes.count >= 0)
 
 
 def isi(times: Float[Array, "... spikes"] | KeptSpikes) -> Float[Array, "... intervals"]:

@@ -11,6 +11,8 @@ from .._base.renames import renamed
 from .._base.swings import swings_below, warn_of_swings
 from .._base.windows import length, takes, takes_samples
 
+_takes_samples = jax.jit(takes_samples)
+
 
 def _as_V(V: ArrayLike) -> Array:
     return as_array("V", V, "mV", missing=True, finite=False)
@@ -21,7 +23,7 @@ def _inside(ts: ArrayLike, V: Array, start: ArrayLike, stop: ArrayLike) -> Array
     ts = as_array("ts", ts, "ms", axes="(times,)")
     if V.ndim < 2 or V.shape[-2] != ts.size:
         raise ValueError(f"`V` must have shape (..., {ts.size}, n) to match `ts`, got {V.shape}.")
-    inside = takes_samples(ts, *as_window(start, stop))
+    inside = _takes_samples(ts, *as_window(start, stop))
     if is_concrete(inside) and not inside.any():
         raise ValueError(f"No sample lies between `start` = {start} and `stop` = {stop} ms.")
     return inside.reshape((1,) * (V.ndim - 2) + (-1, 1))
@@ -113,9 +115,14 @@ def spike_count(
     if all(is_concrete(x) for x in (V, threshold, samples)):
         seen = jnp.moveaxis(jnp.where(samples, V, jnp.nan), -2, 0)
         warn_of_swings(swings_below(seen, threshold), threshold)
-    up = jax.nn.sigmoid((V - threshold) / width)
-    rises = jax.nn.relu(jnp.diff(up, axis=-2))
-    inside = takes(ts[1:], start, stop).reshape((1,) * (V.ndim - 2) + (-1, 1))
+    return _rise(ts, (V - threshold) / width, samples, start, stop)
+
+
+@jax.jit
+def _rise(ts: Array, x: Array, samples: Array, start: ArrayLike, stop: ArrayLike) -> Array:
+    """Of sigmoid(x) within the window."""
+    rises = jax.nn.relu(jnp.diff(jax.nn.sigmoid(x), axis=-2))
+    inside = takes(ts[1:], start, stop).reshape((1,) * (x.ndim - 2) + (-1, 1))
     return jnp.where(samples.any(), jnp.where(inside, rises, 0.0).sum(axis=-2), jnp.nan)
 
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import hhjax as hh
+from hhjax._model.names import leaves
 from hhjax._fit._free import resolve
 
 V = np.linspace(-100.0, 40.0, 29)
@@ -123,6 +124,18 @@ def test_a_regular_spiking_cell():
     assert first == pytest.approx(130.0, abs=3.0)
     assert 1 - later / first == pytest.approx(0.66, abs=0.1)
     assert last == pytest.approx(33.0, abs=2.0)
+
+
+def test_an_adapting_cell():
+    """Its channels are those of the regular-spiking cell and two slow processes, which lower its spikes."""
+    regular, adapting = hh.regular_spiking(), hh.adapting()
+    for leaf in leaves(regular):
+        assert float(hh.get(adapting, leaf.name)) == float(leaf.value)
+    lower = []
+    for neuron in (regular, adapting):
+        V = np.asarray(hh.simulate(neuron, t1=1000.0, dt=0.025, stimulus=8.0).V[:, 0])
+        lower.append(V[:4000].max() - V[-4000:].max())  # by mV, in 100 ms at first and in the end
+    assert 0.0 < lower[0] < 1.0 and lower[1] == pytest.approx(2.6, abs=0.3)
 
 
 def test_derivatives_by_kinetics_at_the_half_voltage():

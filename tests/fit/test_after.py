@@ -183,6 +183,6 @@ def test_a_fit_without_its_problem_says_so(one, tmp_path):
         got.sample(jax.random.key(0))
     hh.save(tmp_path / "whole.npz", one)
     assert (
-        hh.load(tmp_path / "whole.npz").profile("leak.E", points=5).interval
-        == one.profile("leak.E", points=5).interval
+        hh.load(tmp_path / "whole.npz").profile("leak.E", points=40).interval
+        == one.profile("leak.E", points=40).interval
     )

@@ -225,12 +225,12 @@ def test_a_fit_makes_room_for_all_spikes_and_tells_of_what_it_does_not_see():
     neuron = hh.squid_axon()
     run = hh.simulate(neuron, t1=50.0, dt=0.05, stimulus=63.0)
     data = (run.ts, jnp.full(run.ts.shape, 63.0), run.V[:, 0])
-    options = dict(where="k.g", guide=None, steps=1, dt=0.05, progress_meter=diffrax.NoProgressMeter())
+    options = dict(where="k.g", guide=None, steps=0, dt=0.05, progress_meter=diffrax.NoProgressMeter())
     with pytest.warns(UserWarning, match="V of one trace rises and falls by more than 10 mV below"):
         hh.fit(neuron, data, loss=0.5 * losses.SpikeTimes() + losses.Trace(), **options)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        hh.fit(neuron, data, loss=losses.SpikeTimes(threshold=-30.0), **options)
+        hh.fit(neuron, data, loss=0.5 * losses.SpikeTimes(threshold=-30.0) + losses.Trace(), **options)
     recording = hh.Recording(*data)
     with pytest.warns(UserWarning, match="V of one trace of the (data|model) rises and falls"):
         score = hh.score(run.V[None], recording)

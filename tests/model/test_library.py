@@ -74,8 +74,8 @@ def test_morris_lecar_loses_rest_where_the_reference_says():
             return -20.0 * slope[0], jax.jacfwd(field)(x)
 
         V = jnp.linspace(-60.0, 20.0, 8001)
-        I, J = jax.vmap(current_and_matrix)(V)
-        test = jnp.trace(J, axis1=1, axis2=2) if key == "hopf_currents" else jnp.linalg.det(J)
+        I, J = map(np.asarray, jax.jit(jax.vmap(current_and_matrix))(V))
+        test = np.trace(J, axis1=1, axis2=2) if key == "hopf_currents" else np.linalg.det(J)
         (zero,) = np.nonzero(np.diff(np.sign(test)))
         zero = [k for k in zero if key != "hopf_currents" or np.linalg.det(J[k]) > 0]
         found = sorted(float(I[k] + (I[k + 1] - I[k]) * test[k] / (test[k] - test[k + 1])) for k in zero)

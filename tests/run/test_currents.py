@@ -5,6 +5,7 @@ import pickle
 import re
 
 import diffrax
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -45,6 +46,16 @@ def every_synapse():
     return hh.Network(neurons, n={"e": 3, "i": 2}, coupling=coupling, noise=noise)
 
 
+def passive():
+    """Passive membranes with a synapse that waits, one that is driven, and noise."""
+    weights = jnp.array([[0.0, 0.2], [0.1, 0.0]])
+    coupling = {
+        "late": S.ExponentialSynapse(weights, delay=0.3, threshold=-60.0),
+        "drive": S.AlphaSynapse(weights[:, :1], input=S.SpikeTrains([[0.5, 2.0]])),
+    }
+    return hh.Network(hh.Neuron({"leak": hh.Leak()}), n=2, coupling=coupling, noise=hh.OUCurrent(3.0, 1.0))
+
+
 def patch(model):
     """So few channels that their noise is held back, and an unnamed coupling."""
     neuron = hh.with_channel_noise(AXON, model=model, count={"na": 8, "k": 4})
@@ -57,6 +68,7 @@ CASES = {
     "synapses": (every_synapse(), CLAMP, KEY),
     "relay": (hh.Network(hh.thalamic_relay(), n=2), hh.Clamp(-50.0, 0.1) + 1.0, None),
     "patch": (patch("conductance"), hh.Clamp(-60.0, 0.5) + STEP, KEY),
+    "passive": (passive(), STEP, KEY),
 }
 
 
@@ -85,19 +97,24 @@ def over_all(network, found):
         yield total
 
 
+@eqx.filter_jit
+def change_of_V(network, stimulus, run):
+    return jax.vmap(lambda t, y: hh.vector_field(t, y, (network, stimulus)).V)(run.ts, run.ys)
+
+
 @pytest.mark.parametrize("name", CASES)
 def test_they_add_up_to_the_change_of_V(name):
     (network, stimulus, _), run = CASES[name], whole(name)
-    slope = jax.vmap(lambda t, y: hh.vector_field(t, y, (network, stimulus)).V)(run.ts, run.ys)
-    found = run.currents()
+    slope = np.asarray(change_of_V(network, stimulus, run))
+    found = {name: np.asarray(x) for name, x in run.currents().items()}
     others = list(over_all(network, found))
     largest = np.max([abs(x) for x in others], axis=0)
-    wanted, total = slope * network.capacitance[None], found["stimulus"] - sum(others)
+    wanted, total = slope * np.asarray(network.capacitance), found["stimulus"] - sum(others)
     # relative, but for what cancels to nothing
     assert (abs(total - wanted) <= 1e-9 * abs(wanted) + 1e-13 * largest).all()
 
 
-@pytest.mark.parametrize("name", ["axon", "synapses"])
+@pytest.mark.parametrize("name", ["axon", "passive"])
 def test_where_V_alone_was_saved_the_run_is_made_again(name):
     run = hh.simulate(CASES[name][0], **options(name))
     assert run.ys.gates == {}
@@ -112,7 +129,8 @@ def test_what_is_held_back_of_channel_noise_is_held_back_here():
 
 
 def test_channels_that_jump_have_currents_too():
-    run = hh.simulate(patch("tau_leap"), t1=6.0, dt=0.05, stimulus=STEP, key=KEY, saveat=WHOLE)
+    noisy = hh.with_channel_noise(AXON, model="tau_leap", count={"k": 4})
+    run = hh.simulate(noisy, t1=6.0, dt=0.05, stimulus=STEP, key=KEY, saveat=WHOLE)
     opened = run.ys.gates["k"]["n4"] / 4  # of four channels
     assert (opened > 0).any()
     np.testing.assert_allclose(run.currents()["k"], 36 * opened * (run.V + 77), rtol=1e-9, atol=1e-9)
@@ -170,7 +188,7 @@ def test_they_are_at_the_times_that_were_saved(saveat, rows):
 
 
 def test_runs_that_go_on_and_runs_that_are_reduced():
-    network, given = hh.Network(AXON, n=2, noise=hh.OUCurrent(3.0, 1.0)), options("patch")
+    network, given = hh.Network(AXON, noise=hh.OUCurrent(3.0, 1.0)), options("patch")
     wanted = hh.simulate(network, **given, saveat=WHOLE).currents()
     first = hh.simulate(network, **given | {"t1": 3.0}, reduce=hh.SpikeCount())
     second = hh.simulate(network, **given, y0=first)
@@ -259,6 +277,7 @@ def test_they_are_labelled():
     assert data["i.na"].dims == ("time", "neuron_i") and data["noise.1"].dims == ("time", "neuron")
     np.testing.assert_array_equal(data.neuron_i, [3, 4])
     np.testing.assert_array_equal(data["coupling.gap"].sel(neuron=2), found["coupling.gap"][:, 2])
-    batch = jax.vmap(lambda I: hh.simulate(AXON, t1=6.0, dt=0.05, stimulus=I).currents())(jnp.ones(2))
+    run = lambda I: hh.simulate(AXON, t1=6.0, dt=0.05, stimulus=I, saveat=WHOLE)
+    batch = jax.vmap(lambda I: run(I).currents())(jnp.ones(2))
     with pytest.raises(ValueError, match=r"of one run, got `ts` of shape \(2, 121\)"):
         batch.to_xarray()

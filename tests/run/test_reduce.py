@@ -12,14 +12,18 @@ import hhjax as hh
 
 CELLS = hh.Network(hh.squid_axon(), n=3)
 CURRENTS = jnp.array([0.0, 10.0, 20.0])
-FULL = hh.simulate(CELLS, t1=60.0, dt=0.025, stimulus=CURRENTS)
+
+
+@pytest.fixture(scope="module")
+def full():
+    return hh.simulate(CELLS, t1=60.0, dt=0.025, stimulus=CURRENTS)
 
 
 def reduce(reducers, **options):
     return hh.simulate(CELLS, t1=60.0, dt=0.025, stimulus=CURRENTS, reduce=reducers, **options).reduced
 
 
-def test_reducers_agree_with_the_trace():
+def test_reducers_agree_with_the_trace(full):
     edges = jnp.array([-80.0, -60.0, -20.0, 60.0])
     largest = hh.Reducer(lambda t, y, args: y.V, lambda V, t, y, args: jnp.maximum(V, y.V), lambda V: V.max())
     reducers = {
@@ -37,7 +41,7 @@ def test_reducers_agree_with_the_trace():
         "largest": largest,
     }
     got = reduce(reducers)
-    times = hh.spike_times(FULL.ts, FULL.V)
+    times = hh.spike_times(full.ts, full.V)
     counts = np.asarray((~jnp.isnan(times)).sum(axis=1))
     assert counts[2] > counts[1] > counts[0] == 0
     np.testing.assert_array_equal(got["count"], counts)
@@ -54,22 +58,22 @@ def test_reducers_agree_with_the_trace():
     for name, start in (("rate", 0.0), ("late rate", 30.0), ("last rate", 45.0)):
         np.testing.assert_allclose(got[name], hh.firing_rate(times, start=start), rtol=5e-5)
     assert got["rate"][0] == 0.0 and got["last rate"][1] == 0.0 < got["late rate"][1]  # one spike is none
-    late = FULL.V[1201:]
+    late = full.V[1201:]
     np.testing.assert_allclose(got["mean"], late.mean(axis=0), rtol=1e-12)
     np.testing.assert_allclose(got["range"].min, late.min(axis=0), rtol=1e-12)
     np.testing.assert_allclose(got["range"].max, late.max(axis=0), rtol=1e-12)
-    histogram = [np.histogram(FULL.V[1:, k], edges)[0] for k in range(3)]
+    histogram = [np.histogram(full.V[1:, k], edges)[0] for k in range(3)]
     np.testing.assert_array_equal(got["histogram"], np.transpose(histogram))
-    np.testing.assert_allclose(got["largest"], FULL.V.max(), rtol=1e-12)
+    np.testing.assert_allclose(got["largest"], full.V.max(), rtol=1e-12)
     whole = diffrax.SaveAt(steps=True)
     ys = hh.simulate(CELLS, t1=60.0, dt=0.025, stimulus=CURRENTS, saveat=whole).ys
     np.testing.assert_allclose(got["m"], ys.gates["na"]["m"].mean(axis=0), rtol=1e-10)
 
 
-def test_means_of_truth_values_and_whole_numbers():
+def test_means_of_truth_values_and_whole_numbers(full):
     above = lambda t, y, args: y.V > -60.0
     fraction, number = reduce((hh.Mean(above), hh.Mean(lambda *at: above(*at).astype(int))))
-    np.testing.assert_allclose(fraction, (np.asarray(FULL.V)[1:] > -60.0).mean(axis=0), rtol=1e-12)
+    np.testing.assert_allclose(fraction, (np.asarray(full.V)[1:] > -60.0).mean(axis=0), rtol=1e-12)
     np.testing.assert_array_equal(number, fraction)
 
 
@@ -215,7 +219,7 @@ def test_two_halves_equal_the_whole_to_the_last_bit(solver):
 
 
 @pytest.mark.usefixtures("as_users_run_it")
-def test_bad_reducers_and_solutions_are_refused():
+def test_bad_reducers_and_solutions_are_refused(full):
     with pytest.raises(TypeError, match="`reduce` must be a reducer"):
         hh.simulate(CELLS, t1=1.0, dt=0.1, reduce="count")
     with pytest.raises(ValueError, match="`SpikeTimes.max_spikes` must be a whole number"):
@@ -223,6 +227,6 @@ def test_bad_reducers_and_solutions_are_refused():
     with pytest.raises(ValueError, match="`Histogram.edges` must be at least two increasing"):
         hh.Histogram([0.0, -1.0])
     with pytest.raises(ValueError, match="`y0` is a run of Strang with dt = 0.025 ms"):
-        hh.simulate(CELLS, t1=80.0, dt=0.05, y0=FULL)
+        hh.simulate(CELLS, t1=80.0, dt=0.05, y0=full)
     with pytest.raises(ValueError, match="`t0` is where the run `y0` ended, 60.0 ms"):
-        hh.simulate(CELLS, t0=3.0, t1=80.0, dt=0.025, y0=FULL)
+        hh.simulate(CELLS, t0=3.0, t1=80.0, dt=0.025, y0=full)

@@ -184,7 +184,10 @@ def test_float32_gradients_at_the_removable_singularities(v0):
     assert float(single) == pytest.approx(float(double), rel=1e-3)
 
 
-FULL = hh.simulate(AXON, t1=10.0, dt=0.1, stimulus=10.0, saveat=diffrax.SaveAt(t0=True, steps=True))
+@pytest.fixture(scope="module")
+def full():
+    """A run that saved the whole state."""
+    return hh.simulate(AXON, t1=10.0, dt=0.1, stimulus=10.0, saveat=diffrax.SaveAt(t0=True, steps=True))
 
 
 @pytest.mark.parametrize(
@@ -201,13 +204,13 @@ FULL = hh.simulate(AXON, t1=10.0, dt=0.1, stimulus=10.0, saveat=diffrax.SaveAt(t
         (diffrax.SaveAt(t0=True, ts=jnp.array([0.3, 0.7]), t1=True), [0, 3, 7, 100]),
     ],
 )
-def test_saveat(saveat, indices):
+def test_saveat(saveat, indices, full):
     run = hh.simulate(AXON, t1=10.0, dt=0.1, stimulus=10.0, saveat=saveat)
     indices = np.array(indices)
     np.testing.assert_allclose(run.ts, indices * 0.1, rtol=1e-14)
-    for got, full in zip(jax.tree.leaves(run.ys), jax.tree.leaves(FULL.ys), strict=True):
-        np.testing.assert_allclose(got, full[indices], rtol=1e-11)
-    np.testing.assert_allclose(run.final.V, FULL.final.V, rtol=1e-12)
+    for got, all_of in zip(jax.tree.leaves(run.ys), jax.tree.leaves(full.ys), strict=True):
+        np.testing.assert_allclose(got, all_of[indices], rtol=1e-11)
+    np.testing.assert_allclose(run.final.V, full.final.V, rtol=1e-12)
 
 
 def test_the_grid_of_a_long_run():
@@ -219,12 +222,12 @@ def test_the_grid_of_a_long_run():
         make_plan(diffrax.SaveAt(ts=[29999.985]), 0.0, 30000.0, 0.025, 1_200_000)
 
 
-def test_saveat_fn_and_the_default():
+def test_saveat_fn_and_the_default(full):
     save = diffrax.SaveAt(steps=True, fn=lambda t, y, args: (t, y.V.max(), args[1](t)))
     ts, peak, current = hh.simulate(AXON, t1=10.0, dt=0.1, stimulus=hh.Ramp(10.0, 0.0, 10.0), saveat=save).ys
     np.testing.assert_allclose(current, ts, rtol=1e-12)
     run = hh.simulate(AXON, t1=10.0, dt=0.1, stimulus=10.0)
-    np.testing.assert_allclose(run.V, FULL.V, rtol=1e-12)
+    np.testing.assert_allclose(run.V, full.V, rtol=1e-12)
     assert run.V.shape == (101, 1) and run.ts.shape == (101,)
 
 
