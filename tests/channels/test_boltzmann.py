@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 import hhjax as hh
-from hhjax._model.names import leaves
 from hhjax._fit._free import resolve
+from hhjax._model.names import leaves
 
 V = np.linspace(-100.0, 40.0, 29)
 at = jnp.asarray(V)
