@@ -63,7 +63,7 @@ def main(argv: list[str] | None = None) -> dict:
     parser.add_argument("--json", help="also write the figures to this file")
     parser.add_argument("--seed", type=int, default=0, help="of the search")
     parser.add_argument("--every", type=int, default=2, help="take every k-th sample")
-    parser.add_argument("--generations", type=int, default=hh.Evolution().generations)
+    parser.add_argument("--generations", type=int, default=250)
     options = parser.parse_args(argv)
     hh.use_cores()
     about = machine()

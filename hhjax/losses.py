@@ -472,7 +472,7 @@ class Firing(AbstractLoss):
 
     **Fields:**
 
-    - `threshold`: of a spike, mV.
+    - `threshold`: of a spike, mV; by default half-way from the onset of the data's spikes to 0 mV.
     - `sd`: mV; `shape`, `timing`: without unit.
     - `parts`, `bin`, `onset`: the parts and the 5 ms in samples, and the V at which spikes of the data
         begin to rise by 10 mV/ms, mV, which [`hh.fit`][] finds.
@@ -480,7 +480,7 @@ class Firing(AbstractLoss):
     Where a sample is missing (NaN) the model's own counts in its place.
     """
 
-    threshold: Parameter = param(0.0, unit="mV")
+    threshold: OptionalParameter = param(None, unit="mV")
     sd: Parameter = param(4.0, unit="mV", positive=True)
     shape: Parameter = param(0.3, positive=True)
     timing: Parameter = param(0.1, minimum=0.0)
@@ -492,16 +492,23 @@ class Firing(AbstractLoss):
         times = np.asarray(ts, float)
         windows = times[[0, -1]][None] if current is None else parts_of(times, np.asarray(current, float))
         edges = np.searchsorted(times, windows)
-        onsets = measure(ts, target, current, -np.inf, np.inf, self.threshold).values["threshold"]
-        fires = np.isfinite(onsets).any()
+        onset = np.nan
+        for level in (0.0, -20.0) if self.threshold is None else (float(self.threshold),):
+            onsets = measure(ts, target, current, -np.inf, np.inf, level).values["threshold"]
+            if np.isnan(onset) and np.isfinite(onsets).any():
+                onset = np.nanmedian(onsets)
+        onset = _ONSET if np.isnan(onset) else onset
+        threshold = onset / 2 if self.threshold is None else self.threshold
         return put(
             self,
+            threshold=jnp.asarray(threshold, target.dtype),
             parts=tuple((int(first), int(last)) for first, last in edges),
             bin=max(1, min(round(_BIN / (times[1] - times[0])), len(times))),
-            onset=jnp.asarray(np.nanmedian(onsets) if fires else float(self.threshold), target.dtype),
+            onset=jnp.asarray(onset, target.dtype),
         )
 
     def watch(self, ts: Array, V: Array) -> None:
+        assert self.threshold is not None
         warn_of_swings(swings_below(jnp.moveaxis(V, 1, 0), self.threshold), self.threshold, "trace")
 
     def __call__(self, ts: Array, V: Array, target: Array) -> Array:
@@ -529,7 +536,7 @@ class Firing(AbstractLoss):
         return jnp.exp(-(ts[self.bin] - ts[0]) / _TAU)
 
     def _seen(self, ts: Array, V: Array) -> "_Seen":
-        assert self.parts is not None and self.onset is not None
+        assert self.parts is not None and self.onset is not None and self.threshold is not None
         V = jnp.moveaxis(V, 1, 0)  # times first
         bins = len(V) // self.bin
         binned = lambda x: x[: bins * self.bin].reshape(bins, self.bin, *x.shape[1:])
@@ -540,7 +547,8 @@ class Firing(AbstractLoss):
         decay = self._decay(ts).astype(V.dtype)
         smooth = lambda train, spikes: (decay * train + spikes,) * 2
         _, train = jax.lax.scan(smooth, jnp.zeros_like(V[0]), binned(rises).sum(axis=1))
-        of_parts = lambda x: jnp.stack([x[first:last].sum(axis=0) for first, last in self.parts])
+        parts = self.parts
+        of_parts = lambda x: jnp.stack([x[first:last].sum(axis=0) for first, last in parts])
         count = of_parts(rises)
         each = (ts[1] - ts[0]) / jnp.maximum(count, 0.5)
         return _Seen(count, (of_parts(above) * each, of_parts(jnp.maximum(V, 0.0)) * each), below, train)
@@ -557,6 +565,7 @@ class _Seen(NamedTuple):
 
 
 _BIN, _TAU = 5.0, 10.0  # ms
+_ONSET = -40.0  # mV, where the data have no spike
 _SOFT = 2.0  # mV about the threshold, within which being above it is a matter of degree
 
 

@@ -89,7 +89,7 @@ def fit(
     if generations:
         every = max(1, int(_PER_SAMPLE / recording.dt + 1e-6)) if every is None else every
         dt = recording.dt * every if dt is None and recording.dt * every <= _PER_SAMPLE + 1e-6 else dt
-        options |= {"loss": hh.losses.Firing(threshold), "guide": hh.Evolution(generations)}
+        options |= {"loss": hh.losses.Firing(), "guide": hh.Evolution(generations)}
         options["steps"] = _POLISH if steps is None else steps
     recording = recording.every(1 if every is None else every)
     result = hh.fit(

@@ -30,15 +30,19 @@ class Evolution:
     - `width`: standard deviation of the first generation about the start, positive: 0.4 is a factor of 1.5
         for what has a lower bound and is far from an upper one, and a tenth of the way from one bound
         to the other for what starts half-way.
+    - `searches`: how many from each start, at least 1, one beside the other. They end in different places;
+        the best of them counts.
     """
 
-    generations: int = 200
+    generations: int = 250
     population: int = 32
     width: float = 0.4
+    searches: int = 3
 
     def __post_init__(self) -> None:
         check_size("Evolution.generations", self.generations)
         check_size("Evolution.population", self.population, 4)
+        check_size("Evolution.searches", self.searches)
         as_number("Evolution.width", self.width, positive=True)
 
 
@@ -46,39 +50,35 @@ def evolve(problem: Shooting, how: Evolution, u: Array, key: Array, tick: Callab
     """CMA-ES of the parameters from every row of u; what is free of the first states stays."""
     import cma  # here, since few fits need it
 
-    starts, P = len(u), len(problem.free.names)
-    seeds = np.asarray(jax.random.randint(key, (starts,), 1, 2**31 - 1))
+    P, size = len(problem.free.names), how.population
+    begin = np.repeat(np.asarray(u), how.searches, axis=0)
+    seeds = np.asarray(jax.random.randint(key, (len(begin),), 1, 2**31 - 1))
+    options = {"popsize": size, "verbose": -9}
     searches = [
-        cma.CMAEvolutionStrategy(
-            np.asarray(row[:P], float),
-            how.width,
-            {"popsize": how.population, "seed": int(seed), "verbose": -9},
-        )
-        for row, seed in zip(u, seeds)
+        cma.CMAEvolutionStrategy(row[:P].astype(float), how.width, options | {"seed": int(seed)})
+        for row, seed in zip(begin, seeds)
     ]
 
     def losses(rows: np.ndarray) -> np.ndarray:
         found = np.asarray(losses_of(problem, _spread_out(rows, u.dtype), jnp.zeros((), u.dtype)), float)
         return np.where(np.isfinite(found), found, np.inf)
 
-    best = np.array(u)
-    score, history = losses(best), []
+    best, score, history = begin.copy(), np.full(len(begin), np.inf), []
     for _ in range(how.generations):
-        members = np.repeat(np.asarray(u)[:, None], how.population, axis=1)
+        members = np.repeat(begin[:, None], size, axis=1)
         members[..., :P] = asked = np.array([search.ask() for search in searches])
-        loss = losses(members.reshape(-1, u.shape[1])).reshape(starts, -1)
+        loss = losses(members.reshape(-1, u.shape[1])).reshape(len(begin), size)
         for k, search in enumerate(searches):
             search.tell(list(asked[k]), np.minimum(loss[k], np.finfo(float).max).tolist())
             first = int(loss[k].argmin())
             if loss[k, first] < score[k]:
                 best[k], score[k] = members[k, first], loss[k, first]
-        history.append(score.copy())
+        history.append(score.reshape(len(u), -1).min(axis=1))
         tick()
-        if len(history) % 20 == 1:
-            print(len(history), score, flush=True)
-    reasons = ["generations used up" if x < np.inf else "blew up" for x in score]
-    runs = np.full(starts, 1 + how.generations * how.population)
-    return Solved(jnp.asarray(best), score, np.array(history), reasons, runs)
+    first = score.reshape(len(u), -1).argmin(axis=1) + how.searches * np.arange(len(u))
+    reasons = ["generations used up" if x < np.inf else "blew up" for x in score[first]]
+    runs = np.full(len(u), how.searches * how.generations * size)
+    return Solved(jnp.asarray(best[first]), score[first], np.array(history), reasons, runs)
 
 
 def _spread_out(rows: np.ndarray, dtype: jnp.dtype) -> Array:

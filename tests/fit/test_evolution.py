@@ -17,7 +17,7 @@ def trace(spikes, rest=-65.0, width=1.0):
     return rest + sum(100 * np.exp(-(((TS - at) / width) ** 2) / 2) for at in spikes) + 0 * TS
 
 
-def parts(V, target, loss=hh.losses.Firing(timing=1.0)):
+def parts(V, target, loss=hh.losses.Firing(0.0, timing=1.0)):
     """The four mean squares of one sweep in three parts."""
     V, target = jnp.asarray(V)[None, :, None], jnp.asarray(target)[None, :, None]
     made = loss.made_for(jnp.asarray(TS), target, jnp.asarray(STEP))
@@ -57,6 +57,15 @@ def test_spikes_a_little_late_count_less_than_those_far_off():
     assert near < 0.5 * far and far == pytest.approx(2.0, rel=0.1)  # as if missing and superfluous
 
 
+def test_the_threshold_of_firing_is_half_way_from_the_onset():
+    """Also where spikes stay below 0 mV."""
+    for height, rest in ((100.0, -65.0), (55.0, -65.0)):
+        data = jnp.asarray(rest + height * np.exp(-((TS - 150.0) ** 2) / 2))[None, :, None]
+        made = hh.losses.Firing().made_for(jnp.asarray(TS), data, jnp.asarray(STEP))
+        assert float(made.threshold) == pytest.approx(float(made.onset) / 2)
+        assert float(made.onset) == pytest.approx(-61.5, abs=1.5)
+
+
 def test_missing_samples_of_firing_do_not_count():
     data = trace([150.0, 250.0])
     holes = np.where((TS > 240.0) & (TS < 260.0), np.nan, data)
@@ -81,7 +90,7 @@ def test_a_search_finds_what_descent_does_not():
     recording = recorded(hh.squid_axon(), (5.0, 10.0, 20.0))
     start, loss = hh.replace(hh.squid_axon(), FAR), hh.losses.Firing()
     alone = hh.fit(start, recording, loss=loss, steps=30, **QUIET)
-    guide = hh.Evolution(generations=15, population=16)
+    guide = hh.Evolution(generations=15, population=16, searches=1)
     fit = hh.fit(start, recording, loss=loss, guide=guide, steps=30, key=jax.random.key(0), **QUIET)
     assert fit.loss < 0.01 * alone.loss
     np.testing.assert_allclose(fit.values, [120.0, 36.0], rtol=0.01)
@@ -94,7 +103,9 @@ def test_a_search_is_that_of_its_key():
     start = hh.replace(hh.squid_axon(), FAR)
 
     def search(key, **more):
-        options = {"guide": hh.Evolution(2, 4), "steps": 0, "key": jax.random.key(key)} | QUIET | more
+        options = (
+            {"guide": hh.Evolution(2, 4, searches=2), "steps": 0, "key": jax.random.key(key)} | QUIET | more
+        )
         return hh.fit(start, recording, loss=hh.losses.Firing(), **options)
 
     one, same, other = (search(key) for key in (0, 0, 1))
@@ -111,6 +122,8 @@ def test_mistakes():
         hh.Evolution(0)
     with pytest.raises(ValueError, match="Evolution.width"):
         hh.Evolution(width=-1.0)
+    with pytest.raises(ValueError, match="Evolution.searches"):
+        hh.Evolution(searches=0)
     with pytest.raises(ValueError, match="`shape` must be positive"):
         hh.losses.Firing(shape=0.0)
 
