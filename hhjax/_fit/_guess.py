@@ -22,13 +22,14 @@ from ..channels import Leak
 from ..recordings import Recording
 from ..stimuli._base import as_stimulus
 from ..stimuli.sampled import Electrode
-from ._passive import few, measured, thresholds, traces
+from ._passive import few, measured, spikes_of, traces
 from ._protocol import check_model, check_SI
 
 _LEAK = 0.1  # at least so much of the conductance at rest is leak
 _REVERSAL = (-110.0, -10.0)  # mV, between which the leak reverses
 _DT = 0.025  # ms, of the run that shows at which V the model's spikes begin
 _ABOUT = -30.0  # mV, where the threshold of spikes is if it is not known
+_MOST = 8.0  # by how much time constants of gates are multiplied or divided
 _FAST = 5.0  # ms, below which a time constant at the threshold is that of a channel that makes spikes
 _NAMES = {
     "rest": "resting potential",
@@ -38,6 +39,7 @@ _NAMES = {
     "area": "membrane area",
     "bridge": "bridge error",
     "threshold": "spike threshold",
+    "width": "spike half-width",
 }
 
 
@@ -51,7 +53,8 @@ class Guess(Printed):
     - `rest`: V without current, mV; `resistance`: MΩ, or kΩ·cm² for currents in µA/cm²; `tau`: membrane
         time constant, ms; `capacitance`: pF, or µF/cm²; `area`: µm², or `None`; `bridge`: MΩ, or `None`.
         Each the median over sweeps or steps.
-    - `threshold`: V at which spikes begin to rise by 10 mV/ms, mV, NaN without a spike.
+    - `threshold`: V at which spikes begin to rise by 10 mV/ms, mV; `width`: how long they are above half of
+        the way from there to their peak, ms; NaN without a spike.
     - `ranges`: between which the middle half of the sweeps or steps is, by name; `sources`: of which sweeps.
     - `free`: the names of what a fit may estimate: conductances and permeabilities, free kinetics but for
         skews, voltages `VT`, the leak's reversal, and the area or C. For `where` of [`hh.fit`][].
@@ -67,6 +70,7 @@ class Guess(Printed):
     area: float | None
     bridge: float | None
     threshold: float
+    width: float
     ranges: dict[str, tuple[float, float]]
     sources: dict[str, tuple[int, ...]]
     free: tuple[str, ...]
@@ -101,7 +105,8 @@ def guess(recording: Recording, model: Any, *, C: float | None = None) -> Guess:
     as they are per capacitance, but for a model that could not rest there with a leak of its own: there
     they are made smaller, the slow ones first, and a note says so. Of fast channels with a `VT` or
     half-activations, such as `m_half`, these are moved together, so that the model's spikes begin at the V
-    at which the cell's do.
+    at which the cell's do; and time constants of their fast gates that are parameters, such as `h_tau`, are
+    multiplied by one number, so that its spikes are about as wide.
 
     ```py
     found = hh.guess(recording, hh.pospischil_rs())
@@ -146,7 +151,7 @@ def guess(recording: Recording, model: Any, *, C: float | None = None) -> Guess:
     if in_pA:  # 1 µF/cm² is 0.01 pF/µm², 1 pA/µm² is 100 µA/cm²
         area = float(electrode.area or found["capacitance"] / (0.01 * per_cm2))
         per_area, per_cm2 = 100 / area, found["capacitance"] / (0.01 * area)
-    moved, fast = _moved(neuron, found["threshold"])
+    moved, fast = _moved(neuron, found["threshold"], found["width"])
     new, notes = _scaled(replace(neuron, moved), leak, fast, per_cm2, found, per_area)
     new = moved | new
     dtype = run_dtype(network)
@@ -184,7 +189,7 @@ def _free(neuron: Neuron, leak: str) -> list[str]:
 
 
 def _units(neuron: Neuron, in_pA: bool) -> dict[str, str]:
-    own = {"rest": "mV", "tau": "ms", "area": "µm²", "bridge": "MΩ", "threshold": "mV"}
+    own = {"rest": "mV", "tau": "ms", "area": "µm²", "bridge": "MΩ", "threshold": "mV", "width": "ms"}
     whole, by_area = (("MΩ", "pF"), ("kΩ·cm²", "µF/cm²"))
     own["resistance"], own["capacitance"] = whole if in_pA else by_area
     return own | {leaf.name: leaf.unit for leaf in leaves(neuron)}
@@ -214,27 +219,38 @@ def _leak(neuron: Neuron) -> str:
     return "leak" if "leak" in leaks else leaks[0]
 
 
-def _moved(neuron: Neuron, threshold: float) -> tuple[dict[str, float], set[str]]:
-    """The VT and half-activations of fast channels by which spikes begin at `threshold` (mV), by name.
+def _moved(neuron: Neuron, threshold: float, width: float) -> tuple[dict[str, float], set[str]]:
+    """What of fast channels makes spikes begin at `threshold` (mV) and `width` ms wide, by name.
 
-    All move alike, and the slow channels stay. And the names of the fast channels.
+    The VT and half-activations all move alike, and slow channels stay; time constants of fast gates are
+    multiplied alike. And the names of the fast channels.
     """
-    places = [leaf for leaf in leaves(neuron) if leaf.name.endswith((".VT", "_half"))]
-    own = thresholds(np.asarray(_steps(neuron)).T, _DT) if places and not np.isnan(threshold) else []
-    at = own[0][1] if own else _ABOUT
+    ends = (".VT", "_half", "_tau", "_tau_min")
+    places = [leaf for leaf in leaves(neuron) if leaf.name.endswith(ends)]
+    own = spikes_of(np.asarray(_steps(neuron)).T, _DT) if places and not np.isnan(threshold) else []
+    at = own[0].threshold if own else _ABOUT
     rates = jax.device_get(_rates(neuron, jnp.asarray([at], neuron.C.dtype)))
-    fast = {
-        name for name, gates in rates.items() if max(map(np.max, gates.values()), default=0.0) > 1 / _FAST
-    }
-    mine = [leaf for leaf in places if own and leaf.name.split(".")[0] in fast]
-    return {leaf.name: _within(float(leaf.value) + threshold - at, leaf.said) for leaf in mine}, fast
+    fast = {(name, gate) for name, gates in rates.items() for gate, x in gates.items() if x.max() > 1 / _FAST}
+    channels = {name for name, _ in fast}
+    if not own:
+        return {}, channels
+    new, slower = {}, float(np.clip(width / own[0].width, 1 / _MOST, _MOST))
+    for leaf in places:
+        channel, _, field = leaf.name.rpartition(".")
+        value = float(leaf.value)
+        if field.endswith(("_tau", "_tau_min")):
+            if (channel, field.split("_")[0]) in fast:
+                new[leaf.name] = _between(value * slower, leaf.said, 0.01 * value)
+        elif channel in channels:
+            new[leaf.name] = _between(value + threshold - at, leaf.said, 1.0)
+    return new, channels
 
 
-def _within(value: float, said: Mapping[str, Any]) -> float:
-    """The value, or where its field does not allow it 1 mV within the limit."""
+def _between(value: float, said: Mapping[str, Any], inside: float) -> float:
+    """The value, or where its field does not allow it `inside` the limit by so much."""
     low, high = (said.get("minimum"), said.get("maximum"))
-    value = value if low is None else max(value, low + 1.0)
-    return value if high is None else min(value, high - 1.0)
+    value = value if low is None else max(value, low + inside)
+    return value if high is None else min(value, high - inside)
 
 
 @eqx.filter_jit

@@ -11,6 +11,7 @@ _SMALL = 15.0  # mV from rest, within which steps count as small
 _SPIKE = 15.0  # mV above both ends of a step, beyond which it holds a spike
 _SHORTEST = 10.0  # ms that a current must stay for a step to be one
 _LONGEST = 1000.0  # ms of a step that are looked at
+_BROADEST = 15.0  # ms after its onset, in which a spike reaches its peak and falls
 _AFTER = 0.5  # ms after a step of current that the amplifier and the pipette may take
 
 
@@ -104,13 +105,15 @@ def measured(recording: Recording, V: np.ndarray, current: np.ndarray, bridge: A
     sources = dict.fromkeys(each, [s.sweep for s in small])
     if in_pA and bridge is None:
         each["bridge"], sources["bridge"] = [s.jump / s.change * per for s in steps], [s.sweep for s in steps]
-    spikes = thresholds(V, dt)
-    each |= {"rest": [V for _, V, _ in levels], "threshold": [V for _, V in spikes]}
-    sources |= {"rest": [k for k, *_ in levels], "threshold": [k for k, _ in spikes]}
+    spikes = spikes_of(V, dt)
+    each["rest"], sources["rest"] = [V for _, V, _ in levels], [k for k, *_ in levels]
+    for name in ("threshold", "width"):
+        each[name], sources[name] = [getattr(x, name) for x in spikes], [x.sweep for x in spikes]
     return found | {
         "rest": rest,
         "bridge": known,
         "threshold": float(np.median(each["threshold"])) if spikes else np.nan,
+        "width": float(np.median(each["width"])) if spikes else np.nan,
         "change": change,
         "moved": found["resistance"] / per * change,
         "fires": bool(firing),
@@ -237,21 +240,36 @@ def _rests(V: np.ndarray, parts: list[list[_Flat]], apart: float, dt: float) -> 
     return found
 
 
-def thresholds(V: np.ndarray, dt: float) -> list[tuple[int, float]]:
-    """The sweep and V at which each spike's rise first exceeds 10 mV/ms, the median of each sweep."""
+class Spikes(NamedTuple):
+    """Of the spikes of a sweep, medians: `threshold`, V at which their rise first exceeds 10 mV/ms, and `width`,
+    how long they are above half of the way from there to their peak, ms."""
+
+    sweep: int
+    threshold: float
+    width: float
+
+
+def spikes_of(V: np.ndarray, dt: float) -> list[Spikes]:
+    """The spikes of every sweep, shape (sweeps, times), that has any."""
     found = []
     for sweep, trace in enumerate(V):
-        width = max(1, round(0.2 / dt))
-        slope = (trace[width:] - trace[:-width]) / (width * dt)
-        peaks = np.flatnonzero((trace[:-1] < 0.0) & (trace[1:] >= 0.0))
-        values = []
-        for peak in peaks:
-            begin = max(0, peak - round(3.0 / dt))
-            slow = np.flatnonzero(slope[begin:peak] < 10.0)
-            if slow.size and begin + slow[-1] + 1 < peak:
-                values.append(trace[begin + slow[-1] + 1])
-        if values:
-            found.append((sweep, float(np.median(values))))
+        lag = max(1, round(0.2 / dt))
+        slope = (trace[lag:] - trace[:-lag]) / (lag * dt)
+        each = []
+        for up in np.flatnonzero((trace[:-1] < 0.0) & (trace[1:] >= 0.0)):
+            begin = max(0, up - round(3.0 / dt))
+            slow = np.flatnonzero(slope[begin:up] < 10.0)
+            if not slow.size or begin + slow[-1] + 1 >= up:
+                continue
+            onset = begin + slow[-1] + 1
+            rest = trace[onset : onset + round(_BROADEST / dt)]
+            top = int(np.argmax(rest))
+            half = (rest[0] + rest[top]) / 2
+            falls = np.flatnonzero(rest[top:] < half)
+            if falls.size:
+                each.append((rest[0], (top + falls[0] - np.argmax(rest >= half)) * dt))
+        if each:
+            found.append(Spikes(sweep, *np.median(each, axis=0).tolist()))
     return found
 
 

@@ -101,6 +101,27 @@ def test_a_model_is_found_again_from_its_own_recording():
     assert np.abs(again - V[:2]).max() < 0.05 * np.ptp(V[:2])
 
 
+def test_kinetics_of_spikes_are_scaled_by_their_width():
+    """Of a cell whose fast gates take twice as long: they, and not the M current's gate, to 25 %.
+
+    Half-widths are those of `hh.features.extract`, to a sample and the height at which a spike begins.
+    """
+    model, area = hh.regular_spiking(), 5000.0
+    fast = ["na.m_tau", "na.m_tau_min", "na.h_tau", "na.h_tau_min", "kv3.n_tau", "kv3.n_tau_min"]
+    cell = hh.replace(model, {name: 2 * hh.get(model, name) for name in fast})
+    I = current([-6.0, -4.0, 150.0])
+    V = hh.replay((cell, hh.Electrode(area)), hh.Recording(TS, I, 0 * I - 70.0, "pA", held=True), v0="rest")
+    data = hh.Recording(TS, I, np.asarray(V[..., 0]), "pA", held=True)
+    found = hh.guess(data, model)
+    width = data.features().values["half_width"][-1, 0]
+    assert found.width == pytest.approx(width, abs=0.15) and width > 1.2
+    ratios = [float(hh.get(found.model, name) / hh.get(model, name)) for name in fast]
+    np.testing.assert_allclose(ratios, 2.0, rtol=0.25)
+    np.testing.assert_allclose(ratios, ratios[0], rtol=1e-5)
+    assert float(hh.get(found.model, "m.p_tau")) == float(model.channels["m"].p_tau)
+    assert "spike half-width" in str(found)
+
+
 def test_a_model_that_cannot_rest_there_loses_conductance():
     """The squid axon's channels have a time constant of 1 ms at −60 mV, too fast for a cell of 20 ms."""
     data = hh.Recording(TS, current([-30.0, -20.0]), passive([-30.0, -20.0], rest=-60.0), "pA", held=True)
