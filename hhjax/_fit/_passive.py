@@ -241,8 +241,8 @@ def _rests(V: np.ndarray, parts: list[list[_Flat]], apart: float, dt: float) -> 
 
 
 class Spikes(NamedTuple):
-    """Of the spikes of a sweep, medians: `threshold`, V at which their rise first exceeds 10 mV/ms, and `width`,
-    how long they are above half of the way from there to their peak, ms."""
+    """Of the spikes of a sweep, medians: `threshold`, V at which their rise first exceeds 10 mV/ms, and
+    `width`, how long they are above half of the way from there to their peak, ms."""
 
     sweep: int
     threshold: float
