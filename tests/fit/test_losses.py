@@ -10,6 +10,7 @@ import pytest
 
 import hhjax as hh
 from hhjax import features, losses
+from hhjax.losses._spikes import _counts
 
 TS = jnp.arange(5.0)
 TARGET = jnp.array([[[-60.0], [-50.0], [jnp.nan], [-70.0], [-60.0]]])
@@ -267,7 +268,7 @@ def test_windows_side_by_side_count_a_spike_once(at):
     ts = jnp.arange(0, 80.0625, 0.125)
     V = jnp.clip(8 * (ts - at), -1.0, 1.0)
     V = V[None, :, None]
-    number = lambda **window: int(losses._counts(losses.SpikeTimes(**window), ts, V)[0, 0])
+    number = lambda **window: int(_counts(losses.SpikeTimes(**window), ts, V)[0, 0])
     smooth = lambda **window: float(features.spike_count(ts, V[0], width=0.1, **window)[0])
     for edge in (0.125, 0.25, 29.9, 30.0, 30.0625, 30.1, 30.125, 79.9, 80.0):
         assert (number(stop=edge), number(start=edge)) == ((1, 0) if at <= edge else (0, 1))
