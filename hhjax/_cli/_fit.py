@@ -16,7 +16,6 @@ from .._fit._protocol import check_unit
 from .._model.names import parameters
 from ._common import (
     add_model,
-    add_threshold,
     check_positive,
     Command,
     make_model,
@@ -45,7 +44,7 @@ def fit(
     start: float | None,
     stop: float | None,
     every: int | None,
-    threshold: float,
+    threshold: float | None,
     solver: str,
     dt: float | None,
     generations: int | None,
@@ -64,6 +63,11 @@ def fit(
     whole = _recording(file)
     fitted = _chosen(len(whole), sweeps)
     others = [k for k in range(len(whole)) if k not in fitted]
+    if others:
+        print(
+            f"Sweeps {_few(fitted)} are fitted and {_few(others)} are not. Each group is numbered from 0 "
+            "below.\n"
+        )
     neuron = make_model(model, set)
     area = _area(neuron, area, capacitance)
     limits = {name: pair for name, pair in map(_bound, bounds)}
@@ -85,11 +89,12 @@ def fit(
     }
     recording = _part(whole, start, stop)
     if generations is None:
-        generations = hh.Evolution().generations if _is_of_a_cell(recording[fitted], threshold) else 0
+        noisy = _is_of_a_cell(recording[fitted], 0.0 if threshold is None else threshold)
+        generations = hh.Evolution().generations if noisy else 0
     if generations:
         every = max(1, int(_PER_SAMPLE / recording.dt + 1e-6)) if every is None else every
         dt = recording.dt * every if dt is None and recording.dt * every <= _PER_SAMPLE + 1e-6 else dt
-        options |= {"loss": hh.losses.Firing(), "guide": hh.Evolution(generations)}
+        options |= {"loss": hh.losses.Firing(threshold), "guide": hh.Evolution(generations)}
         options["steps"] = _POLISH if steps is None else steps
     recording = recording.every(1 if every is None else every)
     result = hh.fit(
@@ -106,7 +111,7 @@ def fit(
     count = f"{len(fitted)} sweep{'s' * (len(fitted) != 1)}"
     print(f"{model} fitted to {count} of {recording.name}, {result.solver}, dt = {result.dt:g} ms.\n")
     print(result)
-    hh.plot.fit_report(result)
+    hh.plot.fit_report(result, sweeps=sorted({0, len(fitted) // 2, len(fitted) - 1}))
     save_figure(plt.gcf(), out, "fit.png")
     rows = zip(result.names, result.values, result.standard_errors, result.units)
     save_csv(["parameter", "estimate", "standard error", "unit"], rows, out, "fit.csv")
@@ -114,10 +119,19 @@ def fit(
     if others:
         held_out = recording[others]
         traces = hh.replay(result.model, held_out, dt=result.dt, solver=solver)
-        score = hh.score(traces, held_out, threshold=threshold)
-        print(f"Sweeps that were not fitted ({', '.join(map(str, others))}), by the fitted model:\n\n{score}")
+        level = (
+            (float(result.problem.objective.threshold) if generations else 0.0)
+            if threshold is None
+            else threshold
+        )
+        score = hh.score(traces, held_out, threshold=level)
+        print(f"Sweeps that were not fitted ({_few(others)}), with spikes above {level:.3g} mV:\n\n{score}")
         hh.plot.score(score)
         save_figure(plt.gcf(), out, "score.png")
+
+
+def _few(sweeps: Sequence[int]) -> str:
+    return ", ".join(map(str, sweeps))
 
 
 def _chosen(count: int, sweeps: Sequence[int] | None) -> list[int]:
@@ -226,7 +240,7 @@ def _add(parser: argparse.ArgumentParser) -> None:
     add("--stop", type=float, help="end of that part, ms")
     every = f"take every k-th sample; a search by default one in {_PER_SAMPLE:g} ms"
     add("--every", type=int, metavar="K", help=every)
-    add_threshold(parser)
+    add("--threshold", type=float, help="of a spike, mV; by default from the data in a search, else 0")
     add("--solver", default="strang", help="one of " + ", ".join(hh.steppers.by_name))
     add("--dt", type=float, help="time step, ms; by default the sampling interval or a part of it")
     generations = (

@@ -14,7 +14,7 @@ from .._base.host import check_meter, Progress, warn
 from .._base.parameters import cast_floats, check_size, run_dtype, shown
 from .._base.random import check_key
 from .._model.neuron import State
-from ..losses import AbstractLoss, as_loss, Prediction, Trace
+from ..losses import AbstractLoss, as_loss, Firing, Prediction, Trace
 from ..steppers.solvers import solver_name
 from ._clamp import ClampTraces, named, parts
 from ._evolution import Evolution, evolve
@@ -84,7 +84,8 @@ def fit(
     - `method`: `"lm"`, Levenberg-Marquardt with a forward-mode Jacobian (optimistix), for
         up to some tens of parameters; or any optax optimiser, for many.
     - `guide`: for long spiking traces [`hh.Nudging`][] or [`hh.MultipleShooting`][]; by
-        default the former where the loss compares traces. `None` for no guide. The last
+        default the former where the loss compares traces. [`hh.Evolution`][] where the start is far away.
+        `None` for no guide. The last
         stage and the score are always those of the free-running model.
     - `steps`: at most so many iterations of the last stage; with 0 the free-running model is
         scored as the guided stages leave it.
@@ -93,7 +94,7 @@ def fit(
     - `spread`: random starts of a parameter that has `bounds` on both sides lie uniformly between
         them, by its logarithm where the lower one is positive; of others uniformly within this
         fraction of the model's own value.
-    - `key`: a `jax.random.key`, for random starts.
+    - `key`: a `jax.random.key`, for random starts, and for a search, by default that of 0.
     - `dt`: time step, ms, a whole fraction of the sampling interval; by default the
         largest that is at most 0.025 ms.
     - `solver`: see [`hh.simulate`][].
@@ -124,7 +125,11 @@ def fit(
     drive = {"initial": initial, "held": held, "holding": holding}
     protocol = protocol_of(data, network, electrode, dt, solver, v0, dtype, **drive)
     seen = (np.asarray(x, float) for x in (protocol.ts, protocol.target, protocol.injected))
-    loss, why = choose(*seen) if loss is None else (as_loss(loss), "")
+    search = guide if isinstance(guide, Evolution) else None
+    if loss is None and search:
+        loss, why = Firing(), "the search compares how models fire"
+    else:
+        loss, why = choose(*seen) if loss is None else (as_loss(loss), "")
     objective = cast_floats(loss, dtype)
     objective = objective.made_for(protocol.times, protocol.target, protocol.injected)
     objective.watch(protocol.times, protocol.target)
@@ -138,7 +143,8 @@ def fit(
     if isinstance(guide, str):
         if guide != "auto":
             raise ValueError(
-                f"`guide` must be 'auto', None, hh.Nudging() or hh.MultipleShooting(), got {shown(guide)}."
+                "`guide` must be 'auto', None, hh.Nudging(), hh.MultipleShooting() or hh.Evolution(), got "
+                f"{shown(guide)}."
             )
         guide = Nudging() if _holds(objective, Trace) and not isinstance(objective, Prediction) else None
     if not isinstance(objective, Prediction) and _holds(objective, Prediction):
@@ -154,7 +160,6 @@ def fit(
     u = _unknowns(free, before)
     kind = Predicting if isinstance(objective, Prediction) else Shooting
     problem = kind(model, free, protocol, objective, clamps)
-    search = guide if isinstance(guide, Evolution) else None
     guided, unknowns, schedule = stages(None if search else guide, problem, u)
     plan = [(guided, strength, most) for strength, most in schedule] + [(problem, 0.0, steps)]
     progress = Progress(
@@ -272,7 +277,7 @@ def _result(
     u = solved.u[best]
     model, initial, V, slopes, number = _at_optimum(problem, u)
     problem.objective.watch(protocol.times, V)
-    if solved.slopes is None and count > _MANY:
+    if _holds(problem.objective, Firing) or (solved.slopes is None and count > _MANY):
         known = no_uncertainty(count)
     else:
         found = None if solved.slopes is None else (solved.slopes[0][best], solved.slopes[1][best])

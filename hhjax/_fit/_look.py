@@ -41,6 +41,8 @@ def noise_of(V: np.ndarray, dt: float) -> tuple[Noise, np.ndarray]:
 def _noise(V: np.ndarray) -> tuple[float, float, float]:
     """q, r and the standard error of q (mV²) of one neuron's traces (sweeps, times)."""
     curved = np.abs(np.diff(V, 2, axis=1))
+    if np.isnan(curved).all():
+        return 0.0, 0.0, np.inf
     out = ~(curved <= _OUTLIER * 1.4826 * np.nanmedian(curved))  # or missing
     count = (V.shape[1] - 2) // _PIECE
     cut = lambda x: x[:, : count * _PIECE].reshape(-1, _PIECE)
@@ -100,7 +102,9 @@ def _differs(ts: np.ndarray, V: np.ndarray, current: np.ndarray) -> bool:
         for other in one + 1 + np.flatnonzero(same[one, one + 1 :]):
             # Slow differences: of means over a twentieth of a sweep, in which noise of readings goes down.
             parts = np.array_split(V[one] - V[other], 20)
-            means = np.array([np.nanmean(part, axis=0) for part in parts if np.isfinite(part).any()])
-            if np.median(np.abs(means)) > 0.3:
-                return True
+            for neuron in range(V.shape[2]):
+                seen = (part[:, neuron][np.isfinite(part[:, neuron])] for part in parts)
+                means = [np.abs(part.mean()) for part in seen if part.size]
+                if means and np.median(means) > 0.3:
+                    return True
     return False

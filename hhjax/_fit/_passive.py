@@ -78,8 +78,11 @@ def measured(recording: Recording, V: np.ndarray, current: np.ndarray, bridge: A
     per = 1e3 if in_pA else 1.0  # mV/pA is GΩ
     known = None if bridge is None else float(bridge)
     if in_pA and known is None:
-        weights = [(s.change / max(s.noise, 1e-3)) ** 2 for s in steps]
-        known = _median([s.jump / s.change * per for s in steps], weights)
+        of_bridge = (
+            [s.jump / s.change * per for s in steps],
+            [(s.change / max(s.noise, 1e-3)) ** 2 for s in steps],
+        )
+        known = _quantile(*of_bridge)
     lost = 0.0 if known is None else known / per
     levels, notes = _rests(V, parts, apart, dt), []
     if not levels:
@@ -100,24 +103,30 @@ def measured(recording: Recording, V: np.ndarray, current: np.ndarray, bridge: A
     if (apart := max(each["capacitance"]) / min(each["capacitance"])) > 2:
         notes.append(f"capacitances differ by a factor of {apart:.2g}: V after a step is no exponential")
     weights = [min(abs(s.rise) / max(s.noise, 1e-3), 20.0) ** 2 for s in small]
-    found: dict[str, Any] = {name: _median(values, weights) for name, values in each.items()}
-    change = _median([s.change for s in small], weights)
+    found: dict[str, Any] = {name: _quantile(values, weights) for name, values in each.items()}
+    change = _quantile([s.change for s in small], weights)
+    middle = lambda values, weights: tuple(_quantile(values, weights, share) for share in (0.25, 0.75))
+    ranges = {name: middle(values, weights) for name, values in each.items()}
     sources = dict.fromkeys(each, [s.sweep for s in small])
     if in_pA and bridge is None:
-        each["bridge"], sources["bridge"] = [s.jump / s.change * per for s in steps], [s.sweep for s in steps]
+        ranges["bridge"], sources["bridge"] = middle(*of_bridge), [s.sweep for s in steps]
     spikes = spikes_of(V, dt)
-    each["rest"], sources["rest"] = [V for _, V, _ in levels], [k for k, *_ in levels]
-    for name in ("threshold", "width"):
-        each[name], sources[name] = [getattr(x, name) for x in spikes], [x.sweep for x in spikes]
+    alike = {"rest": [(k, V) for k, V, _ in levels]}
+    alike |= {name: [(x.sweep, getattr(x, name)) for x in spikes] for name in ("threshold", "width")}
+    for name, seen in alike.items():
+        if seen:
+            ranges[name] = tuple(np.percentile([x for _, x in seen], [25, 75]))
+            sources[name] = [k for k, _ in seen]
+    typical = lambda name: float(np.median([x for _, x in alike[name]])) if spikes else np.nan
     return found | {
         "rest": rest,
         "bridge": known,
-        "threshold": float(np.median(each["threshold"])) if spikes else np.nan,
-        "width": float(np.median(each["width"])) if spikes else np.nan,
+        "threshold": typical("threshold"),
+        "width": typical("width"),
         "change": change,
         "moved": found["resistance"] / per * change,
         "fires": bool(firing),
-        "ranges": {name: tuple(np.percentile(x, [25, 75])) for name, x in each.items() if x},
+        "ranges": ranges,
         "sources": {name: tuple(sorted(set(x))) for name, x in sources.items() if x},
         "notes": notes,
     }
@@ -136,11 +145,11 @@ def _small(steps: list[_Step], rest: float, lost: float, apart: float) -> list[_
     return [s for k, s in enumerate(steps) if k < 3 or far(s) <= _SMALL]
 
 
-def _median(values: Sequence[float], weights: Sequence[float]) -> float:
-    """The weighted median, between two values where it falls between them."""
+def _quantile(values: Sequence[float], weights: Sequence[float], share: float = 0.5) -> float:
+    """The weighted quantile, by default the median, between two values where it falls between them."""
     order = np.argsort(values)
     weight = np.asarray(weights)[order]
-    return float(np.interp(weight.sum() / 2, np.cumsum(weight) - weight / 2, np.asarray(values)[order]))
+    return float(np.interp(share * weight.sum(), np.cumsum(weight) - weight / 2, np.asarray(values)[order]))
 
 
 def _flat_parts(current: np.ndarray, apart: float, dt: float) -> list[_Flat]:
@@ -196,6 +205,8 @@ def _step(sweep: int, V: np.ndarray, one: _Flat, two: _Flat, recording: Recordin
     near = after & (t <= max(2.0, tau / 10))
     jump = float(np.polyfit(-np.expm1(-t[near] / tau), V[near] - before, 1)[1]) if near.sum() > 2 else 0.0
     plateau = float(late - before - jump) if sags else rise
+    if np.sign(plateau) != np.sign(change):
+        return []
     return [_Step(sweep, one.level, change, before, jump, rise, tau, plateau, float(early.std()))]
 
 
@@ -263,7 +274,8 @@ def spikes_of(V: np.ndarray, dt: float) -> list[Spikes]:
                 continue
             onset = begin + slow[-1] + 1
             rest = trace[onset : onset + round(_BROADEST / dt)]
-            top = int(np.argmax(rest))
+            down = np.flatnonzero(~(rest[up + 1 - onset :] >= 0.0))  # not to the next spike
+            top = int(np.argmax(rest[: up + 1 - onset + down[0]] if down.size else rest))
             half = (rest[0] + rest[top]) / 2
             falls = np.flatnonzero(rest[top:] < half)
             if falls.size:

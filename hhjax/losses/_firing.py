@@ -10,6 +10,7 @@ from jaxtyping import Array
 
 from .._base.parameters import OptionalParameter, param, Parameter, put
 from .._base.swings import swings_below, warn_of_swings
+from .._run.spikes import filled
 from ..features._reference import measure
 from ..features._steps import parts as parts_of
 from ._base import AbstractLoss, root
@@ -35,7 +36,8 @@ class Firing(AbstractLoss):
     - `parts`, `bin`, `onset`: the parts and the 5 ms in samples, and the V at which spikes of the data
         begin to rise by 10 mV/ms, mV, which [`hh.fit`][] finds.
 
-    Where a sample is missing (NaN) the model's own counts in its place.
+    Where a sample is missing (NaN) the model's own counts in its place. The four are no likelihood, so a fit
+    has no standard errors.
     """
 
     threshold: OptionalParameter = param(None, unit="mV")
@@ -50,11 +52,12 @@ class Firing(AbstractLoss):
         times = np.asarray(ts, float)
         windows = times[[0, -1]][None] if current is None else parts_of(times, np.asarray(current, float))
         edges = np.searchsorted(times, windows)
-        onset = np.nan
+        onset = np.nan if self.onset is None else float(self.onset)
+        known = _filled(ts, target)
         for level in (0.0, -20.0) if self.threshold is None else (float(self.threshold),):
-            onsets = measure(ts, target, current, -np.inf, np.inf, level).values["threshold"]
-            if np.isnan(onset) and np.isfinite(onsets).any():
-                onset = np.nanmedian(onsets)
+            if np.isnan(onset):
+                onsets = measure(ts, known, None, -np.inf, np.inf, level).values["threshold"]
+                onset = np.nanmedian(onsets) if np.isfinite(onsets).any() else np.nan
         onset = _ONSET if np.isnan(onset) else onset
         threshold = onset / 2 if self.threshold is None else self.threshold
         return put(
@@ -66,8 +69,8 @@ class Firing(AbstractLoss):
         )
 
     def watch(self, ts: Array, V: Array) -> None:
-        assert self.threshold is not None
-        warn_of_swings(swings_below(jnp.moveaxis(V, 1, 0), self.threshold), self.threshold, "trace")
+        if self.threshold is not None:
+            warn_of_swings(swings_below(jnp.moveaxis(V, 1, 0), self.threshold), self.threshold, "trace")
 
     def __call__(self, ts: Array, V: Array, target: Array) -> Array:
         if self.parts is None:
@@ -101,7 +104,10 @@ class Firing(AbstractLoss):
         below = binned(jnp.minimum(V, self.onset.astype(V.dtype))).mean(axis=1)
         V = V - self.threshold.astype(V.dtype)
         above = jax.nn.sigmoid(V / _SOFT)
-        rises = jnp.maximum(jnp.diff(above, axis=0, prepend=above[:1]), 0.0)  # 1 by a spike
+        # 1 by a spike, and by noise of V next to the threshold, by a mV or so, nothing.
+        sure = jnp.clip(2 * above - 0.5, 0.0, 1.0)
+        sure = sure**2 * (3 - 2 * sure)
+        rises = jnp.maximum(jnp.diff(sure, axis=0, prepend=sure[:1]), 0.0)
         decay = self._decay(ts).astype(V.dtype)
         smooth = lambda train, spikes: (decay * train + spikes,) * 2
         _, train = jax.lax.scan(smooth, jnp.zeros_like(V[0]), binned(rises).sum(axis=1))
@@ -109,7 +115,9 @@ class Firing(AbstractLoss):
         of_parts = lambda x: jnp.stack([x[first:last].sum(axis=0) for first, last in parts])
         count = of_parts(rises)
         each = (ts[1] - ts[0]) / jnp.maximum(count, 0.5)
-        return _Seen(count, (of_parts(above) * each, of_parts(jnp.maximum(V, 0.0)) * each), below, train)
+        return _Seen(
+            count, (of_parts(above) * each, of_parts(_SOFT * jax.nn.softplus(V / _SOFT)) * each), below, train
+        )
 
 
 class _Seen(NamedTuple):
@@ -125,6 +133,12 @@ class _Seen(NamedTuple):
 _BIN, _TAU = 5.0, 10.0  # ms
 _ONSET = -40.0  # mV, where the data have no spike
 _SOFT = 2.0  # mV about the threshold, within which being above it is a matter of degree
+
+
+@jax.jit
+def _filled(ts: Array, V: Array) -> Array:
+    """V with what is missing interpolated."""
+    return jax.vmap(jax.vmap(lambda V: filled(ts, V)[0], in_axes=1, out_axes=1))(V)
 
 
 def _mean_square(x: Array) -> Array:

@@ -121,7 +121,9 @@ def explore(
     for name, leaf in found.items():
         if np.shape(leaf.value):
             raise ValueError(f"`parameters` names {name!r}, which must be one number, got {leaf.value}.")
-        low, high = as_range(f"parameters[{name!r}]", ranges.get(name) or _range(leaf), leaf.unit)
+        given = ranges.get(name)
+        ends = _range(leaf) if given is None else given
+        low, high = as_range(f"parameters[{name!r}]", ends, leaf.unit)
         sliders[name] = ipywidgets.FloatSlider(
             float(leaf.value),
             min=min(low, float(leaf.value)),
@@ -136,10 +138,13 @@ def explore(
 
 
 def _range(leaf: Leaf) -> tuple[float, float]:
-    """Where a slider ends: 30 mV to either side, or from nearly 0 to three times the value."""
+    """Where a slider ends: 30 mV to either side, or from nearly 0 to three times the value, within limits."""
     value = float(leaf.value)
     if leaf.unit == "mV":
-        return value - 30, value + 30
-    if leaf.unit == "µA/cm²":
-        return min(-10.0, 3 * value), max(30.0, 3 * value)
-    return (0.05 * value if leaf.said.get("positive") else 0.0), 3 * value or 1.0
+        low, high = value - 30, value + 30
+    elif leaf.unit == "µA/cm²":
+        low, high = min(-10.0, 3 * value), max(30.0, 3 * value)
+    else:
+        low, high = (0.05 * value if leaf.said.get("positive") else 0.0), 3 * value or 1.0
+    least, most = leaf.said.get("minimum"), leaf.said.get("maximum")
+    return low if least is None else max(low, least), high if most is None else min(high, most)

@@ -66,6 +66,22 @@ def test_the_threshold_of_firing_is_half_way_from_the_onset():
         assert float(made.onset) == pytest.approx(-61.5, abs=1.5)
 
 
+def test_noise_below_the_threshold_of_firing_is_no_spike():
+    """A plateau at −26 mV with noise of 0.3 mV, whose sigmoid of 2 mV alone would count 19 spikes in it."""
+    data = trace([150.0])
+    noise = 0.3 * np.random.default_rng(0).standard_normal(TS.size)
+    V = np.where(TS > 310.0, -26.0 + noise, data)
+    (count, *_), _ = parts(V, data, hh.losses.Firing(-20.0))
+    assert count < 1e-3
+
+
+def test_spikelets_that_stay_below_the_threshold_do_no_harm():
+    """Two in a part, 0.5 mV below it, where V is never above: finite, also where the model fires."""
+    data = np.minimum(trace([150.0, 250.0]), -0.5)
+    found, _ = parts(trace([150.0, 250.0]), data)
+    assert np.isfinite(found).all()
+
+
 def test_missing_samples_of_firing_do_not_count():
     data = trace([150.0, 250.0])
     holes = np.where((TS > 240.0) & (TS < 260.0), np.nan, data)
@@ -96,6 +112,23 @@ def test_a_search_finds_what_descent_does_not():
     np.testing.assert_allclose(fit.values, [120.0, 36.0], rtol=0.01)
     assert len(fit.history) > 15 and (np.diff(fit.history[:15]) <= 0).all()
     assert fit.runs >= 15 * 16
+
+
+def test_a_search_keeps_a_good_start():
+    """The truth is among the first generation."""
+    recording = recorded(hh.squid_axon(), (10.0,), t1=30.0)
+    fit = hh.fit(hh.squid_axon(), recording, guide=hh.Evolution(1, 4, searches=1), steps=0, **QUIET)
+    np.testing.assert_allclose(fit.values, [120.0, 36.0], rtol=1e-6)
+    assert fit.objective == "Firing" and "fire" in fit.why and np.isnan(fit.standard_errors).all()
+
+
+def test_a_search_leaves_the_random_numbers_of_numpy_alone():
+    recording = recorded(hh.squid_axon(), (10.0,), t1=30.0)
+    np.random.seed(7)
+    expected = np.random.random()
+    np.random.seed(7)
+    hh.fit(hh.squid_axon(), recording, guide=hh.Evolution(1, 4, searches=2), steps=0, **QUIET)
+    assert np.random.random() == expected
 
 
 def test_a_search_is_that_of_its_key():

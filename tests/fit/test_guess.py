@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import hhjax as hh
+from hhjax._fit._passive import spikes_of
 
 TS = np.arange(0.0, 300.0, 0.1)
 ON, OFF = 50.0, 250.0
@@ -120,6 +121,16 @@ def test_kinetics_of_spikes_are_scaled_by_their_width():
     np.testing.assert_allclose(ratios, ratios[0], rtol=1e-5)
     assert float(hh.get(found.model, "m.p_tau")) == float(model.channels["m"].p_tau)
     assert "spike half-width" in str(found)
+
+
+@pytest.mark.parametrize("size", [10.0, 30.0])
+def test_widths_at_high_rates_are_of_one_spike(size):
+    """A fast-spiking cell at 100 to 250 Hz, whose half-width `hh.features.extract` says too."""
+    run = hh.simulate(hh.pospischil_fs(), t1=200.0, dt=0.025, stimulus=size)
+    (found,) = spikes_of(np.asarray(run.V).T, 0.025)
+    assert len(run.spike_times()[0]) > 15
+    width = float(hh.features.extract(run.ts, run.V)["half_width"][0])
+    assert found.width == pytest.approx(width, abs=0.05) and width < 0.8
 
 
 def test_a_model_that_cannot_rest_there_loses_conductance():
