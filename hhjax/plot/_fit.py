@@ -32,6 +32,7 @@ def fit(
     return result.plot(sweeps=sweeps, neuron=neuron, clamp=clamp, axes=axes, **style)
 
 
+_FEW = 8  # parameters, up to which there is room for numbers
 _PANELS = ("loss", "estimates", "correlation")
 
 
@@ -71,7 +72,7 @@ def fit_report(
 
 
 def _report_axes(sweeps: int, parameters: int) -> dict[str, Any]:
-    low = max(3.0, 1.0 + 0.35 * parameters)
+    low = max(3.0, 1.0 + (0.35 if parameters <= _FEW else 0.2) * parameters)
     figure = plt.figure(figsize=(11, 1.7 * sweeps + low), layout="constrained")
     grid = figure.add_gridspec(
         sweeps + 1, 3, height_ratios=[1.7] * sweeps + [low], width_ratios=[1, 1.5, 1.3]
@@ -113,15 +114,16 @@ def _estimates(result: Fit, ax: Axes) -> Any:
     ends = np.concatenate([[0.0], np.nan_to_num(change) - shown, np.nan_to_num(change) + shown])
     margin = 0.08 * max(np.ptp(ends), 1.0)
     ax.set_xlim(ends.min() - margin, ends.max() + margin)
+    between = "\n" if values.size <= _FEW else "  "
+    told = lambda error: "" if np.isnan(errors).all() else f" ± {error:.2g}" if np.isfinite(error) else " ± ?"
     labels = [
-        f"{name}\n{value:.5g} ± {error:.2g} {unit}"
-        if np.isfinite(error)
-        else f"{name}\n{value:.5g} ± ? {unit}"
+        f"{name}{between}{value:.5g}{told(error)} {unit}"
         for name, value, error, unit in zip(result.names, values, errors, result.units)
     ]
     ax.set_yticks(rows, labels, fontsize="small")
     ax.set_ylim(values.size - 0.5, -0.5)
-    ax.set_title("estimates ± standard errors", fontsize="medium", loc="left")
+    known = " ± standard errors" if np.isfinite(errors).any() else ""
+    ax.set_title(f"estimates{known}", fontsize="medium", loc="left")
     return drawn
 
 
@@ -130,14 +132,19 @@ def _correlation(result: Fit, ax: Axes) -> Any:
     colours = plt.get_cmap("RdBu_r").with_extremes(bad="0.85")
     image = ax.imshow(matrix, cmap=colours, vmin=-1.0, vmax=1.0)
     rows = np.arange(len(result.names))
-    ax.set_xticks(rows, result.names, rotation=45, ha="right", rotation_mode="anchor", fontsize="small")
-    ax.set_yticks(rows, result.names, fontsize="small")
-    if rows.size <= 8:
+    size = "small" if rows.size <= _FEW else 90 / rows.size
+    upright = {"rotation": 45 if rows.size <= _FEW else 90, "ha": "right", "rotation_mode": "anchor"}
+    ax.set_xticks(rows, result.names, fontsize=size, **upright)
+    if rows.size > _FEW:
+        plt.setp(ax.get_xticklabels(), va="center")
+    ax.set_yticks(rows, result.names, fontsize=size)
+    if rows.size <= _FEW:
         for i, j in np.ndindex(matrix.shape):
             value = matrix[i, j]
             text = "?" if value is np.ma.masked else f"{value:.2f}"
             dark = value is not np.ma.masked and abs(value) > 0.6
             ax.text(j, i, text, ha="center", va="center", fontsize="small", color="w" if dark else "k")
-    ax.figure.colorbar(image, ax=ax, label="Correlation (no unit)", shrink=0.8)
-    ax.set_title("how estimates go together", fontsize="medium", loc="left")
+    ax.figure.colorbar(image, ax=ax, label="Correlation (no unit)", shrink=0.8 if rows.size <= _FEW else 0.4)
+    title = "no standard errors" if matrix.mask.all() else "how estimates go together"
+    ax.set_title(title, fontsize="medium", loc="left")
     return image
