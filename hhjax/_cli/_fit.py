@@ -119,11 +119,9 @@ def fit(
     if others:
         held_out = recording[others]
         traces = hh.replay(result.model, held_out, dt=result.dt, solver=solver)
-        level = (
-            (float(result.problem.objective.threshold) if generations else 0.0)
-            if threshold is None
-            else threshold
-        )
+        problem: Any = result.problem
+        own = float(problem.objective.threshold) if generations else 0.0
+        level = own if threshold is None else threshold
         score = hh.score(traces, held_out, threshold=level)
         print(f"Sweeps that were not fitted ({_few(others)}), with spikes above {level:.3g} mV:\n\n{score}")
         hh.plot.score(score)
