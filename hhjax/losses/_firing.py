@@ -121,7 +121,7 @@ class Firing(AbstractLoss):
 
 
 class _Seen(NamedTuple):
-    """What of traces [`Firing`][] compares: `count` and the two of `shape` (parts, sweeps, n); `below` (mV)
+    """What `Firing` compares of traces: `count` and the two of `shape` (parts, sweeps, n); `below` (mV)
     and `train` (bins, sweeps, n)."""
 
     count: Array

@@ -22,7 +22,7 @@ class SpikeTimes(AbstractLoss):
 
     A spike that only one trace has counts as if the other had it at the end of the trace, and at least as
     `sd`. Spikes beyond `max_spikes` count as if they came with the last one that is kept.
-    The gradient of such a residual says nothing about the missing spike: add a [`Trace`][] or
+    The gradient of such a residual says nothing about the missing spike: add a [`hh.losses.Trace`][] or
     a smooth [`hh.features.spike_count`][] for that.
 
     **Fields:**

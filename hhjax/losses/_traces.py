@@ -48,9 +48,9 @@ class Prediction(Trace):
     For cells with noise, whose spikes a free-running model cannot have. In [`hh.fit`][] V is corrected at
     each sample by a fraction of its difference from the data: a Kalman filter of V in its steady state. The
     fraction is estimated together with the parameters, or follows from noise that is given. Outside of
-    [`hh.fit`][] it is a [`Trace`][].
+    [`hh.fit`][] it is a [`hh.losses.Trace`][].
 
-    **Fields:** those of [`Trace`][], and
+    **Fields:** those of [`hh.losses.Trace`][], and
 
     - `process`: white noise in the cell, mV/√ms, which is σ/C of an [`hh.CurrentNoise`][]; `reading`: noise
         of each reading, mV, positive; scalar or shape (n,). Both are given or both estimated. If given, 1
