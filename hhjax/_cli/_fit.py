@@ -12,6 +12,7 @@ import numpy as np
 import hhjax as hh
 
 from .._fit._look import choose
+from .._fit._passive import few
 from .._fit._protocol import check_unit
 from .._model.names import parameters
 from ._common import (
@@ -65,12 +66,12 @@ def fit(
     others = [k for k in range(len(whole)) if k not in fitted]
     if others:
         print(
-            f"Sweeps {_few(fitted)} are fitted and {_few(others)} are not. Each group is numbered from 0 "
+            f"Sweeps {few(fitted)} are fitted and {few(others)} are not. Each group is numbered from 0 "
             "below.\n"
         )
     neuron = make_model(model, set)
     area = _area(neuron, area, capacitance)
-    limits = {name: pair for name, pair in map(_bound, bounds)}
+    limits = dict(map(_bound, bounds))
     found = None if no_guess else _guessed(neuron, whole[fitted], area, set, limits)
     if free is None:
         free = found.free if found else [f"{name}.g" for name in neuron.channels] + ["C"]
@@ -123,13 +124,9 @@ def fit(
         own = float(problem.objective.threshold) if generations else 0.0
         level = own if threshold is None else threshold
         score = hh.score(traces, held_out, threshold=level)
-        print(f"Sweeps that were not fitted ({_few(others)}), with spikes above {level:.3g} mV:\n\n{score}")
+        print(f"Sweeps that were not fitted ({few(others)}), with spikes above {level:.3g} mV:\n\n{score}")
         hh.plot.score(score)
         save_figure(plt.gcf(), out, "score.png")
-
-
-def _few(sweeps: Sequence[int]) -> str:
-    return ", ".join(map(str, sweeps))
 
 
 def _chosen(count: int, sweeps: Sequence[int] | None) -> list[int]:

@@ -247,7 +247,7 @@ def _moved(neuron: Neuron, threshold: float, width: float) -> tuple[dict[str, fl
 
 
 def _between(value: float, said: Mapping[str, Any], inside: float) -> float:
-    """The value, or where its field does not allow it `inside` the limit by so much."""
+    """The value, kept at least `inside` away from the limits of its field."""
     low, high = (said.get("minimum"), said.get("maximum"))
     value = value if low is None else max(value, low + inside)
     return value if high is None else min(value, high - inside)

@@ -5,7 +5,7 @@ their number, so that their sum of squares is a mean: 1 where the fit is as far 
 as `sd` says. `hh.losses.Trace(sd=1.0) + 0.1 * hh.losses.SpikeTimes(sd=2.0)` adds two of them.
 """
 
-from ._base import (
+from ._base import (  # the private ones too: files know them under this name
     _Function as _Function,
     _Sum as _Sum,
     _Weighted as _Weighted,

@@ -20,11 +20,11 @@ class Firing(AbstractLoss):
     """How often a cell fires in each part of a protocol and when, its spikes, and V below their onset.
 
     For free-running models of real cells, whose spikes cannot be met one by one; best with
-    [`hh.Evolution`][]. Four mean squares, added up:
+    [`hh.Evolution`][]. The sum of four mean squares:
 
     - Spike counts in each part between two changes of the current; 1 is one spike and a tenth of the data's.
-    - How long a spike is above the threshold, and the area between; 1 is `shape`, as a share of the data's.
-        What is much more than that counts by its size and not by its square.
+    - How long a spike is above the threshold, and its area above it, relative to the data's; 1 is `shape`.
+        Large errors count by their size, not by their square.
     - V below the onset of spikes, in means over 5 ms; 1 is `sd`.
     - Spike times, as the distance between trains smoothed by exp(−t/10 ms) (M. C. W. van Rossum, Neural
         Comput. 13 (2001) 751), times `timing`; 1 is a train without a spike in place of the data's.
@@ -104,7 +104,7 @@ class Firing(AbstractLoss):
         below = binned(jnp.minimum(V, self.onset.astype(V.dtype))).mean(axis=1)
         V = V - self.threshold.astype(V.dtype)
         above = jax.nn.sigmoid(V / _SOFT)
-        # 1 by a spike, and by noise of V next to the threshold, by a mV or so, nothing.
+        # A spike adds 1; noise of a mV next to the threshold adds nothing.
         sure = jnp.clip(2 * above - 0.5, 0.0, 1.0)
         sure = sure**2 * (3 - 2 * sure)
         rises = jnp.maximum(jnp.diff(sure, axis=0, prepend=sure[:1]), 0.0)
